@@ -1,0 +1,154 @@
+"""From the command line to a command: flags, messages, exit codes.
+
+Exit codes: 0 done; 2 a mistake of the user's; 1 anything else; 130 and 143 interrupted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable
+
+from kt_transfer import config as configuration
+from kt_transfer import runs
+from kt_transfer.errors import UserError
+
+
+class Terminated(BaseException):
+    """SIGTERM, raised where it arrives so that a run can close its folder."""
+
+
+def main(
+    command: str, config_class: type, execute: Callable, argv: list[str] | None = None
+) -> None:
+    """Read the flags of ``command``, execute it, and leave with its exit code.
+
+    Args:
+        command: Name of the command, for messages: ``"pretrain"`` or ``"tune-distill"``.
+        config_class: Dataclass whose fields are the flags.
+        execute: Function of such a config.
+        argv: Flags (default: the command line).
+    """
+    argv = sys.argv[1:] if argv is None else list(argv)
+    debug = "--debug" in argv
+    try:
+        config = parse(command, config_class, argv)
+        import_tensorflow_quietly()
+        signal.signal(signal.SIGTERM, _terminate)
+        execute(config)
+    except UserError as error:
+        if debug:
+            traceback.print_exc()
+        _leave(f"error: {error}", 2)
+    except KeyboardInterrupt as error:
+        _leave(_with_notes("interrupted", error), 130)
+    except Terminated as error:
+        _leave(_with_notes("terminated", error), 143)
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        _leave(f"error: {type(error).__name__}: {error} (--debug shows where)", 1)
+
+
+def parse(command: str, config_class: type, argv: list[str]):
+    """The config that the flags ask for, over the settings of --from-run or --resume."""
+    import tyro
+
+    return tyro.cli(
+        config_class,
+        prog=f"python -m kt_transfer.{command.replace('-', ' ')}",
+        args=argv,
+        default=_defaults(config_class, argv),
+        config=(tyro.conf.FlagCreatePairsOff,),
+    )
+
+
+def _defaults(config_class: type, argv: list[str]):
+    """The settings of an earlier run, where the flags ask to start from them."""
+    earlier = _value_after("--from-run", argv)
+    if "--resume" in argv:
+        earlier = _value_after("--out", argv) or earlier
+    if earlier is None or not os.path.isfile(os.path.join(earlier, "config.json")):
+        if _value_after("--from-run", argv):
+            runs.open_run(earlier, "--from-run")
+        return None
+    settings = runs.Run(earlier).settings
+    settings = {k: v for k, v in settings.items() if k not in runs.SESSION_SETTINGS}
+    return configuration.from_settings(config_class, settings)
+
+
+def _value_after(flag: str, argv: list[str]) -> str | None:
+    for index, word in enumerate(argv):
+        if word.startswith(f"{flag}="):
+            return word.split("=", 1)[1]
+        if word == flag and index + 1 < len(argv):
+            return argv[index + 1]
+    return None
+
+
+def start_run(command: str, config):
+    """The run folder that ``config`` asks for, as a context."""
+    return runs.start(
+        command,
+        configuration.to_settings(config),
+        out=config.out,
+        overwrite=config.overwrite,
+        resume=config.resume,
+    )
+
+
+def say(config) -> Callable[..., None]:
+    """``print``, or nothing where the user wants quiet."""
+    return (lambda *_: None) if config.quiet else print
+
+
+def import_tensorflow_quietly() -> None:
+    """Import TensorFlow without the start-up notes that it writes past Python.
+
+    They come from native code before its log level is read, name nothing that a user can act
+    on, and can be kept out only at the file descriptor. If the import fails, they are shown.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with _native_stderr_held():
+        import keras  # noqa: F401
+        import tensorflow as tf
+    tf.get_logger().setLevel("ERROR")
+
+
+@contextlib.contextmanager
+def _native_stderr_held():
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(kept, held.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+def _terminate(*_) -> None:
+    raise Terminated
+
+
+def _with_notes(message: str, error: BaseException) -> str:
+    return "\n".join([message, *getattr(error, "__notes__", [])])
+
+
+def _leave(message: str, code: int) -> None:
+    print(message, file=sys.stderr)
+    raise SystemExit(code)
+
+
+def jit_choice(config) -> bool | str:
+    """``--jit-compile`` as :class:`~kt_transfer.FusedModel` takes it."""
+    return {"auto": "auto", "yes": True, "no": False}[config.jit_compile]

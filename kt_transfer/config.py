@@ -1,0 +1,434 @@
+"""Every setting of every command, in one place: a frozen dataclass per command.
+
+The fields are the flags, their docstrings the help texts. Nothing heavy is imported here,
+so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from kt_transfer.errors import UserError
+
+LearningRateDecay = Literal["none", "exponential", "step", "cosine", "plateau"]
+Sparsity = Literal["squared_l1", "l1", "kl", "k_sparse"]
+
+
+def _require(condition: bool, flag: str, given: object, expected: str) -> None:
+    if not condition:
+        raise UserError(f"{flag} {given} was given, expected {expected}: give such a value.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Common:
+    """What every command understands."""
+
+    data_dir: Path | None = None
+    """TensorFlow Datasets directory (default: TFDS_DATA_DIR, then ~/tensorflow_datasets)."""
+
+    overwrite: bool = False
+    """Replace the output if it exists; the old one is kept until the new one is complete."""
+
+    quiet: bool = False
+    """Print nothing but errors."""
+
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training(Common):
+    """What every command that trains understands."""
+
+    out: Path | None = None
+    """Run folder to write (default: runs/COMMAND-TIME)."""
+
+    seed: int = 0
+    """Seed of the initial weights, the order of examples and the draw of labels."""
+
+    epochs: int = 20
+    """Passes over the training examples."""
+
+    batch_size: int = 64
+    """Examples per step, over all devices together."""
+
+    learning_rate: float = 1e-3
+    """Initial learning rate of Adam."""
+
+    strategy: Literal["auto", "one_device", "mirrored", "multi_worker"] = "auto"
+    """tf.distribute strategy; auto is mirrored where there are several devices."""
+
+    num_devices: int | None = None
+    """Split the CPU into this many logical devices, to try a strategy without GPUs."""
+
+    jit_compile: Literal["auto", "yes", "no"] = "auto"
+    """Compile training with XLA; auto compiles where the run is long enough to pay for it."""
+
+    resume: bool = False
+    """Continue the interrupted run in --out, with its own settings."""
+
+    from_run: Path | None = None
+    """Take the settings of this run as defaults."""
+
+    def __post_init__(self) -> None:
+        _require(self.seed >= 0, "--seed", self.seed, "0 or more")
+        _require(self.epochs >= 1, "--epochs", self.epochs, "at least 1")
+        _require(self.batch_size >= 1, "--batch-size", self.batch_size, "at least 1")
+        _require(self.learning_rate > 0, "--learning-rate", self.learning_rate, "more than 0")
+        _require(
+            self.num_devices is None or self.num_devices >= 1,
+            "--num-devices",
+            self.num_devices,
+            "at least 1",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainConfig(Training):
+    """Train an autoencoder on a source task, without labels."""
+
+    data: str = "digits"
+    """Source data: digits, tfds:NAME[:VERSION], idx:DIR or npz:FILE."""
+
+    model: Literal["dense", "sparse"] = "dense"
+    """Dense autoencoder, or one with a sparsity penalty on its code."""
+
+    hidden_units: tuple[int, ...] = (128, 64, 32, 16)
+    """Widths of the encoder's hidden layers; the decoder mirrors them."""
+
+    latent_dim: int = 8
+    """Width of the code."""
+
+    sparsity: Sparsity = "squared_l1"
+    """Penalty on the code (--model sparse)."""
+
+    sparsity_weight: float | None = None
+    """Weight of the penalty, next to a squared error summed over the features
+    (default: 1e-3 for squared_l1, 1e-2 for l1, 1 for kl)."""
+
+    noise: float = 0.0
+    """Denoising: share of the inputs dropped during training."""
+
+    patience: int | None = None
+    """Stop after this many epochs without a better validation loss, and keep the best."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_units("--hidden-units", self.hidden_units)
+        _require(self.latent_dim >= 1, "--latent-dim", self.latent_dim, "at least 1")
+        _require(0 <= self.noise < 1, "--noise", self.noise, "a share from 0 to below 1")
+        _require(
+            self.sparsity_weight is None or self.sparsity_weight >= 0,
+            "--sparsity-weight",
+            self.sparsity_weight,
+            "0 or more",
+        )
+        _require_patience(self.patience)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneConfig(Training):
+    """Transfer a source model to a target task with labels."""
+
+    source: str
+    """Run folder of a pretrained model, or scratch for no transfer."""
+
+    data: str | None = None
+    """Target data (default: the source run's data; digits with --source scratch)."""
+
+    epochs: int = 100
+    """Passes over the labelled training examples."""
+
+    batch_size: int = 32
+    """Examples per step, over all devices together."""
+
+    method: Literal["parameters", "features"] = "parameters"
+    """Transfer the parameters and train on, or the features of the frozen encoder."""
+
+    head: Literal["dense", "logistic_regression"] | None = None
+    """New classifier (default: dense for parameters, logistic_regression for features)."""
+
+    freeze: int | Literal["all"] = 0
+    """Lock the first N layers of the encoder, or all of them."""
+
+    reinitialize: bool = False
+    """Keep the source's architecture but not its weights: the same network from scratch."""
+
+    hidden_units: tuple[int, ...] = (128, 64, 32, 16)
+    """Widths of the hidden layers (--source scratch)."""
+
+    latent_dim: int | None = None
+    """Width of a code layer (--source scratch; default: none)."""
+
+    labels: int | None = None
+    """Use a stratified draw of this many labelled examples (default: all there are)."""
+
+    validation_split: float = 0.1
+    """Share of the labelled examples held out to watch the training."""
+
+    lr_decay: LearningRateDecay = "none"
+    """How the learning rate falls over the epochs."""
+
+    warmup_epochs: int = 0
+    """Epochs over which the learning rate rises to its initial value."""
+
+    patience: int | None = None
+    """Stop after this many epochs without a better validation loss, and keep the best."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_units("--hidden-units", self.hidden_units)
+        _require_labels(self)
+        _require(
+            self.latent_dim is None or self.latent_dim >= 1,
+            "--latent-dim",
+            self.latent_dim,
+            "at least 1",
+        )
+        _require(self.freeze == "all" or self.freeze >= 0, "--freeze", self.freeze, "0 or more")
+        _require(
+            0 <= self.warmup_epochs < self.epochs,
+            "--warmup-epochs",
+            self.warmup_epochs,
+            f"fewer than the {self.epochs} epochs",
+        )
+        _require_patience(self.patience)
+        if self.source == "scratch" and self.method == "features":
+            raise UserError(
+                "--method features was given with --source scratch, expected a pretrained "
+                "source: give --source RUN, or --method parameters."
+            )
+        if self.method == "parameters" and self.head == "logistic_regression":
+            raise UserError(
+                "--head logistic_regression was given with --method parameters, expected dense: "
+                "logistic regression fits frozen features, so give --method features with it."
+            )
+
+    @property
+    def chosen_head(self) -> str:
+        """The head in force: the one given, or the method's default."""
+        return self.head or ("dense" if self.method == "parameters" else "logistic_regression")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillConfig(Training):
+    """Train a small student from the soft targets of one or more teachers."""
+
+    teacher: tuple[Path, ...]
+    """Run folders of the teachers; the answers of several are averaged."""
+
+    data: str | None = None
+    """Transfer data (default: the first teacher's data)."""
+
+    epochs: int = 40
+    """Passes over the transfer examples, labelled or not."""
+
+    student_units: tuple[int, ...] = (32,)
+    """Widths of the student's hidden layers."""
+
+    temperature: float = 4.0
+    """Temperature of the soft targets (--loss kl)."""
+
+    alpha: float = 0.1
+    """Weight of the hard-label loss; 1 - alpha weighs the soft one."""
+
+    loss: Literal["kl", "cross_entropy"] = "kl"
+    """Temperature KL divergence, or cross-entropy with the teacher's probabilities."""
+
+    labels: int | None = None
+    """Draw this many labels (default: exactly the labels that the teacher saw)."""
+
+    validation_split: float = 0.1
+    """Share of the labelled examples held out to watch the training (with --labels)."""
+
+    lr_decay: LearningRateDecay = "none"
+    """How the learning rate falls over the epochs."""
+
+    warmup_epochs: int = 0
+    """Epochs over which the learning rate rises to its initial value."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_units("--student-units", self.student_units)
+        _require_labels(self)
+        _require(self.temperature > 0, "--temperature", self.temperature, "more than 0")
+        _require(0 <= self.alpha <= 1, "--alpha", self.alpha, "a weight from 0 to 1")
+        _require(
+            0 <= self.warmup_epochs < self.epochs,
+            "--warmup-epochs",
+            self.warmup_epochs,
+            f"fewer than the {self.epochs} epochs",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig(Common):
+    """Measure a run on a data set."""
+
+    run: Path
+    """Run folder to measure."""
+
+    data: str | None = None
+    """Data to measure on (default: the run's own)."""
+
+    split: Literal["test", "train", "all"] = "test"
+    """Which part of the data."""
+
+    out: Path | None = None
+    """Folder for evaluation.json and the plots (default: the run folder)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictConfig(Common):
+    """Write the predictions of a run or an exported model to a CSV file."""
+
+    run: Path | None = None
+    """Run folder that predicts."""
+
+    model: Path | None = None
+    """Exported model that predicts: saved_models/NAME/N."""
+
+    data: str | None = None
+    """Data to predict (default: the run's own)."""
+
+    split: Literal["test", "train", "all"] = "all"
+    """Which part of the data."""
+
+    out: Path | None = None
+    """CSV file to write (default: runs/predict-TIME.csv)."""
+
+    def __post_init__(self) -> None:
+        if (self.run is None) == (self.model is None):
+            given = "neither --run nor --model" if self.run is None else "both --run and --model"
+            raise UserError(
+                f"{given} was given, expected one of them: give --run RUN for a run folder or "
+                "--model saved_models/NAME/N for an export."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportConfig(Common):
+    """Write a run as a versioned SavedModel for TF Serving."""
+
+    run: Path
+    """Run folder to export."""
+
+    name: str | None = None
+    """Name of the served model (default: the run folder's name)."""
+
+    format: Literal["saved_model"] = "saved_model"
+    """Format of the export."""
+
+    export_dir: Path = Path("saved_models")
+    """Folder that holds the served models."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuickstartConfig(Training):
+    """The whole chain as one command: pretrain, finetune, distill, evaluate, export."""
+
+    data: str = "digits"
+    """Data for every step: digits, tfds:NAME[:VERSION], idx:DIR or npz:FILE."""
+
+    epochs: int = 100
+    """Passes over the examples in each step."""
+
+    batch_size: int = 32
+    """Examples per step, over all devices together."""
+
+    labels: int | None = 200
+    """Labelled examples that fine-tuning and distillation may use."""
+
+    name: str = "quickstart"
+    """Name of the served model."""
+
+    export_dir: Path = Path("saved_models")
+    """Folder that holds the served models."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """What a search understands beside the searched command's own flags."""
+
+    search: Literal["random", "hyperband"] = "random"
+    """Search algorithm."""
+
+    max_trials: int = 10
+    """Trials to run (random); Hyperband plans its own number from --epochs."""
+
+    def __post_init__(self) -> None:
+        _require(self.max_trials >= 1, "--max-trials", self.max_trials, "at least 1")
+        super().__post_init__()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TunePretrainConfig(Search, PretrainConfig):
+    """Search the settings of pretrain with KerasTuner."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuneFinetuneConfig(Search, FinetuneConfig):
+    """Search the settings of finetune with KerasTuner."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuneDistillConfig(Search, DistillConfig):
+    """Search the settings of distill with KerasTuner."""
+
+
+def narrow(config, config_class):
+    """The fields of ``config`` that ``config_class`` has, as a ``config_class``."""
+    names = (field.name for field in dataclasses.fields(config_class))
+    return config_class(**{name: getattr(config, name) for name in names})
+
+
+def _require_units(flag: str, units: tuple[int, ...]) -> None:
+    _require(all(unit >= 1 for unit in units), flag, units, "widths of at least 1")
+
+
+def _require_labels(config) -> None:
+    _require(config.labels is None or config.labels >= 1, "--labels", config.labels, "at least 1")
+    _require(
+        0 <= config.validation_split < 1,
+        "--validation-split",
+        config.validation_split,
+        "a share from 0 to below 1",
+    )
+
+
+def _require_patience(patience: int | None) -> None:
+    _require(patience is None or patience >= 1, "--patience", patience, "at least 1")
+
+
+def to_settings(config) -> dict:
+    """``config`` as what ``json.dump`` takes."""
+    return _converter().unstructure(config)
+
+
+def from_settings(config_class, settings: dict):
+    """The ``config_class`` that ``settings`` describe; a key that it does not know is refused."""
+    try:
+        return _converter().structure(settings, config_class)
+    except UserError:
+        raise
+    except Exception as error:
+        unknown = sorted(set(settings) - {f.name for f in dataclasses.fields(config_class)})
+        reason = f"unknown settings {', '.join(unknown)}" if unknown else f"{error}"
+        raise UserError(
+            f"settings of another kind were given ({reason}), expected those of "
+            f"{config_class.__name__}: give a run of the same command and version."
+        ) from error
+
+
+def _converter():
+    from cattrs.preconf.json import make_converter
+
+    converter = make_converter(forbid_extra_keys=True)
+    converter.register_unstructure_hook(Path, str)
+    converter.register_structure_hook(Path, lambda value, _: Path(value))
+    # The one field that is a number or a word.
+    converter.register_structure_hook(int | Literal["all"], lambda value, _: value)
+    return converter

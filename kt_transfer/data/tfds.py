@@ -1,0 +1,113 @@
+"""``tfds:NAME[:VERSION]``: a TensorFlow Datasets set, prepared or fetched once."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+
+import numpy as np
+
+from kt_transfer.data.arrays import dataset_from_arrays
+from kt_transfer.data.dataset import Dataset
+from kt_transfer.errors import UserError
+
+_ROWS_AT_ONCE = 1000
+
+
+def load(spec: str, name: str, data_dir: str | os.PathLike | None) -> Dataset:
+    """The set's ``train`` and, where it has one, ``test`` split, held as ``uint8`` images."""
+    import tensorflow_datasets as tfds
+
+    builder = _builder(tfds, spec, name, data_dir)
+    _prepare(spec, builder)
+    x_name, y_name = _feature_names(tfds, spec, builder)
+    parts = {
+        split: _read(tfds, spec, builder, split, x_name, y_name)
+        for split in ("train", "test")
+        if split in builder.info.splits
+    }
+    if "train" not in parts:
+        raise UserError(
+            f"--data {spec} was given with the splits {', '.join(builder.info.splits)}, expected "
+            "train: give a set that has one."
+        )
+    x_test, y_test = parts.get("test", (None, None))
+    is_image = isinstance(builder.info.features[x_name], tfds.features.Image)
+    x, y = parts["train"]
+    return dataset_from_arrays(
+        spec,
+        x,
+        y,
+        x_test,
+        y_test,
+        class_names=tuple(builder.info.features[y_name].names),
+        value_range=(0.0, 255.0) if is_image else (float(x.min()), float(x.max())),
+    )
+
+
+def _builder(tfds, spec: str, name: str, data_dir):
+    try:
+        return tfds.builder(name, data_dir=None if data_dir is None else os.fspath(data_dir))
+    except Exception as error:
+        reason = str(error).strip().split("\n")[0]
+        raise UserError(
+            f"--data {spec} was given, expected the name of a TensorFlow Datasets set ({reason}): "
+            "see https://www.tensorflow.org/datasets/catalog."
+        ) from error
+
+
+def _prepare(spec: str, builder) -> None:
+    """Fetch a set that is not there yet; without a network, say so at once."""
+    if builder.data_path.exists():
+        return
+    from tensorflow_datasets.core.download import downloader
+
+    # By default TFDS tries for minutes before it says that there is no network.
+    downloader.MAX_RETRIES = 0
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            builder.download_and_prepare()
+    except Exception as error:
+        name = builder.info.full_name
+        raise UserError(
+            f"--data {spec} was given, expected {name} in {builder._data_dir_root}, but it is not "
+            f"there and cannot be fetched ({type(error).__name__}): where there is a network run "
+            f"`tfds build {builder.name}`, then copy its folder here, or name the right folder "
+            "with --data-dir or TFDS_DATA_DIR."
+        ) from error
+
+
+def _feature_names(tfds, spec: str, builder) -> tuple[str, str]:
+    """Names of the one array feature and the one class label."""
+    features = builder.info.features
+    if keys := builder.info.supervised_keys:
+        x_name, y_name = keys[0], keys[1]
+    else:
+        x_name, y_name = "image", "label"
+    known = x_name in features and isinstance(features.get(y_name), tfds.features.ClassLabel)
+    if not known:
+        raise UserError(
+            f"--data {spec} was given with the features {', '.join(features)}, expected an image "
+            "and a class label: give a classification set."
+        )
+    return x_name, y_name
+
+
+def _read(tfds, spec, builder, split, x_name, y_name) -> tuple[np.ndarray, np.ndarray]:
+    num = builder.info.splits[split].num_examples
+    shape = builder.info.features[x_name].shape
+    if None in shape:
+        raise UserError(
+            f"--data {spec} was given with examples of shape {shape}, expected one size for all: "
+            "resize them first, for example to an npz: file."
+        )
+    x = np.empty((num, *shape), builder.info.features[x_name].np_dtype)
+    y = np.empty(num, np.int32)
+    start = 0
+    batches = builder.as_dataset(split=split, batch_size=_ROWS_AT_ONCE, shuffle_files=False)
+    for batch in tfds.as_numpy(batches.prefetch(2)):
+        rows = slice(start, start + len(batch[y_name]))
+        x[rows], y[rows] = batch[x_name], batch[y_name]
+        start = rows.stop
+    return x, y

@@ -1,0 +1,16 @@
+"""The one exception that stands for a mistake of the user's."""
+
+
+class UserError(ValueError):
+    """A mistake that the user can mend: one sentence, no traceback, exit code 2.
+
+    The sentence names what was given, what was expected and how to mend it. From Python
+    it is an ordinary ``ValueError``.
+
+    Example:
+        >>> raise UserError("--labels 5000 was given, but digits has 1437 training "
+        ...                 "examples: give at most 1437.")
+        Traceback (most recent call last):
+        ...
+        kt_transfer.errors.UserError: --labels 5000 was given, but digits has 1437 ...
+    """

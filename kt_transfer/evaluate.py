@@ -1,0 +1,138 @@
+"""``python -m kt_transfer.evaluate``: measure a run on a data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from kt_transfer import cli, runs
+from kt_transfer.config import EvaluateConfig
+from kt_transfer.errors import UserError
+from kt_transfer.runs import Run
+
+
+def run(**settings) -> dict:
+    """The command as a function; ``settings`` are the fields of :class:`EvaluateConfig`.
+
+    Returns:
+        What ``evaluation.json`` says.
+
+    Example:
+        >>> evaluate.run(run="runs/mnist-teacher", data="tfds:mnist")["accuracy"]
+        0.93
+    """
+    return execute(EvaluateConfig(**settings))
+
+
+def execute(config: EvaluateConfig) -> dict:
+    """Run, data, predictions, metrics, plots."""
+    from kt_transfer.data import load_data
+    from kt_transfer.sources import require_examples
+
+    source = runs.open_run(config.run)
+    spec = config.data or source.settings["data"]
+    out = Path(config.out or source.path)
+    _require_free(out / "evaluation.json", spec, config)
+    data = load_data(spec, data_dir=config.data_dir)
+    network, preprocessing = source.load_model(), source.load_model("preprocessing.keras")
+    require_examples(source, preprocessing, data)
+    measure = _reconstruction if source.command == "pretrain" else _classification
+    out.mkdir(parents=True, exist_ok=True)
+    results = {
+        "run": str(source.path),
+        "data": spec,
+        "split": config.split,
+        "fingerprint": data.fingerprint,
+        **measure(config, source, network, preprocessing, data, out),
+    }
+    Run(out).write_json("evaluation.json", results)
+    cli.say(config)(f"  evaluation {out / 'evaluation.json'}   plots {out / 'plots'}")
+    if source.command != "pretrain":
+        cli.say(config)(f"next: python -m kt_transfer.export --run {source.path} --name NAME")
+    return results
+
+
+def _require_free(path: Path, spec: str, config: EvaluateConfig) -> None:
+    """The same measurement may be repeated; another one must not take its place."""
+    if not path.exists() or config.overwrite:
+        return
+    earlier = Run(path.parent).read_json(path.name)
+    measured = {"run": str(config.run), "data": spec, "split": config.split}
+    if any(earlier.get(name) != value for name, value in measured.items()):
+        raise UserError(
+            f"--data {spec} --split {config.split} was given, but {path} already holds the "
+            f"evaluation on {earlier.get('data')} ({earlier.get('split')}): give --out DIR for "
+            "another folder, or --overwrite to replace it."
+        )
+
+
+def _classification(config, source: Run, network, preprocessing, data, out: Path) -> dict:
+    from kt_transfer.reporting import classification
+    from kt_transfer.reporting.plots import plot_confusion_matrix
+    from kt_transfer.reporting.terminal import format_table
+    from kt_transfer.training.steps import predict_raw
+
+    names = source.label_names
+    if list(data.class_names) != names:
+        raise UserError(
+            f"--data {data.spec} was given with the classes {', '.join(data.class_names)}, but "
+            f"{source.path} knows {', '.join(names)}: give data with the same classes."
+        )
+    x, y = data.part(config.split)
+    if not (y >= 0).any():
+        raise UserError(
+            f"--data {data.spec} was given without labels in its {config.split} split, expected "
+            "labels to measure against: give labelled data, or use predict."
+        )
+    x, y = x[y >= 0], y[y >= 0]
+    logits = predict_raw(network, preprocessing, x)
+    predicted = logits.argmax(axis=1)
+    counts = classification.confusion_matrix(y, predicted, len(names))
+    plots = Run(out).folder("plots")
+    plot_confusion_matrix(counts, names, plots / "confusion_matrix.png")
+    per_class = classification.per_class_metrics(y, predicted, names)
+    metrics = classification.classification_metrics(y, logits)
+
+    say = cli.say(config)
+    rows = [list(row.values()) for row in per_class]
+    say(format_table(["class", "precision", "recall", "f1", "examples"], rows))
+    say(
+        f"{data.spec} ({config.split}): accuracy {metrics['accuracy']:.4f}, loss "
+        f"{metrics['loss']:.4f}, calibration error {metrics['calibration_error']:.4f}, "
+        f"{metrics['num_examples']} examples"
+    )
+    return {**metrics, "per_class": per_class, "confusion_matrix": counts}
+
+
+def _reconstruction(config, source: Run, network, preprocessing, data, out: Path) -> dict:
+    from kt_transfer.models.preprocessing import raw_values
+    from kt_transfer.reporting.plots import plot_reconstructions
+    from kt_transfer.training.steps import FusedModel, predict_raw
+
+    x, _ = data.part(config.split)
+    features = FusedModel(preprocessing).predict(x)
+    outputs = predict_raw(network, preprocessing, x)
+    errors = np.square(features - outputs)
+    plots = Run(out).folder("plots")
+    pictures = np.array(raw_values(outputs[:10], data.input_shape, data.value_range))
+    plot_reconstructions(x[:10], pictures, plots / "reconstructions.png")
+    metrics = {
+        "mse": float(errors.mean()),
+        "squared_error": float(errors.sum(axis=1).mean()),
+        "num_examples": len(x),
+    }
+    cli.say(config)(
+        f"{data.spec} ({config.split}): mse {metrics['mse']:.4f}, squared error "
+        f"{metrics['squared_error']:.2f} an example, {len(x)} examples"
+    )
+    return metrics
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The command line."""
+    cli.main("evaluate", EvaluateConfig, execute, argv)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""``python -m kt_transfer.export``: write a run as a versioned SavedModel for TF Serving."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+
+from kt_transfer import cli, runs
+from kt_transfer.config import ExportConfig
+from kt_transfer.runs import Run
+
+NUM_CHECKED = 16
+
+
+def run(**settings) -> Path:
+    """The command as a function; ``settings`` are the fields of :class:`ExportConfig`.
+
+    Returns:
+        The folder of the new version.
+
+    Example:
+        >>> export.run(run="runs/mnist-student", name="mnist")
+        PosixPath('saved_models/mnist/1')
+    """
+    return execute(ExportConfig(**settings))
+
+
+def execute(config: ExportConfig) -> Path:
+    """Run, models, SavedModel."""
+    from kt_transfer.serving.saved_model import export_saved_model
+
+    source = runs.open_run(config.run)
+    name = config.name or source.path.resolve().name
+    preprocessing = source.load_model("preprocessing.keras")
+    classifier, autoencoder = _models(source)
+    folder = Path(config.export_dir) / name
+    version = export_saved_model(
+        folder,
+        preprocessing=preprocessing,
+        classifier=classifier,
+        class_names=source.label_names if classifier is not None else (),
+        autoencoder=autoencoder,
+        metadata=_metadata(source, name, classifier),
+        examples=_examples(preprocessing),
+    )
+    say = cli.say(config)
+    say(f"exported {source.path} as {version}: answers as Keras does, checked without Keras")
+    if classifier is not None:
+        say(f"next: python -m kt_transfer.predict --model {version} --data SPEC --out FILE.csv")
+    return version
+
+
+def _models(source: Run):
+    """The classifier and the autoencoder of a run, each if it has one."""
+    if source.command == "pretrain":
+        return None, source.load_model()
+    has_autoencoder = source.has("autoencoder.keras")
+    autoencoder = source.load_model("autoencoder.keras") if has_autoencoder else None
+    return source.load_model(), autoencoder
+
+
+def _metadata(source: Run, name: str, classifier) -> dict:
+    description = source.read_json("run.json")
+    return {
+        "name": name,
+        "run": str(source.path.resolve()),
+        "command": description["command"],
+        "data": description["data"]["spec"],
+        "data_fingerprint": description["data"]["fingerprint"],
+        "labels": source.label_names if classifier is not None else [],
+        "metrics": source.read_json("metrics.json")["test"],
+        "versions": description["versions"],
+        "exported": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "reconstruction": "scaled to [-1, 1] and flat, as the autoencoder emits it",
+    }
+
+
+def _examples(preprocessing) -> np.ndarray:
+    """Raw inputs that cover the whole range of their type."""
+    raw = preprocessing.inputs[0]
+    rng = np.random.default_rng(0)
+    shape = (NUM_CHECKED, *raw.shape[1:])
+    if raw.dtype == "uint8":
+        return rng.integers(0, 256, shape, dtype=np.uint8)
+    return rng.normal(size=shape).astype(raw.dtype)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The command line."""
+    cli.main("export", ExportConfig, execute, argv)
+
+
+if __name__ == "__main__":
+    main()

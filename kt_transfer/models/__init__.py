@@ -1,0 +1,1 @@
+"""Builders of plain functional Keras models: autoencoders, classifiers, freezing."""

@@ -1,0 +1,181 @@
+"""Dense and sparse autoencoders as plain functional Keras models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+from keras import layers, ops
+
+# Next to a squared error summed over the features. k-sparse has no weight: it is a constraint.
+DEFAULT_SPARSITY_WEIGHTS = {"squared_l1": 1e-3, "l1": 1e-2, "kl": 1.0, "k_sparse": 0.0}
+
+
+def dense_autoencoder(
+    input_dim: int,
+    hidden_units: Sequence[int] = (128, 64, 32, 16),
+    latent_dim: int = 8,
+    output_activation: str = "tanh",
+    *,
+    noise: float = 0.0,
+) -> keras.Model:
+    """An autoencoder of dense layers, x ↦ D(E(x)); the decoder mirrors the encoder.
+
+    Trained with :class:`~kt_transfer.ReconstructionLoss` it minimizes ‖x − D(E(x))‖²
+    (Hinton & Salakhutdinov, 2006, https://doi.org/10.1126/science.1127647).
+
+    Args:
+        input_dim: Features of one example, scaled to the range of ``output_activation``.
+        hidden_units: Widths of the encoder's hidden layers, ReLU each.
+        latent_dim: Width of the code, the layer ``"bottleneck"``, ReLU as well.
+        output_activation: Activation of the reconstruction; ``"tanh"`` for [-1, 1].
+        noise: Share of the inputs dropped during training, 0 to below 1: a denoising
+            autoencoder (Vincent et al., 2010, https://www.jmlr.org/papers/v11/vincent10a.html)
+            with dropout as its noise, so that what is kept grows by 1 / (1 - noise).
+
+    Returns:
+        A functional model with the layers ``"encoder"`` and ``"decoder"``, each a functional
+        model, ``(batch, input_dim)`` to ``(batch, input_dim)``.
+
+    Example:
+        >>> model = dense_autoencoder(784)
+        >>> model.get_layer("encoder").output_shape
+        (None, 8)
+    """
+    return _autoencoder(
+        input_dim, hidden_units, latent_dim, output_activation, noise, "relu", lambda code: code
+    )
+
+
+def sparse_autoencoder(
+    input_dim: int,
+    hidden_units: Sequence[int] = (128, 64, 32, 16),
+    latent_dim: int = 8,
+    output_activation: str = "tanh",
+    *,
+    sparsity: str = "squared_l1",
+    sparsity_weight: float | None = None,
+    sparsity_target: float = 0.05,
+    num_active: int | None = None,
+    noise: float = 0.0,
+) -> keras.Model:
+    """A dense autoencoder whose code z = E(x) is held sparse.
+
+    The penalty is part of the encoder, built from stock Keras layers: ``compile`` with a
+    :class:`~kt_transfer.ReconstructionLoss` and it counts, in training and evaluation;
+    the saved model loads without ``kt_transfer``. Batch means throughout:
+
+    - ``"squared_l1"``: λ‖z‖₁², the squared L1 norm of each example's code;
+    - ``"l1"``: λ‖z‖₁;
+    - ``"kl"``: λ Σⱼ KL(ρ ‖ ρ̂ⱼ) on sigmoid codes, ρ̂ⱼ the batch mean of unit j
+      (Ng, 2011, https://web.stanford.edu/class/cs294a/sparseAutoencoder.pdf);
+    - ``"k_sparse"``: all but the k largest units are set to zero (Makhzani & Frey, 2013,
+      https://arxiv.org/abs/1312.5663); no penalty.
+
+    Args:
+        input_dim: Features of one example.
+        hidden_units: Widths of the encoder's hidden layers.
+        latent_dim: Width of the code.
+        output_activation: Activation of the reconstruction.
+        sparsity: Which of the above.
+        sparsity_weight: λ, 0 or more, next to a squared error *summed* over the features;
+            ``None`` takes ``DEFAULT_SPARSITY_WEIGHTS``.
+        sparsity_target: ρ, between 0 and 1 (``"kl"``).
+        num_active: k, from 1 to ``latent_dim`` (``"k_sparse"``; default: a quarter).
+        noise: Share of the inputs dropped during training.
+
+    Returns:
+        As :func:`dense_autoencoder`.
+
+    Raises:
+        ValueError: If ``sparsity`` is none of the above, or a number is out of range.
+
+    Example:
+        >>> model = sparse_autoencoder(784, sparsity="l1", sparsity_weight=0.01)
+        >>> model.compile("adam", loss=ReconstructionLoss())
+    """
+    if sparsity not in DEFAULT_SPARSITY_WEIGHTS:
+        raise ValueError(f"sparsity {sparsity!r}, expected {', '.join(DEFAULT_SPARSITY_WEIGHTS)}")
+    weight = DEFAULT_SPARSITY_WEIGHTS[sparsity] if sparsity_weight is None else sparsity_weight
+    if weight < 0:
+        raise ValueError(f"sparsity_weight {weight}, expected 0 or more")
+    if not 0 < sparsity_target < 1:
+        raise ValueError(f"sparsity_target {sparsity_target}, expected between 0 and 1")
+    k = max(1, latent_dim // 4) if num_active is None else num_active
+    if not 1 <= k <= latent_dim:
+        raise ValueError(f"num_active {k}, expected from 1 to latent_dim = {latent_dim}")
+    constrain = {
+        "squared_l1": lambda z: _penalized(z, ops.mean(ops.square(_l1_norm(z))), weight),
+        "l1": lambda z: _penalized(z, ops.mean(_l1_norm(z)), weight),
+        "kl": lambda z: _penalized(z, _kl_to_target(z, sparsity_target), weight),
+        "k_sparse": lambda z: _k_largest(z, k),
+    }[sparsity]
+    activation = "sigmoid" if sparsity == "kl" else "relu"
+    return _autoencoder(
+        input_dim, hidden_units, latent_dim, output_activation, noise, activation, constrain
+    )
+
+
+def transferable_encoder(model: keras.Model) -> keras.Model:
+    """The layer ``"encoder"`` of a model, without the sparsity penalty of its pretraining.
+
+    Layers and weights are shared, not copied.
+    """
+    encoder = model.get_layer("encoder")
+    if "sparsity_penalty" not in [layer.name for layer in encoder.layers]:
+        return encoder
+    return keras.Model(encoder.input, encoder.get_layer("bottleneck").output, name="encoder")
+
+
+def dense_stack(x, units: Sequence[int]):
+    """ReLU layers of the given widths, named ``hidden_1`` on."""
+    for number, width in enumerate(units, 1):
+        x = layers.Dense(width, activation="relu", name=f"hidden_{number}")(x)
+    return x
+
+
+def _autoencoder(
+    input_dim, hidden_units, latent_dim, output_activation, noise, code_activation, constrain
+) -> keras.Model:
+    x = keras.Input((input_dim,), name="features")
+    hidden = dense_stack(x, hidden_units)
+    code = layers.Dense(latent_dim, activation=code_activation, name="bottleneck")(hidden)
+    encoder = keras.Model(x, constrain(code), name="encoder")
+
+    z = keras.Input((latent_dim,), name="code")
+    hidden = dense_stack(z, list(hidden_units)[::-1])
+    output = layers.Dense(input_dim, activation=output_activation, name="reconstruction")(hidden)
+    decoder = keras.Model(z, output, name="decoder")
+
+    x = keras.Input((input_dim,), name="features")
+    # Outside the encoder: what is transferred has no noise in it.
+    corrupted = layers.Dropout(noise, name="noise")(x) if noise else x
+    return keras.Model(x, decoder(encoder(corrupted)), name="autoencoder")
+
+
+def _l1_norm(z):
+    return ops.sum(ops.abs(z), axis=-1)
+
+
+def _kl_to_target(z, rho: float):
+    mean = ops.clip(ops.mean(z, axis=0), 1e-7, 1.0 - 1e-7)
+    return ops.sum(
+        rho * (ops.log(rho) - ops.log(mean))
+        + (1.0 - rho) * (ops.log(1.0 - rho) - ops.log(1.0 - mean))
+    )
+
+
+def _penalized(z, penalty, weight: float):
+    """``z`` unchanged, with ``weight * penalty`` added to the model's losses.
+
+    A custom regularizer would make the saved model unloadable without this package, so the
+    stock one is put on the penalty itself, a number that is never negative. A functional
+    model keeps only what leads to its output: hence the sum, in which it counts nothing.
+    """
+    penalty = layers.ActivityRegularization(l1=weight, name="sparsity_penalty")(penalty)
+    return ops.add(z, ops.multiply(penalty, 0.0))
+
+
+def _k_largest(z, k: int):
+    threshold = ops.min(ops.top_k(z, k)[0], axis=-1, keepdims=True)
+    return ops.where(ops.greater_equal(z, threshold), z, 0.0)

@@ -1,0 +1,92 @@
+"""Classifiers: a backbone and a head that emits logits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+from keras import layers
+
+from kt_transfer.models.autoencoders import dense_stack
+
+
+def dense_encoder(
+    input_dim: int, hidden_units: Sequence[int], latent_dim: int | None = None
+) -> keras.Model:
+    """A backbone of dense ReLU layers, with a code layer only where ``latent_dim`` is given.
+
+    Args:
+        input_dim: Features of one example.
+        hidden_units: Widths of the hidden layers.
+        latent_dim: Width of the layer ``"bottleneck"``; ``None`` for none.
+
+    Returns:
+        A functional model named ``"encoder"``, ``(batch, input_dim)`` to ``(batch, width)``.
+    """
+    x = keras.Input((input_dim,), name="features")
+    code = dense_stack(x, hidden_units)
+    if latent_dim:
+        code = layers.Dense(latent_dim, activation="relu", name="bottleneck")(code)
+    return keras.Model(x, code, name="encoder")
+
+
+def classifier(backbone: keras.Model, num_classes: int, *, name: str = "classifier"):
+    """``backbone`` with a new dense head.
+
+    Args:
+        backbone: Functional model from ``(batch, features)`` to ``(batch, width)``; its layers
+            and weights are shared, not copied.
+        num_classes: Width of the head, the layer ``"head"``.
+        name: Name of the model.
+
+    Returns:
+        A functional model from ``(batch, features)`` to logits of ``(batch, num_classes)``.
+
+    Example:
+        >>> model = classifier(dense_encoder(64, [32]), num_classes=10)
+        >>> [layer.name for layer in model.layers]
+        ['features', 'encoder', 'head']
+    """
+    x = keras.Input(backbone.input_shape[1:], name="features")
+    logits = layers.Dense(num_classes, name="head")(backbone(x))
+    return keras.Model(x, logits, name=name)
+
+
+def fit_logistic_regression(
+    features: np.ndarray, labels: np.ndarray, num_classes: int, *, seed: int
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Logistic regression with its regularization chosen by inner cross-validation.
+
+    Args:
+        features: Shape ``(n, width)``.
+        labels: Shape ``(n,)``, every class at least once.
+        num_classes: Number of classes.
+        seed: Seed of the inner folds.
+
+    Returns:
+        Kernel ``(width, num_classes)`` and bias ``(num_classes,)`` for the features as they
+        are (the scaler is folded in), and the inverse regularization strength C.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GridSearchCV, StratifiedKFold
+    from sklearn.preprocessing import StandardScaler
+
+    scaler = StandardScaler().fit(features)
+    scaled = scaler.transform(features)
+    smallest = int(np.bincount(labels, minlength=num_classes).min())
+    regression = LogisticRegression(max_iter=1000)
+    grid = {"C": np.logspace(-4, 2, 7)}
+    if smallest >= 2:
+        folds = StratifiedKFold(min(5, smallest), shuffle=True, random_state=seed)
+        search = GridSearchCV(regression, grid, cv=folds, scoring="neg_log_loss")
+        regression = search.fit(scaled, labels).best_estimator_
+    else:  # one example of a class cannot be both in a fold and outside it
+        regression.fit(scaled, labels)
+    kernel, bias = regression.coef_.T, regression.intercept_
+    if num_classes == 2:  # one column of log-odds: as two logits
+        kernel = np.hstack([np.zeros_like(kernel), kernel])
+        bias = np.concatenate([np.zeros_like(bias), bias])
+    kernel = kernel / scaler.scale_[:, None]
+    bias = bias - scaler.mean_ @ kernel
+    return kernel.astype("float32"), bias.astype("float32"), float(regression.C)

@@ -1,0 +1,74 @@
+"""What every training command writes about itself in the same way."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kt_transfer.data import Dataset
+from kt_transfer.reporting.classification import classification_metrics
+from kt_transfer.reporting.plots import plot_history
+from kt_transfer.runs import Run
+from kt_transfer.training.steps import predict_raw
+from kt_transfer.training.strategy import choose_strategy
+
+
+def begin(run: Run, config):
+    """Fix every seed and choose the strategy; noted in ``run.json``."""
+    import keras
+
+    strategy = choose_strategy(config.strategy, config.num_devices)
+    keras.utils.set_random_seed(config.seed)
+    run.update_json(
+        "run.json",
+        strategy=type(strategy).__name__,
+        num_replicas=strategy.num_replicas_in_sync,
+    )
+    return strategy
+
+
+def note_data(run: Run, data: Dataset, **splits: np.ndarray) -> None:
+    """Write the classes, and which rows play which part."""
+    run.write_json("labels.json", {"labels": list(data.class_names)})
+    run.write_arrays("splits.npz", **splits, test=np.arange(len(data.x_test)))
+    run.update_json("run.json", data={"spec": data.spec, "fingerprint": data.fingerprint})
+
+
+def note_execution(run: Run, model) -> None:
+    """Write how the steps were executed."""
+    run.update_json("run.json", execution=model.execution)
+
+
+def save_classifier(run: Run, network, preprocessing, source: Run | None) -> None:
+    """Write the models, and hand on the autoencoder that the chain began with."""
+    run.save_model("model.keras", network)
+    run.save_model("preprocessing.keras", preprocessing)
+    if source is None:
+        return
+    if source.command == "pretrain":
+        run.save_model("autoencoder.keras", source.load_model())
+    elif source.has("autoencoder.keras"):
+        run.save_model("autoencoder.keras", source.load_model("autoencoder.keras"))
+
+
+def test_metrics(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
+    """Accuracy, loss and calibration error; nothing where no example has a label."""
+    return classification_metrics(labels, logits) if (labels >= 0).any() else {}
+
+
+def classifier_metrics(network, preprocessing, data: Dataset, validation: np.ndarray) -> dict:
+    """What ``metrics.json`` says of a classifier."""
+    logits = predict_raw(network, preprocessing, data.x_test)
+    metrics = {
+        "test": test_metrics(data.y_test, logits),
+        "num_parameters": network.count_params(),
+    }
+    if len(validation):
+        held_out = predict_raw(network, preprocessing, data.x[validation])
+        metrics["validation"] = test_metrics(data.y[validation], held_out)
+    return metrics
+
+
+def plot_classifier(run: Run, history: list[dict]) -> None:
+    """Pictures of a classifier's training."""
+    if history:
+        plot_history(history, run.folder("plots") / "loss.png")

@@ -1,0 +1,75 @@
+"""How good a classifier's probabilities are, in NumPy."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities of logits, ``(n, classes)`` to ``(n, classes)``."""
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return shifted / shifted.sum(axis=1, keepdims=True)
+
+
+def expected_calibration_error(
+    labels: np.ndarray, probabilities: np.ndarray, num_bins: int = 15
+) -> float:
+    """Mean gap between confidence and accuracy over equal bins of confidence.
+
+    Naeini, Cooper & Hauskrecht (2015), https://doi.org/10.1609/aaai.v29i1.9602.
+
+    Args:
+        labels: Shape ``(n,)``.
+        probabilities: Shape ``(n, classes)``.
+        num_bins: Bins between 0 and 1.
+
+    Returns:
+        A share from 0 (calibrated) to 1.
+    """
+    confidence = probabilities.max(axis=1)
+    correct = probabilities.argmax(axis=1) == labels
+    number = np.minimum((confidence * num_bins).astype(int), num_bins - 1)
+    gaps = np.bincount(number, weights=correct - confidence, minlength=num_bins)
+    return float(np.abs(gaps).sum() / len(labels))
+
+
+def classification_metrics(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
+    """Accuracy, loss and calibration error over the examples that have a label.
+
+    Args:
+        labels: Shape ``(n,)``; ``-1`` where there is none.
+        logits: Shape ``(n, classes)``.
+
+    Returns:
+        ``accuracy`` (share), ``loss`` (mean cross-entropy in nats), ``calibration_error``
+        (share) and ``num_examples``.
+    """
+    labels, logits = labels[labels >= 0], logits[labels >= 0].astype(np.float64)
+    probabilities = softmax(logits)
+    own = probabilities[np.arange(len(labels)), labels]
+    return {
+        "accuracy": float((probabilities.argmax(axis=1) == labels).mean()),
+        "loss": float(-np.log(np.maximum(own, 1e-300)).mean()),
+        "calibration_error": expected_calibration_error(labels, probabilities),
+        "num_examples": len(labels),
+    }
+
+
+def per_class_metrics(labels: np.ndarray, predicted: np.ndarray, names) -> list[dict]:
+    """Precision, recall and F1 of each class, with its number of examples."""
+    from sklearn.metrics import precision_recall_fscore_support
+
+    table = precision_recall_fscore_support(
+        labels, predicted, labels=range(len(names)), zero_division=0.0
+    )
+    return [
+        {"class": name, "precision": p, "recall": r, "f1": f, "num_examples": int(n)}
+        for name, p, r, f, n in zip(names, *table, strict=True)
+    ]
+
+
+def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, num_classes: int) -> np.ndarray:
+    """Counts of true class (row) against predicted class (column)."""
+    counts = np.zeros((num_classes, num_classes), int)
+    np.add.at(counts, (labels, predicted), 1)
+    return counts

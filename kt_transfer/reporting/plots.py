@@ -1,0 +1,84 @@
+"""Pictures for a run folder, as PNG files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt  # noqa: E402
+
+
+def plot_history(rows: list[dict], path: Path) -> None:
+    """Loss over the epochs, training and validation, and accuracy where there is some."""
+    panels = ["loss"] + [name for name in ("accuracy",) if any(name in row for row in rows)]
+    figure, axes = plt.subplots(1, len(panels), figsize=(5.5 * len(panels), 3.8), squeeze=False)
+    for axis, name in zip(axes[0], panels, strict=True):
+        for column, label in ((name, "training"), (f"val_{name}", "validation")):
+            points = [(row["epoch"] + 1, row[column]) for row in rows if column in row]
+            if points:
+                axis.plot(*zip(*points, strict=True), label=label, marker="." * (len(points) < 30))
+        axis.set(xlabel="epoch", ylabel=name)
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.legend()
+        axis.grid(alpha=0.3)
+    _save(figure, path)
+
+
+def plot_reconstructions(
+    originals: np.ndarray, reconstructions: np.ndarray, path: Path, count: int = 10
+) -> None:
+    """Inputs above what the autoencoder made of them.
+
+    Args:
+        originals: Shape ``(n, height, width[, channels])``, or ``(n, features)`` as curves.
+        reconstructions: The same, in the same units.
+        path: PNG file to write.
+        count: How many to show, at most.
+    """
+    count = min(count, len(originals))
+    figure, axes = plt.subplots(2, count, figsize=(1.1 * count + 1, 2.9), squeeze=False)
+    for row, (title, examples) in enumerate(
+        (("input", originals), ("reconstruction", reconstructions))
+    ):
+        for axis, example in zip(axes[row], examples, strict=False):
+            _show(axis, np.asarray(example), originals)
+        axes[row, 0].set_title(title, loc="left", fontsize=9)
+    _save(figure, path)
+
+
+def plot_confusion_matrix(counts: np.ndarray, names, path: Path) -> None:
+    """True classes down, predicted classes across; shares of the true class as colour."""
+    size = max(4.0, 0.5 * len(names) + 1.5)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    figure, axis = plt.subplots(figsize=(size, size))
+    axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axis.set(xlabel="predicted", ylabel="true")
+    axis.set_xticks(range(len(names)), names, rotation=90 if max(map(len, names)) > 2 else 0)
+    axis.set_yticks(range(len(names)), names)
+    if len(names) <= 30:
+        for (row, column), count in np.ndenumerate(counts):
+            if count:
+                colour = "white" if shares[row, column] > 0.5 else "black"
+                axis.text(column, row, count, ha="center", va="center", color=colour, fontsize=8)
+    _save(figure, path)
+
+
+def _show(axis, example: np.ndarray, reference: np.ndarray) -> None:
+    if example.ndim == 3 and example.shape[-1] == 1:
+        example = example[..., 0]
+    if example.ndim >= 2:
+        axis.imshow(example, cmap="gray", vmin=reference.min(), vmax=reference.max())
+        axis.axis("off")
+    else:
+        axis.plot(example, linewidth=0.8)
+        axis.set_xticks([])
+        axis.set_yticks([])
+
+
+def _save(figure, path: Path) -> None:
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)

@@ -1,0 +1,31 @@
+"""Tables on the terminal."""
+
+from __future__ import annotations
+
+
+def format_table(header: list[str], rows: list[list[object]]) -> str:
+    """Rows under a header, columns aligned: words to the left, numbers to the right.
+
+    Example:
+        >>> print(format_table(["class", "recall"], [["cat", 0.5]]))
+        class  recall
+        cat    0.5000
+    """
+    cells = [header, *[[_cell(value) for value in row] for row in rows]]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+    numeric = [
+        all(isinstance(row[column], (int, float)) for row in rows) for column in range(len(header))
+    ]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(row, widths, numeric, strict=True)
+        ).rstrip()
+        for row in cells
+    )
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    return "" if value is None else str(value)

@@ -1,0 +1,351 @@
+"""The run folder: created, locked, written atomically, read back.
+
+A run folder holds everything that a run was told and found: ``config.json`` (every
+setting), ``run.json`` (data fingerprint, versions, seed, wall time, status),
+``model.keras`` and ``preprocessing.keras``, ``labels.json``, ``splits.npz``,
+``history.csv``, ``metrics.json``, ``plots/`` and ``logs/``. While it runs there is a
+``checkpoint/`` too, from which ``--resume`` goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+from kt_transfer.errors import UserError
+
+# Settings that say how a command is run, not what it computes: a resumed run may change them.
+SESSION_SETTINGS = frozenset({"out", "overwrite", "resume", "from_run", "quiet", "debug"})
+_PACKAGES = ("kt-transfer", "tensorflow", "keras", "numpy", "scikit-learn", "keras-tuner")
+
+
+class Run:
+    """One run folder on disk.
+
+    Args:
+        path: The folder. :func:`start` makes a new one, :func:`open_run` checks an old one.
+    """
+
+    def __init__(self, path: Path):
+        self.path = Path(path)
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
+    def read_json(self, name: str) -> dict:
+        """The content of one JSON file; a damaged one is a :class:`UserError`."""
+        try:
+            return json.loads((self.path / name).read_text())
+        except (OSError, ValueError) as error:
+            raise _damaged(self.path, name, error) from error
+
+    def write_json(self, name: str, content: object) -> None:
+        """Write one JSON file; readers see the old one or the new one, never half."""
+        text = json.dumps(content, indent=2, default=_plain) + "\n"
+        with replacing(self.path / name) as temporary:
+            temporary.write_text(text)
+
+    def update_json(self, name: str, **entries: object) -> None:
+        """Add entries to one JSON file, or replace them."""
+        self.write_json(name, {**self.read_json(name), **entries})
+
+    def write_arrays(self, name: str, **arrays) -> None:
+        """Write NumPy arrays as one ``.npz`` file."""
+        import numpy as np
+
+        with replacing(self.path / name) as temporary, open(temporary, "wb") as file:
+            np.savez_compressed(file, **arrays)
+
+    def read_arrays(self, name: str) -> dict:
+        """The arrays of one ``.npz`` file, by name."""
+        import numpy as np
+
+        try:
+            with np.load(self.path / name, allow_pickle=False) as arrays:
+                return dict(arrays)
+        except Exception as error:
+            raise _damaged(self.path, name, error) from error
+
+    def save_model(self, name: str, model) -> None:
+        """Write a plain functional Keras model, without how it was trained."""
+        import keras
+
+        plain = keras.models.clone_model(model)
+        plain.set_weights(model.get_weights())
+        with replacing(self.path / name) as temporary:
+            plain.save(temporary)
+
+    def load_model(self, name: str = "model.keras"):
+        """The saved Keras model of that name, uncompiled."""
+        import keras
+
+        path = self.path / name
+        if not path.is_file():
+            raise _damaged(self.path, name, "it is not there")
+        try:
+            return keras.saving.load_model(path, compile=False)
+        except Exception as error:
+            raise _damaged(self.path, name, error) from error
+
+    def has(self, name: str) -> bool:
+        """Whether the run holds a file of that name."""
+        return (self.path / name).exists()
+
+    def folder(self, name: str) -> Path:
+        """A folder of that name inside the run, made if needed."""
+        path = self.path / name
+        path.mkdir(exist_ok=True)
+        return path
+
+    @property
+    def command(self) -> str:
+        """The command that wrote the run."""
+        return self.read_json("run.json")["command"]
+
+    @property
+    def settings(self) -> dict:
+        """Every setting of the run."""
+        return self.read_json("config.json")
+
+    @property
+    def label_names(self) -> list[str]:
+        """Names of the classes, by number; empty for a run without classes."""
+        return self.read_json("labels.json")["labels"]
+
+
+def open_run(path: str | os.PathLike, flag: str = "--run") -> Run:
+    """The complete run folder at ``path``.
+
+    Raises:
+        UserError: If there is no run folder, or the run has not ended.
+    """
+    run = Run(Path(path))
+    if not (run.path / "config.json").is_file() or not (run.path / "run.json").is_file():
+        reason = "is not a run folder" if run.path.exists() else "does not exist"
+        raise UserError(
+            f"{flag} {path} was given, expected a run folder, but it {reason}: give the folder "
+            "that a command such as `python -m kt_transfer.pretrain --out RUN` wrote."
+        )
+    description = run.read_json("run.json")
+    if description.get("status") != "complete":
+        raise UserError(
+            f"{flag} {path} was given, expected a complete run, but it is "
+            f"{description.get('status', 'without a status')}: continue it with "
+            f"`{resume_command(description.get('command', 'COMMAND'), run.path)}`."
+        )
+    return run
+
+
+@contextlib.contextmanager
+def start(command: str, settings: dict, *, out=None, overwrite=False, resume=False):
+    """Make a run folder, lock it, and complete it when the block ends well.
+
+    A mistake of the user's leaves nothing behind; an interrupted run keeps what it has, for
+    ``--resume``. With ``overwrite`` the old folder is put aside and removed only when the new
+    one is complete; if the new one fails, the old one comes back.
+
+    Args:
+        command: Name of the command.
+        settings: Every setting, as ``json.dump`` takes it.
+        out: The folder; by default ``runs/COMMAND-TIME``.
+        overwrite: Replace an existing run.
+        resume: Continue the existing run in ``out``.
+
+    Yields:
+        The :class:`Run`.
+    """
+    path = Path(out) if out else _fresh_path(command)
+    aside = path.with_name(f".{path.name}.replaced")
+    run = Run(path)
+    if resume:
+        _check_resumable(run, command, settings, out)
+    elif path.exists() and any(path.iterdir() if path.is_dir() else [path]):
+        _put_aside(path, aside, overwrite)
+    path.mkdir(parents=True, exist_ok=True)
+    began = time.perf_counter()
+    with _lock(path):
+        if not resume:
+            run.write_json("config.json", {**settings, "out": str(path)})
+            run.write_json("run.json", _description(command, settings))
+        before = run.read_json("run.json").get("wall_seconds", 0.0)
+        run.update_json("run.json", status="running")
+
+        def close(status: str) -> None:
+            seconds = round(before + time.perf_counter() - began, 3)
+            run.update_json("run.json", status=status, wall_seconds=seconds)
+
+        try:
+            yield run
+        except Exception as error:
+            if not resume and (isinstance(error, UserError) or aside.exists()):
+                shutil.rmtree(path)
+                if aside.exists():
+                    aside.rename(path)
+            else:
+                close("failed")
+            raise
+        except BaseException as error:
+            close("interrupted")
+            error.add_note(f"continue with: {resume_command(command, path)}")
+            raise
+        shutil.rmtree(path / "checkpoint", ignore_errors=True)
+        close("complete")
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def resume_command(command: str, path: os.PathLike | str) -> str:
+    """The command line that continues a run."""
+    return f"python -m kt_transfer.{command.replace('-', ' ')} --resume --out {path}"
+
+
+@contextlib.contextmanager
+def replacing(path: Path, *, overwrite: bool = True):
+    """A temporary name beside ``path`` that becomes ``path`` when the block ends well."""
+    path = Path(path)
+    if not overwrite and path.exists():
+        raise exists_already(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The suffix stays last: Keras chooses the format by it.
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def exists_already(path: Path, flag: str = "--out") -> UserError:
+    """The error for an output that is already there."""
+    return UserError(
+        f"{flag} {path} was given, expected a name that is still free, but it exists: give "
+        "another name, or --overwrite to replace it."
+    )
+
+
+def _fresh_path(command: str) -> Path:
+    stem = Path("runs") / f"{command}-{time.strftime('%Y%m%d-%H%M%S')}"
+    path, number = stem, 1
+    while path.exists():
+        number += 1
+        path = stem.with_name(f"{stem.name}-{number}")
+    return path
+
+
+def _put_aside(path: Path, aside: Path, overwrite: bool) -> None:
+    is_run = (path / "run.json").is_file()
+    if not overwrite:
+        error = exists_already(path)
+        if is_run and Run(path).read_json("run.json").get("status") == "interrupted":
+            raise UserError(f"{error} (It was interrupted: --resume continues it.)")
+        raise error
+    if not is_run:
+        raise UserError(
+            f"--overwrite was given for {path}, expected a run folder, but it holds something "
+            "else: give another --out, or remove it yourself."
+        )
+    with _lock(path):
+        shutil.rmtree(aside, ignore_errors=True)
+        path.rename(aside)
+
+
+def _check_resumable(run: Run, command: str, settings: dict, out) -> None:
+    if out is None:
+        raise UserError(
+            "--resume was given without --out, expected the run to continue: add --out RUN."
+        )
+    if not (run.path / "config.json").is_file():
+        raise UserError(
+            f"--resume --out {run.path} was given, expected an interrupted run, but there is no "
+            "run: start it without --resume."
+        )
+    if (status := run.read_json("run.json").get("status")) == "complete":
+        raise UserError(
+            f"--resume --out {run.path} was given, expected an interrupted run, but it is "
+            f"{status}: there is nothing to continue; give another --out for a new run."
+        )
+    if run.command != command:
+        raise UserError(
+            f"--resume --out {run.path} was given to {command}, but {run.command} wrote that run: "
+            f"continue it with `{resume_command(run.command, run.path)}`."
+        )
+    old = run.settings
+    changed = [
+        f"{key} {old.get(key)!r} -> {value!r}"
+        for key, value in settings.items()
+        if key not in SESSION_SETTINGS and old.get(key) != value
+    ]
+    if changed:
+        raise UserError(
+            f"--resume --out {run.path} was given with changed settings ({'; '.join(changed)}), "
+            "expected the run's own: leave them out, or start a new run with another --out."
+        )
+
+
+@contextlib.contextmanager
+def _lock(path: Path):
+    lock = path / ".lock"
+    with open(lock, "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"--out {path} was given, but another process is writing that run: wait for it, "
+                "or give another --out."
+            ) from None
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+
+
+def _description(command: str, settings: dict) -> dict:
+    return {
+        "command": command,
+        "status": "running",
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "seed": settings.get("seed"),
+        "versions": {"python": platform.python_version()}
+        | {name: _version(name) for name in _PACKAGES},
+        "git_commit": _git_commit(),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _git_commit() -> str | None:
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        command = ["git", "rev-parse", "HEAD"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
+        return done.stdout.strip()
+    return None
+
+
+def _damaged(path: Path, name: str, reason: object) -> UserError:
+    first_line = str(reason).strip().split("\n")[0]
+    return UserError(
+        f"{path} was given, expected a complete run folder, but {name} cannot be read "
+        f"({first_line}): give another run, or write this one again."
+    )
+
+
+def _plain(value: object) -> object:
+    """NumPy numbers and arrays, and paths, as JSON knows them."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return str(value)

@@ -1,0 +1,151 @@
+"""A KerasTuner search in which every trial is a run folder of a command."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import keras_tuner
+from keras_tuner.errors import FatalError
+
+from kt_transfer.errors import UserError
+
+HYPERBAND_FACTOR = 3
+
+
+def search_settings(
+    folder: Path,
+    *,
+    suggest: Callable,
+    base,
+    train: Callable,
+    metric: str,
+    direction: str,
+    search: str,
+    max_trials: int,
+    say: Callable = print,
+) -> list[dict]:
+    """Search, or go on with the search that lies in the folder.
+
+    Args:
+        folder: Holds ``tuner/`` (KerasTuner's own state) and ``trials/`` (run folders).
+        suggest: Function ``(hp, base) -> config``; the first trial takes its defaults.
+        base: The settings to search around, a dataclass with ``out``, ``seed`` and ``epochs``.
+        train: Function of such a config that writes the run folder ``config.out`` and
+            returns it.
+        metric: Name of the validation metric to judge by.
+        direction: ``"min"`` or ``"max"``.
+        search: ``"random"`` or ``"hyperband"``.
+        max_trials: Trials of a random search.
+        say: Where a line for each finished trial goes.
+
+    Returns:
+        For each trial its number, settings, score (``None`` if it failed) and run folder.
+    """
+    tuner = _CommandTuner(
+        suggest,
+        base,
+        train,
+        metric,
+        say,
+        folder / "trials",
+        oracle=_oracle(search, suggest, base, metric, direction, max_trials),
+        directory=folder,
+        project_name="tuner",
+        overwrite=False,
+    )
+    try:
+        tuner.search(verbose=0)
+    except FatalError as error:
+        raise error.__cause__ or error from None
+    return [tuner.describe(trial) for trial in tuner.oracle.trials.values()]
+
+
+def _oracle(search: str, suggest, base, metric: str, direction: str, max_trials: int):
+    space = keras_tuner.HyperParameters()
+    suggest(space, base)
+    shared = {
+        "objective": keras_tuner.Objective(f"val_{metric}", direction),
+        "seed": base.seed,
+        "hyperparameters": space,
+        "tune_new_entries": False,
+    }
+    if search == "random":
+        return _RandomSearch(max_trials=max_trials, **shared)
+    return _Hyperband(max_epochs=base.epochs, factor=HYPERBAND_FACTOR, **shared)
+
+
+class _DefaultsFirst:
+    """The first trial is what the user would get without a search."""
+
+    def populate_space(self, trial_id):
+        answer = super().populate_space(trial_id)
+        if not self.start_order and answer.get("values"):
+            answer["values"] |= {
+                hp.name: hp.default
+                for hp in self.hyperparameters.space
+                if not hp.name.startswith("tuner/")
+            }
+        return answer
+
+
+class _RandomSearch(_DefaultsFirst, keras_tuner.oracles.RandomSearchOracle):
+    """Random search, the defaults first."""
+
+
+class _Hyperband(_DefaultsFirst, keras_tuner.oracles.HyperbandOracle):
+    """Hyperband (Li et al., 2018, https://arxiv.org/abs/1603.06560), the defaults first."""
+
+
+class _CommandTuner(keras_tuner.Tuner):
+    """Runs a command for each trial instead of building a model."""
+
+    def __init__(self, suggest, base, train, metric, say, trials: Path, **kwargs):
+        self.suggest, self.base, self.train_command = suggest, base, train
+        self.metric, self.say, self.trials = metric, say, trials
+        super().__init__(hypermodel=_no_model, **kwargs)
+
+    def _populate_initial_space(self):
+        # The space is in the oracle from the start; building a model to find it is not needed.
+        return
+
+    def run_trial(self, trial, **_):
+        """Write the trial's run folder; its validation metric is the score."""
+        path = self.trials / trial.trial_id
+        shutil.rmtree(path, ignore_errors=True)
+        session = {"quiet": True, "overwrite": False, "resume": False, "from_run": None}
+        try:
+            run = self.train_command(
+                dataclasses.replace(self._settings(trial), out=path, **session)
+            )
+        except UserError as error:
+            # The same in every trial: KerasTuner would count it as failed and go on.
+            raise FatalError(str(error)) from error
+        score = run.read_json("metrics.json")["validation"][self.metric]
+        self.say(f"trial {trial.trial_id}: validation {self.metric} {score:.4f}")
+        return {f"val_{self.metric}": score}
+
+    def describe(self, trial) -> dict:
+        """A trial as the table shows it."""
+        path = self.trials / trial.trial_id
+        values = trial.hyperparameters.values
+        return {
+            "trial": trial.trial_id,
+            "score": None if trial.score is None else float(trial.score),
+            "settings": {k: v for k, v in values.items() if not k.startswith("tuner/")},
+            "epochs": self._settings(trial).epochs,
+            "status": str(trial.status),
+            "run": str(path) if (path / "run.json").is_file() else None,
+        }
+
+    def _settings(self, trial):
+        settings = self.suggest(trial.hyperparameters, self.base)
+        # Hyperband gives each trial a budget; every rung starts from scratch.
+        epochs = trial.hyperparameters.values.get("tuner/epochs", settings.epochs)
+        return dataclasses.replace(settings, epochs=epochs)
+
+
+def _no_model(hp):
+    raise AssertionError("trials run commands, not models")

@@ -1,0 +1,1 @@
+"""SavedModels for TF Serving: written, versioned, and checked without Keras."""

@@ -1,0 +1,35 @@
+"""``python -m kt_transfer.serving.answer MODEL INPUTS.npy ANSWERS.npz``.
+
+Asks every signature of a SavedModel, in a process in which Keras cannot be imported, as a
+server would: all examples at once, and the first one alone.
+"""
+
+import os
+import sys
+
+import numpy as np
+
+
+def main() -> None:
+    """Load, ask, write the answers."""
+    path, inputs, answers = sys.argv[1:]
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.modules["keras"] = None
+    import tensorflow as tf
+
+    model = tf.saved_model.load(path)
+    examples = np.load(inputs)
+    written = {}
+    for name, signature in model.signatures.items():
+        (key,) = signature.structured_input_signature[1]
+        for size, some in (("one", examples[:1]), ("all", examples)):
+            for output, value in signature(**{key: tf.constant(some)}).items():
+                array = value.numpy()
+                if array.dtype == object:
+                    array = np.array([label.decode() for label in array.tolist()])
+                written[f"{name}/{output}/{size}"] = array
+    np.savez(answers, **written)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,212 @@
+"""A versioned SavedModel with raw input, named classes and several signatures."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from kt_transfer.errors import UserError
+
+TOLERANCE = 1e-5
+
+
+def export_saved_model(
+    folder: Path,
+    *,
+    preprocessing,
+    classifier=None,
+    class_names=(),
+    autoencoder=None,
+    metadata: dict,
+    examples: np.ndarray,
+) -> Path:
+    """Write the next version under ``folder``, checked before it appears.
+
+    Signatures, all from raw examples: ``serving_default`` (``probabilities``, ``class_id``,
+    ``label``), ``encode`` (``features``) and, with an autoencoder, ``reconstruct``
+    (``reconstruction`` as the autoencoder emits it, scaled to [-1, 1] and flat, and
+    ``reconstruction_error``, ‖x − x̂‖² of each example). Without a classifier
+    ``serving_default`` is ``encode`` and ``reconstruct`` together.
+
+    Args:
+        folder: ``saved_models/NAME``; the version is the next free whole number.
+        preprocessing: Keras model from raw examples to the network's input.
+        classifier: Keras model from that input to logits, with a layer ``"encoder"``.
+        class_names: Names of its classes.
+        autoencoder: Keras model with the layers ``"encoder"`` and ``"decoder"``.
+        metadata: What ``metadata.json`` says about where the model comes from.
+        examples: Raw examples on which the written model must answer as the Keras models do.
+
+    Returns:
+        The folder of the new version.
+
+    Raises:
+        UserError: If the folder cannot be written.
+        RuntimeError: If the written model answers otherwise.
+    """
+    module, signatures = _served_module(preprocessing, classifier, class_names, autoencoder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # TF Serving looks only at numbers, and at a number as soon as it appears.
+        unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=folder))
+    except OSError as error:
+        raise UserError(
+            f"--export-dir {folder.parent} was given, expected a folder that can be written "
+            f"({error}): give another one."
+        ) from error
+    try:
+        tf.saved_model.save(module, os.fspath(unfinished), signatures=signatures)
+        difference = check_saved_model(unfinished, signatures, examples)
+        text = json.dumps({**metadata, "largest_difference": difference}, indent=2)
+        (unfinished / "metadata.json").write_text(text + "\n")
+        unfinished.chmod(0o755)
+        return _publish(unfinished, folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def check_saved_model(path: Path, signatures: dict, examples: np.ndarray) -> float:
+    """Compare a SavedModel, loaded in a process without Keras, with the functions it came from.
+
+    Args:
+        path: The SavedModel.
+        signatures: The functions it was saved from, by name.
+        examples: Raw examples; compared whole and one by one.
+
+    Returns:
+        The largest absolute difference.
+
+    Raises:
+        RuntimeError: If it does not load, or differs by more than ``TOLERANCE``.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        inputs = Path(scratch) / "inputs.npy"
+        np.save(inputs, examples)
+        answers = Path(scratch) / "answers.npz"
+        command = [sys.executable, "-m", "kt_transfer.serving.answer", path, inputs, answers]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(f"the SavedModel does not load without Keras: {done.stderr[-2000:]}")
+        with np.load(answers) as file:
+            served = dict(file)
+    largest = 0.0
+    for name, function in signatures.items():
+        for output, expected in function(tf.constant(examples)).items():
+            for size in ("one", "all"):
+                given = served[f"{name}/{output}/{size}"]
+                largest = max(largest, _difference(given, expected.numpy()[: len(given)]))
+    if not largest <= TOLERANCE:
+        raise RuntimeError(f"the SavedModel differs from Keras by {largest}, expected {TOLERANCE}")
+    return largest
+
+
+def _difference(given: np.ndarray, expected: np.ndarray) -> float:
+    if expected.dtype == object:
+        same = given.tolist() == [label.decode() for label in expected.tolist()]
+        return 0.0 if same else float("inf")
+    # Relative where numbers are large: a summed error has no fixed size.
+    scale = np.maximum(np.abs(expected), 1.0)
+    return float(np.max(np.abs(given - expected) / scale, initial=0.0))
+
+
+def _served_module(preprocessing, classifier, class_names, autoencoder):
+    module = tf.Module()
+    encoder = (classifier or autoencoder).get_layer("encoder")
+    raw = preprocessing.inputs[0]
+    name = "image" if len(raw.shape) > 2 else "features"
+    specs = [tf.TensorSpec([None, *raw.shape[1:]], raw.dtype, name=name)]
+    labels = tf.constant(list(class_names)) if class_names else None
+
+    def classify(x):
+        probabilities = tf.nn.softmax(classifier(x, training=False))
+        class_id = tf.argmax(probabilities, axis=-1)
+        label = tf.gather(labels, class_id)
+        return {"probabilities": probabilities, "class_id": class_id, "label": label}
+
+    def encode(x):
+        return {"features": encoder(x, training=False)}
+
+    def reconstruct(x):
+        code = autoencoder.get_layer("encoder")(x, training=False)
+        output = autoencoder.get_layer("decoder")(code, training=False)
+        error = tf.reduce_sum(tf.square(x - output), axis=-1)
+        return {"reconstruction": output, "reconstruction_error": error}
+
+    functions = {"encode": encode}
+    if autoencoder is not None:
+        functions["reconstruct"] = reconstruct
+    if classifier is not None:
+        functions["serving_default"] = classify
+    else:
+        functions["serving_default"] = lambda x: {**encode(x), **reconstruct(x)}
+    # The variables alone: a tracked Keras model would be stored with its own call functions.
+    models = [model for model in (classifier, autoencoder) if model is not None]
+    module.weights = [weight.value for model in models for weight in model.weights]
+
+    def on_raw_input(function):
+        def served(raw_input):
+            return function(preprocessing(raw_input, training=False))
+
+        return tf.function(served, input_signature=specs, autograph=False)
+
+    return module, {key: on_raw_input(function) for key, function in functions.items()}
+
+
+def _publish(unfinished: Path, folder: Path) -> Path:
+    while True:
+        numbers = [int(path.name) for path in folder.iterdir() if path.name.isdigit()]
+        version = folder / str(max(numbers, default=0) + 1)
+        try:
+            unfinished.rename(version)
+        except OSError:
+            if not version.exists():
+                raise
+            continue  # another export took the number meanwhile
+        return version
+
+
+def load_saved_model(path: Path):
+    """An exported classifier as a function, and its metadata.
+
+    Args:
+        path: ``saved_models/NAME/N``.
+
+    Returns:
+        A function ``(data, x)`` from raw examples to probabilities, and the metadata.
+
+    Raises:
+        UserError: If there is no such export, or the examples have another shape.
+    """
+    try:
+        metadata = json.loads((Path(path) / "metadata.json").read_text())
+        model = tf.saved_model.load(os.fspath(path))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"--model {path} was given, expected an exported model such as saved_models/NAME/1, "
+            f"but it cannot be read ({str(error).splitlines()[0]}): give the folder of a version."
+        ) from error
+    signature = model.signatures["serving_default"]
+    ((key, spec),) = signature.structured_input_signature[1].items()
+
+    def probabilities_of(data, x: np.ndarray) -> np.ndarray:
+        if tuple(spec.shape[1:]) != data.input_shape or x.dtype != spec.dtype.as_numpy_dtype:
+            raise UserError(
+                f"--data {data.spec} was given with examples of shape {data.input_shape} and type "
+                f"{x.dtype}, but {path} expects {tuple(spec.shape[1:])} and {spec.dtype.name}: "
+                "give data of that kind."
+            )
+        pieces = [
+            signature(**{key: tf.constant(x[start : start + 1024])})["probabilities"].numpy()
+            for start in range(0, len(x), 1024)
+        ]
+        return np.concatenate(pieces)
+
+    return probabilities_of, metadata

@@ -1,0 +1,1 @@
+"""Losses, schedules, callbacks, the distiller, and how a training step is executed."""

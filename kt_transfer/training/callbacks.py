@@ -1,0 +1,212 @@
+"""What watches a fit: the epoch log, the checkpoint that a resumed run goes on from, progress."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+
+
+class EpochLog(keras.callbacks.Callback):
+    """Writes ``history.csv``, a row an epoch, as it happens.
+
+    Args:
+        path: The file; of a resumed fit, it keeps the rows of the epochs that are done.
+        first_epoch: Epoch that the fit starts with.
+    """
+
+    def __init__(self, path: Path, first_epoch: int = 0):
+        super().__init__()
+        self.path = Path(path)
+        self.rows = read_history(self.path)[:first_epoch]
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Note the time."""
+        self._began = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Write the row of this epoch."""
+        seconds = round(time.perf_counter() - self._began, 4)
+        self.rows.append({"epoch": epoch, "seconds": seconds, **_numbers(logs)})
+        names = list(dict.fromkeys(name for row in self.rows for name in row))
+        temporary = self.path.with_name(f".{self.path.name}")
+        with open(temporary, "w", newline="") as file:
+            writer = csv.DictWriter(file, names)
+            writer.writeheader()
+            writer.writerows(self.rows)
+        os.replace(temporary, self.path)
+
+
+def read_history(path: Path) -> list[dict[str, float]]:
+    """The rows of a ``history.csv``; none if there is no such file."""
+    if not Path(path).is_file():
+        return []
+    with open(path, newline="") as file:
+        return [
+            {name: _number(value) for name, value in row.items() if value not in ("", None)}
+            for row in csv.DictReader(file)
+        ]
+
+
+class EarlyStopping(keras.callbacks.EarlyStopping):
+    """Keeps the epoch with the best loss, and stops when none is better for long.
+
+    It watches the validation loss (or another metric), or the training loss of a fit
+    without validation.
+
+    Args:
+        patience: Epochs without a better value before it stops; ``None`` never stops, and
+            still ends with the weights of the best epoch.
+        monitor: The watched value.
+    """
+
+    def __init__(self, patience: int | None, monitor: str = "val_loss"):
+        super().__init__(
+            monitor=monitor, patience=patience or 10**9, restore_best_weights=True, mode="min"
+        )
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """Saves everything that the fit needs to go on, at most every few seconds.
+
+    Weights, optimizer and random states as one file, the state of the other callbacks
+    beside it, each checkpoint complete before it takes the place of the last. With the
+    order of examples a pure function of seed and epoch, a resumed fit continues exactly.
+
+    Args:
+        folder: Where checkpoints lie.
+        network: The model whose variables are saved, beside the optimizer's.
+        callbacks: Callbacks whose progress is saved (early stopping, plateau decay).
+        every_seconds: Least time between two checkpoints.
+    """
+
+    def __init__(self, folder: Path, network, callbacks=(), every_seconds: float = 10.0):
+        super().__init__()
+        self.folder = Path(folder)
+        self.network = network
+        self.others = [c for c in callbacks if _progress_of(c)]
+        self.every_seconds = every_seconds
+        self._last = time.monotonic()
+
+    @property
+    def first_epoch(self) -> int:
+        """Epoch that the fit starts with: the one after the last checkpoint, or 0."""
+        latest = self._latest()
+        return int(latest.name) if latest else 0
+
+    def on_train_begin(self, logs=None):
+        """Take up the last checkpoint, if there is one."""
+        if latest := self._latest():
+            with np.load(latest / "variables.npz") as saved:
+                for number, variable in enumerate(self._variables()):
+                    variable.assign(saved[f"v{number}"])
+                for number, callback in enumerate(self.others):
+                    best = [name for name in saved.files if name.startswith(f"best{number}_")]
+                    if best:
+                        callback.best_weights = [
+                            saved[f"best{number}_{i}"] for i in range(len(best))
+                        ]
+            states = json.loads((latest / "callbacks.json").read_text())
+            for callback, state in zip(self.others, states, strict=True):
+                for name, value in state.items():
+                    setattr(callback, name, value)
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Save, if the last time is long enough ago."""
+        if time.monotonic() - self._last >= self.every_seconds:
+            self._save(epoch + 1)
+            self._last = time.monotonic()
+
+    def _variables(self):
+        return [*self.network.variables, *self.model.optimizer.variables]
+
+    def _save(self, epoch: int) -> None:
+        arrays = {f"v{n}": np.array(variable) for n, variable in enumerate(self._variables())}
+        for number, callback in enumerate(self.others):
+            for i, value in enumerate(getattr(callback, "best_weights", None) or []):
+                arrays[f"best{number}_{i}"] = value
+        older = self._latest()
+        unfinished = self.folder / "unfinished"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        np.savez(unfinished / "variables.npz", **arrays)
+        states = [_progress_of(callback) for callback in self.others]
+        (unfinished / "callbacks.json").write_text(json.dumps(states))
+        unfinished.rename(self.folder / str(epoch))
+        if older:
+            shutil.rmtree(older)
+
+    def _latest(self) -> Path | None:
+        found = [path for path in self.folder.glob("*") if path.name.isdigit()]
+        return max(found, key=lambda path: int(path.name), default=None)
+
+
+class Progress(keras.callbacks.Callback):
+    """A progress bar over the epochs with the time left; nothing where there is no terminal.
+
+    Args:
+        epochs: Epochs of the whole fit.
+        title: What is being done.
+        first_epoch: Epoch that the fit starts with.
+    """
+
+    def __init__(self, epochs: int, title: str, first_epoch: int = 0):
+        super().__init__()
+        self.epochs, self.title, self.first_epoch = epochs, title, first_epoch
+
+    def on_train_begin(self, logs=None):
+        """Show the bar."""
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+        console = Console(stderr=True)
+        self.bar = Progress(
+            "{task.description}",
+            BarColumn(),
+            MofNCompleteColumn(),
+            "{task.fields[loss]}",
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+            transient=True,
+        )
+        self.task = self.bar.add_task(
+            self.title, total=self.epochs, completed=self.first_epoch, loss=""
+        )
+        self.bar.start()
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Move the bar."""
+        watched = {k: v for k, v in (logs or {}).items() if k in ("loss", "val_loss")}
+        text = "  ".join(f"{name} {value:.4g}" for name, value in watched.items())
+        self.bar.update(self.task, completed=epoch + 1, loss=text)
+
+    def on_train_end(self, logs=None):
+        """Take the bar away."""
+        self.bar.stop()
+
+    def __del__(self):
+        # An interrupted fit never ends: without this the terminal would keep its cursor hidden.
+        if hasattr(self, "bar"):
+            self.bar.stop()
+
+
+def _progress_of(callback) -> dict:
+    names = ("wait", "best", "best_epoch", "stopped_epoch", "cooldown_counter")
+    state = {name: getattr(callback, name) for name in names if hasattr(callback, name)}
+    return {name: None if value is None else float(value) for name, value in state.items()}
+
+
+def _numbers(logs: dict | None) -> dict[str, float]:
+    return {name: float(value) for name, value in (logs or {}).items()}
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    return int(value) if value.is_integer() and "." not in text else value

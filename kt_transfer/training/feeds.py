@@ -1,0 +1,288 @@
+"""Where batches come from: resident arrays, blocks of large ones, tf.data, shares of replicas.
+
+A feed for one device yields blocks, ``(data, rows)``: tensors, and the rows of them to visit,
+in order. Resident data is one block an epoch; what is larger than memory is many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import tree
+
+BLOCK_BYTES = 64 * 2**20
+# Small data is padded to a power of two rows, so that folds of nearly one size share a program.
+MAX_ROWS_TO_PAD = 2**14
+
+
+def epoch_order(num_rows: int, seed: int | None, epoch: int) -> np.ndarray:
+    """The order of examples in one epoch: a pure function of seed and epoch.
+
+    Args:
+        num_rows: Number of examples.
+        seed: Seed, 0 or more; ``None`` for the order in which they came.
+        epoch: Number of the epoch, from 0.
+
+    Returns:
+        A permutation of ``range(num_rows)``, ``int32``.
+    """
+    if seed is None:
+        return np.arange(num_rows, dtype=np.int32)
+    return np.random.default_rng([seed, epoch]).permutation(num_rows).astype(np.int32)
+
+
+def is_arrays(x) -> bool:
+    """Whether ``x`` is an array or a structure of arrays."""
+    leaves = [leaf for leaf in tree.flatten(x) if leaf is not None]
+    return bool(leaves) and all(hasattr(leaf, "shape") and len(leaf.shape) for leaf in leaves)
+
+
+def can_feed(x) -> bool:
+    """Whether ``x`` is something that this module feeds."""
+    return isinstance(x, tf.data.Dataset) or is_arrays(x)
+
+
+def pack(x, y=None, sample_weight=None, class_weight: dict | None = None):
+    """Arrays as ``(x, y, sample_weight)`` in the types that Keras would give them."""
+    if isinstance(x, tf.data.Dataset):
+        if class_weight is not None:
+            raise ValueError("class_weight was given with a tf.data.Dataset: map it into weights")
+        return x
+    if class_weight is not None:
+        if sample_weight is not None:
+            raise ValueError("class_weight and sample_weight were given: give one of them")
+        labels = np.asarray(y)
+        labels = labels.argmax(-1) if labels.ndim > 1 and labels.shape[-1] > 1 else labels.ravel()
+        sample_weight = np.array([class_weight.get(int(k), 1.0) for k in labels], np.float32)
+    packed = tree.map_structure(_standard, keras.utils.pack_x_y_sample_weight(x, y, sample_weight))
+    rows = {len(leaf) for leaf in tree.flatten(packed) if leaf is not None}
+    if len(rows) > 1:
+        raise ValueError(f"arrays of {sorted(rows)} rows were given, expected one length")
+    return packed
+
+
+def split_tail(data, share: float):
+    """``data`` without its last rows, and those rows, as Keras's ``validation_split`` does."""
+    if isinstance(data, tf.data.Dataset):
+        raise ValueError("validation_split was given with a tf.data.Dataset: give validation_data")
+    cut = int(np.floor(num_rows(data) * (1.0 - share)))
+    return _take(data, slice(cut)), _take(data, slice(cut, None))
+
+
+def num_rows(data) -> int:
+    """Number of examples in a structure of arrays."""
+    return len(next(leaf for leaf in tree.flatten(data) if leaf is not None))
+
+
+def batches_of(data, size: int) -> Iterator:
+    """The examples in their order, at most ``size`` at a time."""
+    for start in range(0, num_rows(data), size):
+        yield _take(data, slice(start, start + size))
+
+
+def make_feed(data, batch_size: int, memory_budget: int, strategy, num_replicas: int):
+    """The feed for this data on this many replicas."""
+    if num_replicas > 1:
+        return ReplicaFeed(data, batch_size, strategy)
+    if isinstance(data, tf.data.Dataset):
+        return DatasetFeed(data)
+    if sum(leaf.nbytes for leaf in tree.flatten(data) if leaf is not None) <= memory_budget:
+        return ResidentFeed(data, batch_size)
+    return StreamedFeed(data, batch_size)
+
+
+class ResidentFeed:
+    """All examples as tensors; an epoch is one block."""
+
+    kind = "data resident"
+
+    def __init__(self, data, batch_size: int):
+        self.batch_size = batch_size
+        self.num_rows = num_rows(data)
+        self.block_steps = self.num_rows // batch_size
+        self.num_steps = -(-self.num_rows // batch_size)
+        self.data = _map(lambda leaf: tf.constant(_pad(leaf, _padded(self.num_rows))), data)
+
+    def example(self):
+        """One batch, for its shapes and types."""
+        return _take(self.data, slice(min(self.batch_size, self.num_rows)))
+
+    def blocks(self, seed: int | None, epoch: int) -> Iterator:
+        """The one block of the epoch."""
+        yield self.data, epoch_order(self.num_rows, seed, epoch)
+
+
+class StreamedFeed:
+    """Arrays larger than the budget: read in blocks, the next one while this one trains."""
+
+    kind = "data streamed"
+
+    def __init__(self, data, batch_size: int):
+        self.array = data
+        self.batch_size = batch_size
+        self.num_rows = num_rows(data)
+        row_bytes = sum(leaf[:1].nbytes for leaf in tree.flatten(data) if leaf is not None)
+        self.block_steps = max(1, min(BLOCK_BYTES // (row_bytes * batch_size), 1024))
+        self.num_steps = -(-self.num_rows // batch_size)
+
+    def example(self):
+        """One batch, for its shapes and types."""
+        return _take(self.array, slice(min(self.batch_size, self.num_rows)))
+
+    def blocks(self, seed: int | None, epoch: int) -> Iterator:
+        """The blocks of the epoch; all but the last hold the same number of rows."""
+        order = epoch_order(self.num_rows, seed, epoch)
+        size = self.block_steps * self.batch_size
+        pieces = [order[start : start + size] for start in range(0, len(order), size)]
+        with ThreadPoolExecutor(1) as reader:
+            coming = reader.submit(self._read, pieces[0], size)
+            for following in [*pieces[1:], None]:
+                block = coming.result()
+                if following is not None:
+                    coming = reader.submit(self._read, following, size)
+                yield block
+
+    def _read(self, rows: np.ndarray, size: int):
+        # Ascending on disk, then visited in the order of the epoch.
+        ascending = np.argsort(rows, kind="stable")
+        place = np.empty(len(rows), np.int32)
+        place[ascending] = np.arange(len(rows), dtype=np.int32)
+        data = _take(self.array, rows[ascending])
+        return _map(lambda leaf: tf.constant(_pad(leaf, size)), data), place
+
+
+class DatasetFeed:
+    """A ``tf.data.Dataset`` of batches, in its own order, handed over in blocks of many."""
+
+    kind = "tf.data streamed"
+
+    def __init__(self, dataset: tf.data.Dataset):
+        self.dataset = dataset
+        self.first = next(iter(dataset.take(1)))
+        self.batch_size = num_rows(self.first)
+        cardinality = int(dataset.cardinality())
+        if cardinality == tf.data.INFINITE_CARDINALITY:
+            raise ValueError("an endless tf.data.Dataset was given: give steps_per_epoch with it")
+        self.num_steps = cardinality if cardinality > 0 else None
+        bytes_ = sum(np.asarray(leaf).nbytes for leaf in tree.flatten(self.first))
+        self.block_steps = max(1, min(BLOCK_BYTES // max(bytes_, 1), self.num_steps or 1024, 1024))
+        self.rows = self.block_steps * self.batch_size
+        self.blocks_of_rows = dataset.rebatch(self.rows).prefetch(1)
+
+    def example(self):
+        """One batch, for its shapes and types."""
+        return self.first
+
+    def blocks(self, seed: int | None, epoch: int) -> Iterator:
+        """One pass over the dataset; ``seed`` and ``epoch`` do not matter here."""
+        for data in self.blocks_of_rows:
+            rows = np.arange(num_rows(data), dtype=np.int32)
+            yield _map(lambda leaf: _pad_tensor(leaf, self.rows), data), rows
+
+
+class ReplicaFeed:
+    """Each replica's share of every global batch, under any strategy.
+
+    The shares are cut here and not by ``tf.data``'s sharding, so that a global batch holds the
+    same examples on any number of replicas and workers.
+    """
+
+    kind = "data shared out"
+
+    def __init__(self, data, batch_size: int, strategy):
+        self.strategy = strategy
+        self.data = data
+        self.batch_size = batch_size
+        self.is_dataset = isinstance(data, tf.data.Dataset)
+        replicas = strategy.num_replicas_in_sync
+        if self.is_dataset:
+            self.first = next(iter(data.take(1)))
+            cardinality = int(data.cardinality())
+            self.num_steps = cardinality if cardinality > 0 else None
+            return
+        self.num_rows = num_rows(data)
+        if self.num_rows < replicas:
+            raise ValueError(
+                f"{self.num_rows} examples were given to {replicas} replicas, expected at least "
+                "one for each: use fewer replicas."
+            )
+        # Steps of equal size but for one row, so that no replica is ever left without a row.
+        self.num_steps = -(-self.num_rows // batch_size)
+
+    def example(self):
+        """One replica's batch, for its shapes and types."""
+        if self.is_dataset:
+            return self.first
+        share = max(1, self.batch_size // self.strategy.num_replicas_in_sync)
+        return _take(self.data, slice(min(share, self.num_rows)))
+
+    def batches(self, seed: int | None, epoch: int) -> Iterator:
+        """Distributed batches of the epoch."""
+        if self.is_dataset:
+            yield from self.strategy.experimental_distribute_dataset(self.data)
+            return
+        order = epoch_order(self.num_rows, seed, epoch)
+        replicas = self.strategy.num_replicas_in_sync
+
+        def shares(context) -> tf.data.Dataset:
+            local = replicas // context.num_input_pipelines
+            mine = range(context.input_pipeline_id * local, (context.input_pipeline_id + 1) * local)
+            return self._rows_dataset(
+                [np.array_split(step, replicas)[k] for step in self._steps(order) for k in mine]
+            )
+
+        yield from self.strategy.distribute_datasets_from_function(shares)
+
+    def _steps(self, order: np.ndarray) -> list[np.ndarray]:
+        size, replicas = self.batch_size, self.strategy.num_replicas_in_sync
+        steps = [order[start : start + size] for start in range(0, len(order), size)]
+        if len(steps[-1]) < replicas:  # a tail that cannot be shared joins the step before
+            steps[-2:] = [np.concatenate(steps[-2:])]
+        return steps
+
+    def _rows_dataset(self, rows: list[np.ndarray]) -> tf.data.Dataset:
+        ragged = tf.RaggedTensor.from_row_lengths(np.concatenate(rows), [len(r) for r in rows])
+        data = _map(tf.constant, self.data)
+        return (
+            tf.data.Dataset.from_tensor_slices(ragged)
+            .map(lambda index: _map(lambda leaf: tf.gather(leaf, index), data))
+            .prefetch(2)
+        )
+
+
+def _standard(leaf):
+    """An array in the type that Keras would give it."""
+    if leaf is None or isinstance(leaf, tf.Tensor):
+        return leaf
+    if isinstance(leaf, np.memmap):
+        return leaf
+    array = np.asarray(leaf)
+    return array.astype(keras.config.floatx()) if array.dtype == np.float64 else array
+
+
+def _map(function, data):
+    return tree.map_structure(lambda leaf: None if leaf is None else function(leaf), data)
+
+
+def _take(data, rows):
+    return _map(lambda leaf: leaf[rows], data)
+
+
+def _padded(rows: int) -> int:
+    return rows if rows > MAX_ROWS_TO_PAD else 1 << max(rows - 1, 0).bit_length()
+
+
+def _pad(leaf, rows: int):
+    if len(leaf) == rows:
+        return leaf
+    return np.pad(np.asarray(leaf), [(0, rows - len(leaf))] + [(0, 0)] * (leaf.ndim - 1))
+
+
+def _pad_tensor(leaf: tf.Tensor, rows: int) -> tf.Tensor:
+    if leaf.shape[0] == rows:
+        return leaf
+    return tf.pad(leaf, [[0, rows - tf.shape(leaf)[0]]] + [[0, 0]] * (leaf.shape.rank - 1))

@@ -1,0 +1,156 @@
+"""Learning rates as pure functions of the epoch, and the callback that applies one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import keras
+
+Schedule = Callable[[int], float]
+
+
+def constant(learning_rate: float) -> Schedule:
+    """η(e) = η₀."""
+    return lambda epoch: learning_rate
+
+
+def exponential(learning_rate: float, epochs: int, *, final_share: float = 0.01) -> Schedule:
+    """η(e) = η₀ · s^(e / (E − 1)): falls by an equal factor each epoch.
+
+    Args:
+        learning_rate: η₀, more than 0.
+        epochs: E, how many epochs the fall takes.
+        final_share: s, share of η₀ that the last epoch has.
+
+    Example:
+        >>> [round(exponential(1.0, 3)(epoch), 3) for epoch in range(3)]
+        [1.0, 0.1, 0.01]
+    """
+    return lambda epoch: learning_rate * final_share ** _progress(epoch, epochs)
+
+
+def step(learning_rate: float, epochs: int, *, num_steps: int = 3, factor: float = 0.1) -> Schedule:
+    """η(e) = η₀ · f^⌊n · e / E⌋: falls by ``factor`` at n − 1 equally spaced epochs.
+
+    Args:
+        learning_rate: η₀.
+        epochs: E.
+        num_steps: n, levels of the staircase.
+        factor: f, what each further level is of the one before.
+
+    Example:
+        >>> [round(step(1.0, 6)(epoch), 3) for epoch in range(6)]
+        [1.0, 1.0, 0.1, 0.1, 0.01, 0.01]
+    """
+    return lambda epoch: learning_rate * factor ** min(num_steps * epoch // epochs, num_steps - 1)
+
+
+def cosine(learning_rate: float, epochs: int, *, min_learning_rate: float = 0.0) -> Schedule:
+    """η(e) = η_min + (η₀ − η_min)(1 + cos(π e / E)) / 2.
+
+    Without restarts (Loshchilov & Hutter, 2017, https://arxiv.org/abs/1608.03983). The last
+    epoch, e = E − 1, still learns.
+
+    Args:
+        learning_rate: η₀.
+        epochs: E.
+        min_learning_rate: η_min.
+
+    Example:
+        >>> [round(cosine(1.0, 2)(epoch), 3) for epoch in range(2)]
+        [1.0, 0.5]
+    """
+    span = learning_rate - min_learning_rate
+    return lambda epoch: (
+        min_learning_rate + span * 0.5 * (1.0 + math.cos(math.pi * min(epoch / epochs, 1.0)))
+    )
+
+
+def with_warmup(schedule: Schedule, warmup_epochs: int) -> Schedule:
+    """Rise linearly to the schedule's first value, then follow it.
+
+    η(e) = (e + 1) / (w + 1) · η₀ for e < w, and the schedule at e − w afterwards.
+
+    Args:
+        schedule: The schedule that follows.
+        warmup_epochs: w, 0 or more.
+
+    Example:
+        >>> [round(with_warmup(constant(1.0), 3)(epoch), 2) for epoch in range(5)]
+        [0.25, 0.5, 0.75, 1.0, 1.0]
+    """
+
+    def rate(epoch: int) -> float:
+        if epoch < warmup_epochs:
+            return schedule(0) * (epoch + 1) / (warmup_epochs + 1)
+        return schedule(epoch - warmup_epochs)
+
+    return rate
+
+
+def learning_rate_callbacks(
+    decay: str, learning_rate: float, epochs: int, warmup_epochs: int = 0
+) -> list[keras.callbacks.Callback]:
+    """The callbacks that make the learning rate follow ``decay``.
+
+    Args:
+        decay: ``"none"``, ``"exponential"``, ``"step"``, ``"cosine"`` or ``"plateau"`` (a tenth
+            after 5 epochs without a better validation loss, or training loss without one).
+        learning_rate: Initial learning rate.
+        epochs: Epochs of the whole fit.
+        warmup_epochs: Epochs over which it rises first.
+
+    Returns:
+        Stock Keras callbacks.
+
+    Raises:
+        ValueError: If ``decay`` is none of these.
+    """
+    falling = epochs - warmup_epochs
+    schedules = {
+        "none": lambda: constant(learning_rate),
+        "plateau": lambda: constant(learning_rate),
+        "exponential": lambda: exponential(learning_rate, falling),
+        "step": lambda: step(learning_rate, falling),
+        "cosine": lambda: cosine(learning_rate, falling),
+    }
+    if decay not in schedules:
+        raise ValueError(f"decay {decay!r}, expected one of {', '.join(schedules)}")
+    rate = with_warmup(schedules[decay](), warmup_epochs)
+    if decay != "plateau":
+        return [keras.callbacks.LearningRateScheduler(lambda epoch, _: rate(epoch))]
+    return [WarmUp(rate, warmup_epochs), PlateauDecay()]
+
+
+class WarmUp(keras.callbacks.Callback):
+    """Sets the learning rate during the first epochs only; later it is others' to set."""
+
+    def __init__(self, rate: Schedule, warmup_epochs: int):
+        super().__init__()
+        self.rate = rate
+        self.warmup_epochs = warmup_epochs
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Set the learning rate of this epoch, up to the first one after the warm-up."""
+        if epoch <= self.warmup_epochs:
+            self.model.optimizer.learning_rate = self.rate(epoch)
+
+
+class PlateauDecay(keras.callbacks.ReduceLROnPlateau):
+    """A tenth of the learning rate after 5 epochs without a better loss.
+
+    It watches the validation loss, or the training loss of a fit without validation.
+    """
+
+    def __init__(self):
+        super().__init__(monitor="val_loss", factor=0.1, patience=5)
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Look at the loss of this epoch."""
+        self.monitor = "val_loss" if "val_loss" in (logs or {}) else "loss"
+        super().on_epoch_end(epoch, logs)
+
+
+def _progress(epoch: int, epochs: int) -> float:
+    return min(epoch / max(epochs - 1, 1), 1.0)

@@ -1,0 +1,439 @@
+"""How training steps are executed: many steps in one program, the data resident.
+
+A small network on a CPU or one GPU spends most of its time outside the arithmetic: in
+Python, in per-op dispatch, in handing over batches. :class:`FusedModel` wraps any compiled
+Keras model and executes its own ``train_step`` many times inside one program; a batch is
+gathered by index from data that stays where the arithmetic is. ``ARCHITECTURE.md``
+explains it on one page.
+
+This is the one module that stands on private methods of Keras (``_symbolic_build`` and
+``_initial_epoch``); ``tests/training/test_steps.py`` says plainly when they move.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import tree
+
+from kt_transfer.training import feeds
+
+logger = logging.getLogger("kt_transfer")
+
+# XLA takes seconds to compile and saves milliseconds a step.
+MIN_STEPS_FOR_XLA = 1500
+# Python looks in this often: for callbacks with batch hooks, progress and Ctrl-C.
+SECONDS_PER_EXECUTION = 0.5
+MAX_STEPS_PER_EXECUTION = 1024
+
+
+class FusedModel:
+    """A compiled Keras model whose ``fit``, ``evaluate`` and ``predict`` are fused.
+
+    It is the same model, not a copy: layers, weights, optimizer, metrics and callbacks are
+    the wrapped model's, and every attribute that is not here is looked up there. It is never
+    saved; ``save`` saves the wrapped model.
+
+    Results are those of stock Keras with the same order of examples, up to rounding. The
+    order in epoch e is ``epoch_order(n, seed, e)``, so a resumed fit continues exactly.
+
+    Input that is neither arrays nor a ``tf.data.Dataset`` goes to the stock ``fit``. Batch
+    hooks of callbacks that are not Keras's own are called for every batch, which costs speed.
+
+    Args:
+        model: Any Keras model; built or functional.
+        transform: Function ``(x, y, sample_weight) -> (x, y, sample_weight)`` that is run
+            inside the program on every batch, in training, evaluation and prediction
+            (there with ``y`` and ``sample_weight`` ``None``); scaling belongs here.
+        seed: Seed of the order of examples.
+        jit_compile: Whether to compile with XLA: ``True``, ``False``, or ``"auto"`` for where
+            the fit is long enough to pay for compiling (``MIN_STEPS_FOR_XLA``) and there is
+            one replica.
+        memory_budget: Bytes of examples that may be held as tensors (default: a quarter of
+            the machine's memory); larger arrays are streamed in blocks.
+
+    Example:
+        >>> model = FusedModel(keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)]))
+        >>> model.compile(optimizer="adam", loss="mse")
+        >>> history = model.fit(np.ones((8, 4)), np.ones((8, 1)), epochs=2, verbose=0)
+        >>> sorted(history.history)
+        ['loss']
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        *,
+        transform: Callable | None = None,
+        seed: int = 0,
+        jit_compile: bool | str = "auto",
+        memory_budget: int | None = None,
+    ):
+        self.model = model
+        self.transform = transform
+        self.seed = seed
+        self.jit_compile = jit_compile
+        self.memory_budget = memory_budget or _quarter_of_memory()
+        self.execution: str | None = None
+        self._train = self._test = self._compiled_with = None
+        self._fresh: list[np.ndarray] = []
+
+    def __getattr__(self, name: str):
+        if name == "model":  # not set yet: while unpickling or copying
+            raise AttributeError(name)
+        return getattr(self.model, name)
+
+    @property
+    def strategy(self) -> tf.distribute.Strategy:
+        """The strategy under which the model was made."""
+        return self.model.distribute_strategy
+
+    def reset(self, weights: list[np.ndarray] | None = None) -> None:
+        """Start anew with the compiled program kept: given weights, a fresh optimizer.
+
+        Many fits of one shape (folds, label budgets, trials) thus compile once.
+
+        Args:
+            weights: As from ``model.get_weights()``; ``None`` keeps the present ones.
+        """
+        if weights is not None:
+            self.model.set_weights(weights)
+        for variable, value in zip(self.model.optimizer.variables, self._fresh, strict=False):
+            variable.assign(value)
+
+    def fit(
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        epochs=1,
+        verbose="auto",
+        callbacks=None,
+        validation_split=0.0,
+        validation_data=None,
+        shuffle=True,
+        class_weight=None,
+        sample_weight=None,
+        initial_epoch=0,
+        steps_per_epoch=None,
+        validation_steps=None,
+        validation_batch_size=None,
+        validation_freq=1,
+    ) -> keras.callbacks.History:
+        """Train; arguments and result are those of ``keras.Model.fit``."""
+        if not feeds.can_feed(x) or steps_per_epoch or validation_steps or self.run_eagerly:
+            if self.transform is not None:
+                raise ValueError(
+                    f"x of type {type(x).__name__}, steps_per_epoch {steps_per_epoch}, "
+                    f"validation_steps {validation_steps} and run_eagerly {self.run_eagerly} were "
+                    "given with a transform, expected arrays or a tf.data.Dataset, whole epochs "
+                    "and a graph: leave the transform out to train with stock Keras."
+                )
+            return self.model.fit(
+                x,
+                y,
+                batch_size=batch_size,
+                epochs=epochs,
+                verbose=verbose,
+                callbacks=callbacks,
+                validation_split=validation_split,
+                validation_data=validation_data,
+                shuffle=shuffle,
+                class_weight=class_weight,
+                sample_weight=sample_weight,
+                initial_epoch=initial_epoch,
+                steps_per_epoch=steps_per_epoch,
+                validation_steps=validation_steps,
+                validation_batch_size=validation_batch_size,
+                validation_freq=validation_freq,
+            )
+        data = feeds.pack(x, y, sample_weight, class_weight)
+        if validation_split and validation_data is None:
+            data, validation_data = feeds.split_tail(data, validation_split)
+        feed = self._feed(data, batch_size or 32)
+        validation = None
+        if validation_data is not None:
+            validation = self._feed(
+                feeds.pack(*keras.utils.unpack_x_y_sample_weight(validation_data)),
+                validation_batch_size or batch_size or 32,
+            )
+        if not isinstance(callbacks, keras.callbacks.CallbackList):
+            callbacks = keras.callbacks.CallbackList(
+                callbacks,
+                add_history=True,
+                add_progbar=verbose != 0,
+                verbose=1 if verbose == "auto" else verbose,
+                epochs=epochs,
+                steps=feed.num_steps,
+                model=self.model,
+            )
+        self._prepare(feed, (feed.num_steps or MIN_STEPS_FOR_XLA) * (epochs - initial_epoch))
+        order_seed = self.seed if shuffle else None
+        every_batch = _wants_every_batch(callbacks)
+
+        self.model.stop_training = False
+        callbacks.on_train_begin()
+        # BackupAndRestore says here where to go on.
+        first = self.model._initial_epoch or initial_epoch
+        logs = {}
+        for epoch in range(first, epochs):
+            self.model.reset_metrics()
+            callbacks.on_epoch_begin(epoch)
+            for end, logs in self._train.run(
+                feed, order_seed, epoch, every_batch, callbacks.on_train_batch_begin
+            ):
+                callbacks.on_train_batch_end(end, logs)
+                if self.model.stop_training:
+                    break
+            epoch_logs = self._epoch_logs(logs)
+            if validation is not None and _is_due(epoch, validation_freq):
+                results = self._evaluate(validation, callbacks)
+                epoch_logs |= {f"val_{name}": value for name, value in results.items()}
+            callbacks.on_epoch_end(epoch, epoch_logs)
+            logs = epoch_logs
+            if self.model.stop_training:
+                break
+        callbacks.on_train_end(logs)
+        return self.model.history
+
+    def evaluate(
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        verbose="auto",
+        sample_weight=None,
+        steps=None,
+        callbacks=None,
+        return_dict=False,
+    ):
+        """Measure; arguments and result are those of ``keras.Model.evaluate``."""
+        if not feeds.can_feed(x) or steps or self.run_eagerly:
+            return self.model.evaluate(
+                x, y, batch_size, verbose, sample_weight, steps, callbacks, return_dict
+            )
+        feed = self._feed(feeds.pack(x, y, sample_weight), batch_size or 32)
+        if not isinstance(callbacks, keras.callbacks.CallbackList):
+            callbacks = keras.callbacks.CallbackList(callbacks, model=self.model)
+        self._prepare(feed, 0)
+        logs = self._evaluate(feed, callbacks)
+        if return_dict:
+            return logs
+        values = list(logs.values())
+        return values[0] if len(values) == 1 else values
+
+    def predict(self, x, batch_size=None, verbose="auto", steps=None, callbacks=None):
+        """Predict; arguments and result are those of ``keras.Model.predict``."""
+        if not feeds.is_arrays(x) or steps or callbacks:
+            return self.model.predict(x, batch_size, verbose, steps, callbacks)
+        arrays = feeds.pack(x)
+        # Not traced: a few large batches are over before a program would be made.
+        pieces = [
+            tree.map_structure(np.asarray, self._predict_step(batch))
+            for batch in feeds.batches_of(arrays, batch_size or 1024)
+        ]
+        return tree.map_structure(lambda *parts: np.concatenate(parts), *pieces)
+
+    def compile(self, *args, **kwargs) -> None:
+        """Compile the wrapped model; arguments are those of ``keras.Model.compile``."""
+        self.model.compile(*args, **kwargs)
+
+    def _predict_step(self, data):
+        x, _, _ = keras.utils.unpack_x_y_sample_weight(self._transformed(data))
+        return self.model.predict_step((x,))
+
+    def _transformed(self, data):
+        if self.transform is None:
+            return data
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        return keras.utils.pack_x_y_sample_weight(*self.transform(x, y, sample_weight))
+
+    def _feed(self, data, batch_size):
+        replicas = self.strategy.num_replicas_in_sync
+        return feeds.make_feed(data, batch_size, self.memory_budget, self.strategy, replicas)
+
+    def _prepare(self, feed, num_steps: int) -> None:
+        """Build variables, and programs unless those of an earlier fit still stand."""
+        model = self.model
+        # Compiling makes a new loss tracker, or at least names another optimizer.
+        compiled_with = (model.metrics[0] if model.compiled else None, model.optimizer)
+        if self._compiled_with == compiled_with:
+            return
+        with self.strategy.scope():
+            batch = self._transformed(feed.example())
+            model._symbolic_build(data_batch=batch)
+        jit = self._decide(num_steps, feed)
+        program = _Replicas if self.strategy.num_replicas_in_sync > 1 else _Fused
+        self._train = program(self, lambda data: model.train_step(data), jit)
+        self._test = program(self, lambda data: model.test_step(data), jit)
+        self._compiled_with = compiled_with
+        self._fresh = [np.array(variable) for variable in model.optimizer.variables]
+
+    def _decide(self, num_steps: int, feed) -> bool:
+        replicas = self.strategy.num_replicas_in_sync
+        if replicas > 1:
+            if self.jit_compile is True:
+                raise ValueError(
+                    f"jit_compile=True was given with {replicas} replicas, but TensorFlow cannot "
+                    'compile across devices: give "auto" or False.'
+                )
+            jit = False
+        elif self.jit_compile == "auto":
+            jit = num_steps >= MIN_STEPS_FOR_XLA and keras_can_jit(self.model)
+        else:
+            jit = bool(self.jit_compile)
+        how = "XLA" if jit else "graph"
+        self.execution = f"{how}, {feed.kind}, {replicas} replica{'s' * (replicas > 1)}"
+        logger.info("training %s: %s (%d steps)", self.model.name, self.execution, num_steps)
+        return jit
+
+    def _epoch_logs(self, logs) -> dict[str, float]:
+        """What the metrics hold, or what a ``train_step`` of the model's own returned."""
+        results = self.model.get_metrics_result()
+        chosen = results if set(logs or results) == set(results) else logs
+        return {name: float(value) for name, value in chosen.items()}
+
+    def _evaluate(self, feed, callbacks) -> dict[str, float]:
+        self.model.reset_metrics()
+        callbacks.on_test_begin()
+        logs = {}
+        for end, logs in self._test.run(feed, None, 0, False, callbacks.on_test_batch_begin):
+            callbacks.on_test_batch_end(end, logs)
+        logs = self._epoch_logs(logs)
+        callbacks.on_test_end(logs)
+        return logs
+
+
+class _Fused:
+    """A step of the model, run many times in one program on one device."""
+
+    def __init__(self, owner: FusedModel, step: Callable, jit: bool):
+        strategy = owner.strategy
+
+        def one(data, rows):
+            batch = tree.map_structure(lambda a: None if a is None else tf.gather(a, rows), data)
+            # Through the strategy, so that it works inside its scope too.
+            return strategy.run(lambda data: step(owner._transformed(data)), args=(batch,))
+
+        one = tf.function(one, reduce_retracing=True, autograph=False)
+
+        def many(data, indices, num_steps):
+            outputs = one.get_concrete_function(data, indices[0]).structured_outputs
+            nothing = tree.map_structure(lambda spec: tf.zeros(spec.shape, spec.dtype), outputs)
+            return tf.while_loop(
+                lambda i, _: i < num_steps,
+                lambda i, _: (i + 1, one(data, indices[i])),
+                (tf.constant(0), nothing),
+            )[1]
+
+        self.one = one
+        self.many = tf.function(many, reduce_retracing=True, autograph=False, jit_compile=jit)
+        self.seconds_per_step = 0.0
+
+    def run(
+        self, feed, seed: int | None, epoch: int, every_batch: bool, on_begin: Callable
+    ) -> Iterator[tuple[int, dict]]:
+        """Run one epoch; yields the last step and the logs of each execution."""
+        size = feed.batch_size
+        step = 0
+        for data, rows in feed.blocks(seed, epoch):
+            full, tail = divmod(len(rows), size)
+            # One shape for every execution: XLA compiles once.
+            width = 1 if every_batch else _block_width(feed.block_steps)
+            table = rows[: full * size].reshape(full, size)
+            done = 0
+            while done < full:
+                count = min(self._steps_at_once(width), full - done)
+                indices = np.zeros((width, size), np.int32)
+                indices[:count] = table[done : done + count]
+                on_begin(step)
+                began = time.perf_counter()
+                logs = self.many(data, tf.constant(indices), tf.constant(count))
+                self._note(time.perf_counter() - began, count)
+                done, step = done + count, step + count
+                yield step - 1, logs
+            if tail:
+                on_begin(step)
+                logs = self.one(data, tf.constant(rows[full * size :]))
+                step += 1
+                yield step - 1, logs
+
+    def _steps_at_once(self, width: int) -> int:
+        if not self.seconds_per_step:
+            return width
+        return int(np.clip(SECONDS_PER_EXECUTION / self.seconds_per_step, 1, width))
+
+    def _note(self, seconds: float, steps: int) -> None:
+        self.seconds_per_step = seconds / steps
+
+
+class _Replicas:
+    """A step of the model on every replica of its strategy."""
+
+    def __init__(self, owner: FusedModel, step: Callable, jit: bool):
+        strategy = owner.strategy
+
+        def one(batch):
+            logs = strategy.run(lambda data: step(owner._transformed(data)), args=(batch,))
+            return tree.map_structure(lambda v: strategy.reduce("MEAN", v, axis=None), logs)
+
+        self.one = tf.function(one, reduce_retracing=True, autograph=False)
+
+    def run(
+        self, feed, seed: int | None, epoch: int, every_batch: bool, on_begin: Callable
+    ) -> Iterator[tuple[int, dict]]:
+        """Run one epoch, a batch at a time."""
+        for step, batch in enumerate(feed.batches(seed, epoch)):
+            on_begin(step)
+            yield step, self.one(batch)
+
+
+def scaling(preprocessing: keras.Model) -> Callable:
+    """A Keras model from raw examples to inputs, as the transform of a :class:`FusedModel`."""
+    return lambda x, y, sample_weight: (preprocessing(x), y, sample_weight)
+
+
+def predict_raw(model: keras.Model, preprocessing: keras.Model, x) -> np.ndarray:
+    """What a model says of raw examples, ``(n, ...)`` to ``(n, outputs)``."""
+    return FusedModel(model, transform=scaling(preprocessing)).predict(x)
+
+
+def keras_can_jit(model: keras.Model) -> bool:
+    """Whether Keras believes that every layer of the model compiles."""
+    return all(getattr(layer, "supports_jit", True) for layer in model._flatten_layers())
+
+
+def _block_width(steps: int) -> int:
+    # A power of two, so that folds of nearly one size share a program.
+    return min(1 << max(steps - 1, 0).bit_length(), MAX_STEPS_PER_EXECUTION)
+
+
+def _is_due(epoch: int, frequency) -> bool:
+    if isinstance(frequency, int):
+        return (epoch + 1) % frequency == 0
+    return epoch + 1 in frequency
+
+
+def _wants_every_batch(callbacks: keras.callbacks.CallbackList) -> bool:
+    """Whether a callback that is not Keras's own looks at single batches."""
+    hooks = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
+
+    def overrides(callback) -> bool:
+        if isinstance(callback, keras.callbacks.LambdaCallback):
+            return any(hook in vars(callback) for hook in hooks)
+        if type(callback).__module__.startswith("keras."):
+            return False
+        stock = keras.callbacks.Callback
+        return any(getattr(type(callback), hook) is not getattr(stock, hook) for hook in hooks)
+
+    return any(overrides(callback) for callback in callbacks.callbacks)
+
+
+def _quarter_of_memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4

@@ -1,0 +1,56 @@
+"""Which ``tf.distribute`` strategy training runs under."""
+
+from __future__ import annotations
+
+import functools
+
+import tensorflow as tf
+
+from kt_transfer.errors import UserError
+
+
+def choose_strategy(name: str = "auto", num_devices: int | None = None) -> tf.distribute.Strategy:
+    """The strategy for ``name``; create models inside its ``scope()``.
+
+    Args:
+        name: ``"one_device"``, ``"mirrored"``, ``"multi_worker"`` (reads ``TF_CONFIG``), or
+            ``"auto"``: mirrored where there are several devices, else one device.
+        num_devices: Split the CPU into this many logical devices first; must come before
+            TensorFlow is used for anything.
+
+    Returns:
+        The strategy. A process has one of each kind: a second ``MirroredStrategy`` would
+        break TensorFlow's collectives.
+
+    Raises:
+        UserError: If TensorFlow has already fixed another number of devices.
+    """
+    if num_devices is not None:
+        _split_cpu(num_devices)
+    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    if name == "auto":
+        name = "mirrored" if len(devices) > 1 else "one_device"
+    return _strategy(name, tuple(device.name for device in devices))
+
+
+@functools.cache
+def _strategy(name: str, devices: tuple[str, ...]) -> tf.distribute.Strategy:
+    if name == "one_device":
+        return tf.distribute.OneDeviceStrategy(devices[0])
+    if name == "mirrored":
+        return tf.distribute.MirroredStrategy(list(devices))
+    return tf.distribute.MultiWorkerMirroredStrategy()
+
+
+def _split_cpu(count: int) -> None:
+    wanted = [tf.config.LogicalDeviceConfiguration() for _ in range(count)]
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    try:
+        tf.config.set_logical_device_configuration(cpu, wanted)
+    except RuntimeError as error:
+        have = len(tf.config.list_logical_devices("CPU"))
+        if have != count:
+            raise UserError(
+                f"--num-devices {count} was given, but TensorFlow already runs with {have} in "
+                "this process: give it to the first command of a new process."
+            ) from error

@@ -1,0 +1,186 @@
+"""``python -m kt_transfer.tune COMMAND``: search the settings of a command with KerasTuner."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import sys
+from pathlib import Path
+
+from kt_transfer import cli, config, distill, finetune, pretrain, runs
+from kt_transfer.errors import UserError
+from kt_transfer.runs import Run
+
+# What each command's trials are judged by: never the test split.
+OBJECTIVES = {
+    "pretrain": ("mse", "min"),
+    "finetune": ("accuracy", "max"),
+    "distill": ("accuracy", "max"),
+}
+_COMMANDS = {"pretrain": pretrain, "finetune": finetune, "distill": distill}
+_CONFIGS = {
+    "pretrain": (config.PretrainConfig, config.TunePretrainConfig),
+    "finetune": (config.FinetuneConfig, config.TuneFinetuneConfig),
+    "distill": (config.DistillConfig, config.TuneDistillConfig),
+}
+
+
+def run(command: str, **settings) -> Run:
+    """The command as a function.
+
+    Args:
+        command: ``"pretrain"``, ``"finetune"`` or ``"distill"``.
+        **settings: The fields of that command's tune config.
+
+    Example:
+        >>> tune.run("pretrain", data="tfds:mnist", max_trials=20, out="runs/search")
+        Run('runs/search')
+    """
+    return execute(command, _CONFIGS[command][1](**settings))
+
+
+def execute(command: str, search: config.Search) -> Run:
+    """Trials, each a run folder; the best one becomes ``OUT/best``."""
+    from kt_transfer.searching import search_settings
+
+    metric, direction = OBJECTIVES[command]
+    base = config.narrow(search, _CONFIGS[command][0])
+    with cli.start_run(f"tune-{command}", search) as run:
+        trials = search_settings(
+            run.path,
+            suggest=SUGGESTIONS[command],
+            base=base,
+            train=_COMMANDS[command].execute,
+            metric=metric,
+            direction=direction,
+            search=search.search,
+            max_trials=search.max_trials,
+            say=cli.say(search),
+        )
+        done = [trial for trial in trials if trial["score"] is not None]
+        if not done:
+            raise RuntimeError(f"every trial failed: see {run.path / 'trials'}")
+        best = (min if direction == "min" else max)(done, key=lambda trial: trial["score"])
+        _keep_best(run, Path(best["run"]))
+        run.write_json("trials.json", {"objective": f"validation {metric}", "trials": trials})
+        run.write_json("metrics.json", runs.Run(run.path / "best").read_json("metrics.json"))
+    _tell(search, command, run, trials, best, metric)
+    return run
+
+
+def suggest_pretrain(hp, base: config.PretrainConfig) -> config.PretrainConfig:
+    """A KerasTuner space around ``base``; its defaults are ``base`` itself."""
+    changes = {
+        "learning_rate": hp.Float("learning_rate", 1e-4, 1e-2, default=base.learning_rate, **_LOG),
+        "batch_size": _choice(hp, "batch_size", (32, 64, 128), base.batch_size),
+        "noise": _choice(hp, "noise", (0.0, 0.2, 0.4), base.noise),
+        "hidden_units": _units(hp, base.hidden_units),
+    }
+    return dataclasses.replace(base, **changes)
+
+
+def suggest_finetune(hp, base: config.FinetuneConfig) -> config.FinetuneConfig:
+    """A KerasTuner space around ``base``; its defaults are ``base`` itself."""
+    decays = ("none", "exponential", "step", "cosine")
+    changes = {
+        "learning_rate": hp.Float("learning_rate", 1e-4, 1e-2, default=base.learning_rate, **_LOG),
+        "batch_size": _choice(hp, "batch_size", (16, 32, 64), base.batch_size),
+        "lr_decay": _choice(hp, "lr_decay", decays, base.lr_decay),
+    }
+    if base.method == "parameters" and base.source != "scratch":
+        changes["freeze"] = _choice(hp, "freeze", ("0", "1", "all"), str(base.freeze))
+        changes["freeze"] = "all" if changes["freeze"] == "all" else int(changes["freeze"])
+    return dataclasses.replace(base, **changes)
+
+
+def suggest_distill(hp, base: config.DistillConfig) -> config.DistillConfig:
+    """A KerasTuner space around ``base``; its defaults are ``base`` itself."""
+    changes = {
+        "learning_rate": hp.Float("learning_rate", 1e-4, 1e-2, default=base.learning_rate, **_LOG),
+        "alpha": _choice(hp, "alpha", (0.0, 0.1, 0.5), base.alpha),
+    }
+    if base.loss == "kl":
+        temperatures = (1.0, 2.0, 4.0, 8.0, 16.0)
+        changes["temperature"] = _choice(hp, "temperature", temperatures, base.temperature)
+    return dataclasses.replace(base, **changes)
+
+
+SUGGESTIONS = {
+    "pretrain": suggest_pretrain,
+    "finetune": suggest_finetune,
+    "distill": suggest_distill,
+}
+_LOG = {"sampling": "log"}
+
+
+def _choice(hp, name: str, values: tuple, default):
+    """A choice that offers the default too, wherever it lies."""
+    return hp.Choice(name, sorted({*values, default}), default=default)
+
+
+def _units(hp, base: tuple[int, ...]) -> tuple[int, ...]:
+    """Widths as a word, since KerasTuner chooses among words and numbers only."""
+    options = {"-".join(map(str, units)): units for units in (base, (256, 128), (512, 256, 128))}
+    default = next(iter(options))
+    return options[hp.Choice("hidden_units", list(options), default=default)]
+
+
+def _keep_best(run: Run, trial: Path) -> None:
+    best = run.path / "best"
+    shutil.rmtree(best, ignore_errors=True)
+    shutil.copytree(trial, best)
+    settings = runs.Run(best).settings
+    runs.Run(best).write_json("config.json", {**settings, "out": str(best)})
+
+
+def _tell(search, command: str, run: Run, trials, best, metric: str) -> None:
+    from kt_transfer.reporting.terminal import format_table
+
+    say = cli.say(search)
+    names = list(best["settings"])
+    largest_first = OBJECTIVES[command][1] == "max"
+    done = [trial for trial in trials if trial["score"] is not None]
+    ranked = sorted(done, key=lambda trial: trial["score"], reverse=largest_first)
+    rows = [
+        [trial["trial"], trial["score"], *(_short(trial["settings"][name]) for name in names)]
+        for trial in ranked[:10]
+    ]
+    say(format_table(["trial", f"validation {metric}", *names], rows))
+    failed = f", {len(trials) - len(done)} failed" if len(done) < len(trials) else ""
+    say(f"best of {len(trials)} trials{failed}: {run.path / 'best'}")
+    say(f"next: python -m kt_transfer.{command} --from-run {run.path / 'best'}")
+
+
+def _short(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The command line: the searched command's name, then flags."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    if not argv or argv[0] in ("-h", "--help"):
+        print(
+            "usage: python -m kt_transfer.tune {pretrain,finetune,distill} [flags]\n\n"
+            "Search the settings of a command with KerasTuner; the best trial is the run folder\n"
+            "OUT/best. `python -m kt_transfer.tune COMMAND --help` lists the flags: --search,\n"
+            "--max-trials and the command's own."
+        )
+        raise SystemExit(0)
+    command, *rest = argv
+    if command not in _CONFIGS:
+        error = UserError(
+            f"{command!r} was given, expected pretrain, finetune or distill: name the command "
+            "whose settings to search."
+        )
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2)
+    cli.main(
+        f"tune-{command}",
+        _CONFIGS[command][1],
+        lambda search: execute(command, search),
+        rest,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,12 @@
+"""The main job, as a user runs it."""
+
+import json
+
+
+def test_the_whole_chain_ends_in_a_served_model(command, tmp_path):
+    done = command("quickstart", "--out", "chain", "--epochs", 30)
+    assert (tmp_path / "saved_models" / "quickstart" / "1" / "saved_model.pb").is_file()
+    metrics = json.loads((tmp_path / "chain" / "metrics.json").read_text())
+    assert metrics["test"]["accuracy"] > 0.7
+    assert "next: python -m kt_transfer.predict --model saved_models/quickstart/1" in done.stdout
+    assert done.stderr == ""
