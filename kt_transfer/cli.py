@@ -37,6 +37,7 @@ def main(
     debug = "--debug" in argv
     try:
         config = parse(command, config_class, argv)
+        _require_data(config)
         import_tensorflow_quietly()
         signal.signal(signal.SIGTERM, _terminate)
         execute(config)
@@ -88,6 +89,14 @@ def _value_after(flag: str, argv: list[str]) -> str | None:
         if word == flag and index + 1 < len(argv):
             return argv[index + 1]
     return None
+
+
+def _require_data(config) -> None:
+    """A set that is not to be had is refused before the seconds that TensorFlow takes to load."""
+    from kt_transfer.data import require_data
+
+    if spec := getattr(config, "data", None):
+        require_data(spec, data_dir=config.data_dir)
 
 
 def start_run(command: str, config):

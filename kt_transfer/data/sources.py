@@ -32,13 +32,39 @@ def load_data(spec: str, *, data_dir: str | os.PathLike | None = None) -> Datase
         >>> data.x.shape, data.x.dtype, data.value_range
         ((1438, 8, 8), dtype('uint8'), (0.0, 16.0))
     """
-    kind, _, where = spec.partition(":")
-    if kind == "digits" and not where:
+    kind, where = _parse(spec)
+    if kind == "digits":
         return digits.load(spec)
-    if kind == "tfds" and where:
+    if kind == "tfds":
         return tfds.load(spec, where, data_dir)
-    if kind == "idx" and where:
+    if kind == "idx":
         return idx.load(spec, Path(where).expanduser())
-    if kind == "npz" and where:
-        return npz.load(spec, Path(where).expanduser())
+    return npz.load(spec, Path(where).expanduser())
+
+
+def require_data(spec: str, *, data_dir: str | os.PathLike | None = None) -> None:
+    """Refuse at once, before anything heavy is imported, a set that is not to be had.
+
+    Args:
+        spec: As for :func:`load_data`.
+        data_dir: The same.
+
+    Raises:
+        UserError: If the spec is unknown, or the set is not there and cannot be fetched.
+    """
+    kind, where = _parse(spec)
+    if kind == "tfds":
+        tfds.prepare(spec, where, data_dir)
+    elif kind != "digits" and not Path(where).expanduser().exists():
+        what = "a folder with MNIST-format files" if kind == "idx" else "a file"
+        raise UserError(
+            f"--data {spec} was given, expected {what}, but {where} does not exist: give one that "
+            "does."
+        )
+
+
+def _parse(spec: str) -> tuple[str, str]:
+    kind, _, where = spec.partition(":")
+    if kind in ("tfds", "idx", "npz") and where or spec == "digits":
+        return kind, where
     raise UserError(f"--data {spec} was given, expected {_EXPECTED}: give one of these.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import sys
 
 import numpy as np
 
@@ -19,8 +20,7 @@ def load(spec: str, name: str, data_dir: str | os.PathLike | None) -> Dataset:
     """The set's ``train`` and, where it has one, ``test`` split, held as ``uint8`` images."""
     import tensorflow_datasets as tfds
 
-    builder = _builder(tfds, spec, name, data_dir)
-    _prepare(spec, builder)
+    builder = prepare(spec, name, data_dir)
     x_name, y_name = _feature_names(tfds, spec, builder)
     parts = {
         split: _read(tfds, spec, builder, split, x_name, y_name)
@@ -46,36 +46,50 @@ def load(spec: str, name: str, data_dir: str | os.PathLike | None) -> Dataset:
     )
 
 
-def _builder(tfds, spec: str, name: str, data_dir):
+def prepare(spec: str, name: str, data_dir: str | os.PathLike | None):
+    """The set's builder; a set that is not there yet is fetched, or it is said at once how.
+
+    Needs no TensorFlow where the set is there, or cannot be had.
+    """
+    import tensorflow_datasets as tfds
+    from tensorflow_datasets.core.download import downloader
+
     try:
-        return tfds.builder(name, data_dir=None if data_dir is None else os.fspath(data_dir))
+        builder = tfds.builder(name, data_dir=None if data_dir is None else os.fspath(data_dir))
     except Exception as error:
         reason = str(error).strip().split("\n")[0]
         raise UserError(
             f"--data {spec} was given, expected the name of a TensorFlow Datasets set ({reason}): "
             "see https://www.tensorflow.org/datasets/catalog."
         ) from error
-
-
-def _prepare(spec: str, builder) -> None:
-    """Fetch a set that is not there yet; without a network, say so at once."""
     if builder.data_path.exists():
-        return
-    from tensorflow_datasets.core.download import downloader
-
+        return builder
     # By default TFDS tries for minutes before it says that there is no network.
     downloader.MAX_RETRIES = 0
     try:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        with _hushed_off_terminal():
             builder.download_and_prepare()
     except Exception as error:
-        name = builder.info.full_name
         raise UserError(
-            f"--data {spec} was given, expected {name} in {builder._data_dir_root}, but it is not "
-            f"there and cannot be fetched ({type(error).__name__}): where there is a network run "
-            f"`tfds build {builder.name}`, then copy its folder here, or name the right folder "
-            "with --data-dir or TFDS_DATA_DIR."
+            f"--data {spec} was given, expected {builder.info.full_name} in {data_dir or _home()}, "
+            f"but it is not there and cannot be fetched ({type(error).__name__}): where there is a "
+            f"network run `tfds build {builder.name}`, then copy its folder here, or name the "
+            "right folder with --data-dir or TFDS_DATA_DIR."
         ) from error
+    return builder
+
+
+def _home() -> str:
+    return os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
+
+
+@contextlib.contextmanager
+def _hushed_off_terminal():
+    if sys.stderr.isatty():
+        yield
+        return
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        yield
 
 
 def _feature_names(tfds, spec: str, builder) -> tuple[str, str]:
@@ -85,8 +99,9 @@ def _feature_names(tfds, spec: str, builder) -> tuple[str, str]:
         x_name, y_name = keys[0], keys[1]
     else:
         x_name, y_name = "image", "label"
-    known = x_name in features and isinstance(features.get(y_name), tfds.features.ClassLabel)
-    if not known:
+    if not {x_name, y_name} <= set(features) or not isinstance(
+        features[y_name], tfds.features.ClassLabel
+    ):
         raise UserError(
             f"--data {spec} was given with the features {', '.join(features)}, expected an image "
             "and a class label: give a classification set."
