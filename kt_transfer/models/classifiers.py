@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from kt_transfer.models.autoencoders import dense_stack
+from kt_transfer.models.autoencoders import code_layer, dense_stack
 
 
 def dense_encoder(
@@ -27,7 +27,7 @@ def dense_encoder(
     x = keras.Input((input_dim,), name="features")
     code = dense_stack(x, hidden_units)
     if latent_dim:
-        code = layers.Dense(latent_dim, activation="relu", name="bottleneck")(code)
+        code = code_layer(code, latent_dim)
     return keras.Model(x, code, name="encoder")
 
 

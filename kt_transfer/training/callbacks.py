@@ -127,7 +127,7 @@ class Checkpoint(keras.callbacks.Callback):
         return [*self.network.variables, *self.model.optimizer.variables]
 
     def _save(self, epoch: int) -> None:
-        arrays = {f"v{n}": np.array(variable) for n, variable in enumerate(self._variables())}
+        arrays = {f"v{n}": variable.numpy() for n, variable in enumerate(self._variables())}
         for number, callback in enumerate(self.others):
             for i, value in enumerate(getattr(callback, "best_weights", None) or []):
                 arrays[f"best{number}_{i}"] = value

@@ -273,7 +273,7 @@ class FusedModel:
         self._train = program(self, lambda data: model.train_step(data), jit)
         self._test = program(self, lambda data: model.test_step(data), jit)
         self._compiled_with = compiled_with
-        self._fresh = [np.array(variable) for variable in model.optimizer.variables]
+        self._fresh = [variable.numpy() for variable in model.optimizer.variables]
 
     def _decide(self, num_steps: int, feed) -> bool:
         replicas = self.strategy.num_replicas_in_sync

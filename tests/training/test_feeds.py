@@ -1,0 +1,34 @@
+"""Where batches come from: orders, blocks and shares."""
+
+import numpy as np
+import pytest
+
+from kt_transfer.training import feeds
+
+
+def test_epoch_order_is_a_pure_function_of_seed_and_epoch():
+    order = feeds.epoch_order(1000, 3, 5)
+    assert sorted(order) == list(range(1000))
+    np.testing.assert_array_equal(order, feeds.epoch_order(1000, 3, 5))
+    assert (order != feeds.epoch_order(1000, 3, 6)).any()
+    assert (order != feeds.epoch_order(1000, 4, 5)).any()
+    np.testing.assert_array_equal(feeds.epoch_order(5, None, 9), range(5))
+
+
+def test_a_streamed_epoch_visits_every_row_once_in_the_order_of_the_epoch(monkeypatch):
+    monkeypatch.setattr(feeds, "BLOCK_BYTES", 64)
+    x = np.arange(50, dtype=np.float32)[:, None]
+    feed = feeds.StreamedFeed(feeds.pack(x), batch_size=4)
+    seen = [np.asarray(data)[rows, 0] for data, rows in feed.blocks(1, 2)]
+    assert len(seen) > 3
+    np.testing.assert_array_equal(np.concatenate(seen), feeds.epoch_order(50, 1, 2))
+
+
+def test_float64_becomes_float32_and_uint8_stays():
+    x, y = feeds.pack(np.zeros((3, 2)), np.zeros(3, np.uint8))
+    assert (x.dtype, y.dtype) == (np.float32, np.uint8)
+
+
+def test_arrays_of_unequal_length_are_refused():
+    with pytest.raises(ValueError, match=r"arrays of \[2, 3\] rows were given"):
+        feeds.pack(np.zeros((3, 2)), np.zeros(2))
