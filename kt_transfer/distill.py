@@ -8,6 +8,7 @@ import numpy as np
 
 from kt_transfer import cli, runs
 from kt_transfer.config import DistillConfig
+from kt_transfer.rows import take_rows
 from kt_transfer.runs import Run
 
 
@@ -61,12 +62,12 @@ def execute(config: DistillConfig) -> Run:
             model,
             student,
             run.path,
-            data.x[train],
+            take_rows(data.x, train),
             (labels[train], soft_targets[train]),
             epochs=config.epochs,
             batch_size=config.batch_size,
             validation_data=(
-                (data.x[validation], (data.y[validation], soft_targets[validation]))
+                (take_rows(data.x, validation), (data.y[validation], soft_targets[validation]))
                 if len(validation)
                 else None
             ),

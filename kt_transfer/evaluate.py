@@ -79,14 +79,15 @@ def _classification(config, source: Run, network, preprocessing, data, out: Path
             f"--data {data.spec} was given with the classes {', '.join(data.class_names)}, but "
             f"{source.path} knows {', '.join(names)}: give data with the same classes."
         )
-    x, y = data.part(config.split)
+    parts = data.parts(config.split)
+    y = np.concatenate([part.y for part in parts])
     if not (y >= 0).any():
         raise UserError(
             f"--data {data.spec} was given without labels in its {config.split} split, expected "
             "labels to measure against: give labelled data, or use predict."
         )
-    x, y = x[y >= 0], y[y >= 0]
-    logits = predict_raw(network, preprocessing, x)
+    logits = np.concatenate([predict_raw(network, preprocessing, part.x) for part in parts])
+    logits, y = logits[y >= 0], y[y >= 0]
     predicted = logits.argmax(axis=1)
     counts = classification.confusion_matrix(y, predicted, len(names))
     plots = Run(out).folder("plots")
@@ -108,25 +109,36 @@ def _classification(config, source: Run, network, preprocessing, data, out: Path
 def _reconstruction(config, source: Run, network, preprocessing, data, out: Path) -> dict:
     from kt_transfer.models.preprocessing import raw_values
     from kt_transfer.reporting.plots import plot_reconstructions
-    from kt_transfer.training.steps import FusedModel, predict_raw
+    from kt_transfer.training.steps import predict_raw
 
-    x, _ = data.part(config.split)
-    features = FusedModel(preprocessing).predict(x)
+    parts = data.parts(config.split)
+    errors = np.concatenate([_squared_errors(network, preprocessing, part.x) for part in parts])
+    x = parts[0].x[:10]
     outputs = predict_raw(network, preprocessing, x)
-    errors = np.square(features - outputs)
     plots = Run(out).folder("plots")
-    pictures = np.array(raw_values(outputs[:10], data.input_shape, data.value_range))
-    plot_reconstructions(x[:10], pictures, plots / "reconstructions.png")
+    pictures = np.array(raw_values(outputs, data.input_shape, data.value_range))
+    plot_reconstructions(x, pictures, plots / "reconstructions.png")
     metrics = {
-        "mse": float(errors.mean()),
-        "squared_error": float(errors.sum(axis=1).mean()),
-        "num_examples": len(x),
+        "mse": float(errors.mean() / data.input_dim),
+        "squared_error": float(errors.mean()),
+        "num_examples": len(errors),
     }
     cli.say(config)(
         f"{data.spec} ({config.split}): mse {metrics['mse']:.4f}, squared error "
-        f"{metrics['squared_error']:.2f} an example, {len(x)} examples"
+        f"{metrics['squared_error']:.2f} an example, {len(errors)} examples"
     )
     return metrics
+
+
+def _squared_errors(network, preprocessing, x) -> np.ndarray:
+    """‖x − x̂‖² of each example, ``(n, ...)`` to ``(n,)``."""
+    import keras
+
+    from kt_transfer.training.steps import FusedModel
+
+    features = preprocessing.output
+    errors = keras.ops.sum(keras.ops.square(features - network(features)), axis=-1)
+    return FusedModel(keras.Model(preprocessing.input, errors)).predict(x)
 
 
 def main(argv: list[str] | None = None) -> None:

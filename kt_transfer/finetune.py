@@ -8,6 +8,7 @@ import numpy as np
 
 from kt_transfer import cli, runs
 from kt_transfer.config import FinetuneConfig
+from kt_transfer.rows import take_rows
 from kt_transfer.runs import Run
 
 
@@ -74,11 +75,24 @@ def _encoder(config: FinetuneConfig, source: Run | None, data):
 
 
 def _fit_parameters(config, run, network, preprocessing, data, train, validation) -> list[dict]:
-    """Train every layer that is not locked, on the raw examples."""
-    from kt_transfer.training.steps import scaling
+    """Train every layer that is not locked; what locked ones give is computed once."""
+    from kt_transfer.models.freezing import split_frozen
+    from kt_transfer.training.steps import predict_raw, scaling
 
-    transform = scaling(preprocessing)
-    return _fit(config, run, network, transform, data.x, data.y, train, validation)
+    parts = split_frozen(network)
+    if parts is None:
+        transform = scaling(preprocessing)
+        return _fit(config, run, network, transform, data.x, data.y, train, validation)
+    frozen, trained = parts
+    rows = np.concatenate([train, validation])
+    features = predict_raw(frozen, preprocessing, take_rows(data.x, rows))
+    return _fit(config, run, trained, None, features, data.y[rows], *_positions(train, validation))
+
+
+def _positions(train, validation) -> tuple[np.ndarray, np.ndarray]:
+    """Where training and validation rows lie once they are put one after the other."""
+    positions = np.arange(len(train) + len(validation))
+    return positions[: len(train)], positions[len(train) :]
 
 
 def _fit_features(config, run, network, preprocessing, data, train, validation) -> list[dict]:
@@ -90,7 +104,7 @@ def _fit_features(config, run, network, preprocessing, data, train, validation) 
 
     encoder, head = network.get_layer("encoder"), network.get_layer("head")
     rows = np.concatenate([train, validation])
-    features = predict_raw(encoder, preprocessing, data.x[rows])
+    features = predict_raw(encoder, preprocessing, take_rows(data.x, rows))
     labels = data.y[rows]
     if config.chosen_head == "logistic_regression":
         # Its regularization is chosen by folds of its own: it needs no validation examples,
@@ -103,9 +117,8 @@ def _fit_features(config, run, network, preprocessing, data, train, validation) 
         return []
     x = keras.Input(features.shape[1:], name="features")
     on_features = keras.Model(x, head(x), name="head_on_features")
-    positions = np.arange(len(rows))
-    parts = positions[: len(train)], positions[len(train) :]
-    return _fit(config, run, on_features, None, features, labels, *parts)
+    positions = _positions(train, validation)
+    return _fit(config, run, on_features, None, features, labels, *positions)
 
 
 def _fit(config, run, network, transform, x, y, train, validation) -> list[dict]:
@@ -128,11 +141,11 @@ def _fit(config, run, network, transform, x, y, train, validation) -> list[dict]
         model,
         network,
         run.path,
-        x[train],
+        take_rows(x, train),
         y[train],
         epochs=config.epochs,
         batch_size=config.batch_size,
-        validation_data=(x[validation], y[validation]) if len(validation) else None,
+        validation_data=(take_rows(x, validation), y[validation]) if len(validation) else None,
         callbacks=learning_rate_callbacks(
             config.lr_decay, config.learning_rate, config.epochs, config.warmup_epochs
         ),

@@ -37,9 +37,15 @@ def execute(config: PredictConfig) -> Path:
         raise runs.exists_already(path)
     spec, names, probabilities_of = _from_run(config) if config.run else _from_export(config)
     data = load_data(spec, data_dir=config.data_dir)
-    probabilities = probabilities_of(data, data.part(config.split)[0])
+    parts = data.parts(config.split)
+    probabilities = np.concatenate([probabilities_of(data, part.x) for part in parts])
     class_id = probabilities.argmax(axis=1)
-    table = pd.DataFrame(_rows(data, config.split))
+    table = pd.DataFrame(
+        {
+            "split": np.concatenate([np.full(len(part.rows), part.name) for part in parts]),
+            "row": np.concatenate([part.rows for part in parts]),
+        }
+    )
     table["class_id"] = class_id
     table["label"] = np.array(names)[class_id]
     for number, name in enumerate(names):
@@ -84,16 +90,6 @@ def _from_export(config: PredictConfig):
             "autoencoder: export a fine-tuned or distilled run."
         )
     return config.data or metadata["data"], metadata["labels"], model
-
-
-def _rows(data, split: str) -> dict[str, np.ndarray]:
-    """Which split and row of its source each example is."""
-    parts = {"train": data.rows, "test": data.rows_test}
-    chosen = list(parts) if split == "all" else [split]
-    return {
-        "split": np.concatenate([np.full(len(parts[part]), part) for part in chosen]),
-        "row": np.concatenate([parts[part] for part in chosen]),
-    }
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 
 from kt_transfer import cli
 from kt_transfer.config import PretrainConfig
+from kt_transfer.rows import take_rows
 from kt_transfer.runs import Run
 
 
@@ -40,10 +41,10 @@ def execute(config: PretrainConfig) -> Run:
             model,
             network,
             run.path,
-            data.x[train],
+            take_rows(data.x, train),
             epochs=config.epochs,
             batch_size=config.batch_size,
-            validation_data=(data.x[validation],) if len(validation) else None,
+            validation_data=(take_rows(data.x, validation),) if len(validation) else None,
             patience=config.patience,
             title=f"pretrain {config.data}",
             quiet=config.quiet,
@@ -52,7 +53,9 @@ def execute(config: PretrainConfig) -> Run:
         run.save_model("preprocessing.keras", preprocessing)
         metrics = {
             "test": model.evaluate(data.x_test, batch_size=1024, return_dict=True),
-            "validation": model.evaluate(data.x[validation], batch_size=1024, return_dict=True),
+            "validation": model.evaluate(
+                take_rows(data.x, validation), batch_size=1024, return_dict=True
+            ),
             "num_parameters": network.count_params(),
         }
         metrics["test"]["sparsity"] = _sparsity(network, preprocessing, data.x_test)

@@ -7,6 +7,7 @@ import numpy as np
 from kt_transfer.data import Dataset
 from kt_transfer.reporting.classification import classification_metrics
 from kt_transfer.reporting.plots import plot_history
+from kt_transfer.rows import take_rows
 from kt_transfer.runs import Run
 from kt_transfer.training.steps import predict_raw
 from kt_transfer.training.strategy import choose_strategy
@@ -63,7 +64,7 @@ def classifier_metrics(network, preprocessing, data: Dataset, validation: np.nda
         "num_parameters": network.count_params(),
     }
     if len(validation):
-        held_out = predict_raw(network, preprocessing, data.x[validation])
+        held_out = predict_raw(network, preprocessing, take_rows(data.x, validation))
         metrics["validation"] = test_metrics(data.y[validation], held_out)
     return metrics
 

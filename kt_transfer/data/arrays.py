@@ -7,6 +7,7 @@ import numpy as np
 from kt_transfer.data.dataset import UNLABELLED, Dataset
 from kt_transfer.data.splits import split_test
 from kt_transfer.errors import UserError
+from kt_transfer.rows import take_rows
 
 
 def dataset_from_arrays(
@@ -36,7 +37,8 @@ def dataset_from_arrays(
     y = _checked(spec, "x", x, "y", y)
     if x_test is None:
         rows, rows_test = split_test(y)
-        x, x_test, y, y_test = x[rows], x[rows_test], y[rows], y[rows_test]
+        x, x_test = take_rows(x, rows), take_rows(x, rows_test)
+        y, y_test = y[rows], y[rows_test]
     else:
         y_test = _checked(spec, "x_test", x_test, "y_test", y_test)
         rows, rows_test = np.arange(len(x)), np.arange(len(x_test))
@@ -44,6 +46,11 @@ def dataset_from_arrays(
         raise UserError(
             f"--data {spec} was given with examples of shape {x.shape[1:]} but test examples of "
             f"shape {x_test.shape[1:]}, expected one shape: mend the data."
+        )
+    if x.dtype != x_test.dtype:
+        raise UserError(
+            f"--data {spec} was given with examples of type {x.dtype} but test examples of type "
+            f"{x_test.dtype}, expected one type, since they are scaled as one: convert them."
         )
     num_classes = int(max(y.max(initial=-1), y_test.max(initial=-1))) + 1
     names = class_names or tuple(str(number) for number in range(num_classes))
@@ -85,8 +92,9 @@ def _checked(spec, x_name, x, y_name, y) -> np.ndarray:
             f"label for each row of {x_name}: mend the data."
         )
     if y.dtype.kind not in "iu" or y.min() < UNLABELLED:
+        smallest = f" and smallest value {y.min()}" if y.dtype.kind in "iuf" else ""
         raise UserError(
-            f"--data {spec} was given with {y_name} of type {y.dtype} and smallest value "
-            f"{y.min()}, expected whole numbers from 0 on, -1 for no label: mend the labels."
+            f"--data {spec} was given with {y_name} of type {y.dtype}{smallest}, expected whole "
+            "numbers from 0 on, -1 for no label: mend the labels."
         )
     return y.astype(np.int32)

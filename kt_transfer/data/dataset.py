@@ -5,12 +5,23 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+from typing import NamedTuple
 
 import numpy as np
 
 from kt_transfer.errors import UserError
 
 UNLABELLED = -1
+_ROWS_AT_ONCE = 2**16
+
+
+class Part(NamedTuple):
+    """One split of a data set: its name, examples, labels, and their rows in the source."""
+
+    name: str
+    x: np.ndarray
+    y: np.ndarray
+    rows: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -18,6 +29,7 @@ class Dataset:
     """Raw examples and labels, split into training and test part.
 
     Examples stay as they came (``uint8`` for images); scaling is the preprocessing model's.
+    Large ones stay on disk, as :class:`~kt_transfer.rows.DiskRows`.
 
     Attributes:
         spec: The data spec that it was loaded from.
@@ -62,16 +74,17 @@ class Dataset:
         digest = hashlib.sha256()
         for array in (self.x, self.y, self.x_test, self.y_test):
             digest.update(f"{array.dtype}{array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).data)
+            for start in range(0, len(array), _ROWS_AT_ONCE):
+                digest.update(np.ascontiguousarray(array[start : start + _ROWS_AT_ONCE]).data)
         return digest.hexdigest()[:16]
 
-    def part(self, split: str) -> tuple[np.ndarray, np.ndarray]:
-        """Examples and labels of ``"train"``, ``"test"`` or ``"all"``."""
-        if split == "train":
-            return self.x, self.y
-        if split == "test":
-            return self.x_test, self.y_test
-        return np.concatenate([self.x, self.x_test]), np.concatenate([self.y, self.y_test])
+    def parts(self, split: str) -> list[Part]:
+        """The parts that ``"train"``, ``"test"`` or ``"all"`` stands for."""
+        known = {
+            "train": Part("train", self.x, self.y, self.rows),
+            "test": Part("test", self.x_test, self.y_test, self.rows_test),
+        }
+        return list(known.values()) if split == "all" else [known[split]]
 
     def require_labels(self) -> None:
         """Refuse a data set without classes, where a task needs them."""

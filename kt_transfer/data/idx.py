@@ -11,8 +11,10 @@ import numpy as np
 from kt_transfer.data.arrays import dataset_from_arrays
 from kt_transfer.data.dataset import Dataset
 from kt_transfer.errors import UserError
+from kt_transfer.rows import rows_in_file
 
 _UBYTE = 0x08
+_LONGEST_HEADER = 4 + 4 * 255
 
 
 def load(spec: str, folder: Path) -> Dataset:
@@ -25,11 +27,15 @@ def load(spec: str, folder: Path) -> Dataset:
     return dataset_from_arrays(
         spec,
         _read(spec, folder, "train-images"),
-        _read(spec, folder, "train-labels"),
+        _labels(_read(spec, folder, "train-labels")),
         _read(spec, folder, "t10k-images", optional=True),
-        _read(spec, folder, "t10k-labels", optional=True),
+        _labels(_read(spec, folder, "t10k-labels", optional=True)),
         value_range=(0.0, 255.0),
     )
+
+
+def _labels(values):
+    return None if values is None else values[:]
 
 
 def _read(spec: str, folder: Path, stem: str, optional: bool = False) -> np.ndarray | None:
@@ -44,15 +50,29 @@ def _read(spec: str, folder: Path, stem: str, optional: bool = False) -> np.ndar
         )
     path = found[0]
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        zero, kind, num_dims = content[:2], content[2], content[3]
-        shape = np.frombuffer(content, ">u4", num_dims, offset=4)
-        values = np.frombuffer(content, np.uint8, offset=4 + 4 * num_dims)
-        if zero != b"\0\0" or kind != _UBYTE or math.prod(map(int, shape)) != len(values):
-            raise ValueError("its header does not describe its content")
+        if path.suffix != ".gz":
+            shape, offset = _header(_beginning(path), path.stat().st_size)
+            return rows_in_file(path, np.uint8, shape, offset)
+        content = gzip.decompress(path.read_bytes())
+        shape, offset = _header(content, len(content))
+        return np.frombuffer(content, np.uint8, offset=offset).reshape(shape)
     except (OSError, EOFError, ValueError, IndexError) as error:
         raise UserError(
             f"--data {spec} was given, expected {path.name} to be an idx file of unsigned bytes, "
             f"but it cannot be read ({error}): fetch it again."
         ) from error
-    return values.reshape(shape)
+
+
+def _beginning(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(_LONGEST_HEADER)
+
+
+def _header(content: bytes, size: int) -> tuple[tuple[int, ...], int]:
+    """Shape of the array, and where it begins."""
+    num_dims = content[3]
+    offset = 4 + 4 * num_dims
+    shape = tuple(map(int, np.frombuffer(content, ">u4", num_dims, offset=4)))
+    if content[:3] != bytes([0, 0, _UBYTE]) or offset + math.prod(shape) != size:
+        raise ValueError("its header does not describe its content")
+    return shape, offset

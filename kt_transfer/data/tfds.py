@@ -10,6 +10,7 @@ import sys
 import numpy as np
 
 from kt_transfer.data.arrays import dataset_from_arrays
+from kt_transfer.data.cache import cached_rows, file_key
 from kt_transfer.data.dataset import Dataset
 from kt_transfer.errors import UserError
 
@@ -109,20 +110,21 @@ def _feature_names(tfds, spec: str, builder) -> tuple[str, str]:
     return x_name, y_name
 
 
-def _read(tfds, spec, builder, split, x_name, y_name) -> tuple[np.ndarray, np.ndarray]:
-    num = builder.info.splits[split].num_examples
+def _read(tfds, spec, builder, split, x_name, y_name):
+    """Examples and labels of one split; decoded once, then kept in the cache."""
     shape = builder.info.features[x_name].shape
     if None in shape:
         raise UserError(
             f"--data {spec} was given with examples of shape {shape}, expected one size for all: "
             "resize them first, for example to an npz: file."
         )
-    x = np.empty((num, *shape), builder.info.features[x_name].np_dtype)
-    y = np.empty(num, np.int32)
-    start = 0
-    batches = builder.as_dataset(split=split, batch_size=_ROWS_AT_ONCE, shuffle_files=False)
-    for batch in tfds.as_numpy(batches.prefetch(2)):
-        rows = slice(start, start + len(batch[y_name]))
-        x[rows], y[rows] = batch[x_name], batch[y_name]
-        start = rows.stop
-    return x, y
+
+    def batches():
+        read = builder.as_dataset(split=split, batch_size=_ROWS_AT_ONCE, shuffle_files=False)
+        for batch in tfds.as_numpy(read.prefetch(2)):
+            yield {"x": batch[x_name], "y": batch[y_name].astype(np.int32)}
+
+    prepared = builder.data_path / "dataset_info.json"
+    key = f"{builder.info.full_name}/{split}/{file_key(prepared)}"
+    arrays = cached_rows(key, builder.info.splits[split].num_examples, batches)
+    return arrays["x"], arrays["y"][:]

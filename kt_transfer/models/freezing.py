@@ -39,3 +39,47 @@ def freeze_layers(model: keras.Model, count: int | str) -> list[str]:
     for position, layer in enumerate(stacked):
         layer.trainable = position >= num_locked
     return [layer.name for layer in stacked[:num_locked]]
+
+
+def split_frozen(model: keras.Model) -> tuple[keras.Model, keras.Model] | None:
+    """A classifier's locked beginning, and the rest of it, as two models over the same layers.
+
+    What a locked beginning makes of an example never changes, so it can be computed once and
+    the rest trained on that.
+
+    Args:
+        model: A classifier with the layers ``"encoder"`` and ``"head"``, as from
+            :func:`~kt_transfer.models.classifiers.classifier`.
+
+    Returns:
+        Models from the input to the last locked layer, and from there to the logits; ``None``
+        where nothing is locked, layers do not follow one another in a plain chain, or a
+        locked beginning draws random numbers.
+    """
+    encoder, head = model.get_layer("encoder"), model.get_layer("head")
+    chain = [layer for layer in encoder.layers if not isinstance(layer, keras.layers.InputLayer)]
+    num_locked = _num_locked(chain)
+    if not num_locked or not _is_chain(encoder, chain) or _is_random(chain[:num_locked]):
+        return None
+    features = chain[num_locked - 1].output
+    x = rest = keras.Input(features.shape[1:], name="frozen_features")
+    for layer in [*chain[num_locked:], head]:
+        rest = layer(rest)
+    return keras.Model(encoder.input, features), keras.Model(x, rest, name="trained_part")
+
+
+def _num_locked(chain: list) -> int:
+    learning = [n for n, layer in enumerate(chain) if layer.trainable_weights]
+    locked = [n for n, layer in enumerate(chain) if layer.weights and not layer.trainable_weights]
+    before = learning[0] if learning else len(chain)
+    return max((n + 1 for n in locked if n < before), default=0)
+
+
+def _is_chain(encoder: keras.Model, chain: list) -> bool:
+    tensors = [encoder.input, *(layer.output for layer in chain)]
+    follows = all(layer.input is before for layer, before in zip(chain, tensors, strict=False))
+    return follows and encoder.output is tensors[-1]
+
+
+def _is_random(layers: list) -> bool:
+    return any(getattr(layer, "seed_generator", None) is not None for layer in layers)

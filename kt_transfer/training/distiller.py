@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import keras
+import numpy as np
 from keras import ops
 
+from kt_transfer.rows import empty_rows
+from kt_transfer.training import feeds
 from kt_transfer.training.losses import SoftTargetCrossEntropy, TemperatureKL
 
 
@@ -20,10 +25,11 @@ class Distiller(keras.Model):
     2015, https://arxiv.org/abs/1503.02531) and H(softmax(t), softmax(s)), without a
     temperature, for ``loss="cross_entropy"``.
 
-    Labels are integers, ``-1`` for none; metrics leave out examples without a label. The
-    targets may be ``(labels, soft_targets)``, with the teacher's logits computed before by
-    :meth:`soft_targets`; otherwise the teacher runs in every step. Only the student
-    is trained and saved; the teacher runs in inference mode and stays what it is.
+    Labels are integers, ``-1`` for none; metrics leave out examples without a label. For
+    arrays, ``fit`` computes the teacher's logits once and finds them again by row; targets may
+    also be given as ``(labels, logits)``. With a ``tf.data.Dataset`` of labels the teacher runs
+    in every step. Only the student is trained and saved; the teacher runs in inference
+    mode and stays what it is.
 
     Args:
         teacher: A Keras model that emits logits.
@@ -114,9 +120,30 @@ class Distiller(keras.Model):
         """The student's logits."""
         return self.student(inputs, training=training)
 
-    def soft_targets(self, x, batch_size: int = 1024):
-        """The teacher's logits for ``x``, ``(n, ...)`` to ``(n, classes)``."""
-        return self.teacher.predict(x, batch_size=batch_size, verbose=0)
+    def fit(self, x=None, y=None, **kwargs):
+        """As ``keras.Model.fit``, with the soft targets of arrays computed once."""
+        return super().fit(x, self.complete_targets(x, y, self.teacher.predict_on_batch), **kwargs)
+
+    def complete_targets(self, x, y, ask: Callable, memory_budget: int | None = None):
+        """``(labels, soft_targets)`` for arrays; anything else is returned as it is.
+
+        Args:
+            x: Examples.
+            y: Labels of shape ``(n,)``, ``None``, or already both.
+            ask: Function from a batch of examples to the teacher's logits.
+            memory_budget: Bytes that soft targets may take in memory; more go to disk.
+        """
+        if isinstance(y, (tuple, list)) or not feeds.is_arrays(x):
+            return y
+        num = feeds.num_rows(x)
+        labels = np.full(num, -1, np.int32) if y is None else y
+        soft_targets = empty_rows((num, self.student.output_shape[-1]), memory_budget)
+        start = 0
+        for batch in feeds.batches_of(x, 1024):
+            logits = ops.convert_to_numpy(ask(batch))
+            soft_targets[start : start + len(logits)] = logits
+            start += len(logits)
+        return labels, soft_targets
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """The mean of Lᵢ, plus the student's regularizers."""

@@ -14,6 +14,8 @@ import numpy as np
 import tensorflow as tf
 from keras import tree
 
+from kt_transfer.rows import DiskRows, take_rows
+
 BLOCK_BYTES = 64 * 2**20
 # Small data is padded to a power of two rows, so that folds of nearly one size share a program.
 MAX_ROWS_TO_PAD = 2**14
@@ -70,7 +72,9 @@ def split_tail(data, share: float):
     if isinstance(data, tf.data.Dataset):
         raise ValueError("validation_split was given with a tf.data.Dataset: give validation_data")
     cut = int(np.floor(num_rows(data) * (1.0 - share)))
-    return _take(data, slice(cut)), _take(data, slice(cut, None))
+    rows = np.arange(num_rows(data))
+    kept = _map(lambda leaf: take_rows(leaf, rows[:cut]), data)
+    return kept, _map(lambda leaf: take_rows(leaf, rows[cut:]), data)
 
 
 def num_rows(data) -> int:
@@ -105,7 +109,8 @@ class ResidentFeed:
         self.num_rows = num_rows(data)
         self.block_steps = self.num_rows // batch_size
         self.num_steps = -(-self.num_rows // batch_size)
-        self.data = _map(lambda leaf: tf.constant(_pad(leaf, _padded(self.num_rows))), data)
+        rows = _padded(self.num_rows)
+        self.data = _map(lambda leaf: tf.constant(_pad(leaf[:], rows)), data)
 
     def example(self):
         """One batch, for its shapes and types."""
@@ -246,7 +251,7 @@ class ReplicaFeed:
 
     def _rows_dataset(self, rows: list[np.ndarray]) -> tf.data.Dataset:
         ragged = tf.RaggedTensor.from_row_lengths(np.concatenate(rows), [len(r) for r in rows])
-        data = _map(tf.constant, self.data)
+        data = _map(lambda leaf: tf.constant(leaf[:]), self.data)
         return (
             tf.data.Dataset.from_tensor_slices(ragged)
             .map(lambda index: _map(lambda leaf: tf.gather(leaf, index), data))
@@ -259,6 +264,8 @@ def _standard(leaf):
     if leaf is None or isinstance(leaf, tf.Tensor):
         return leaf
     if isinstance(leaf, np.memmap):
+        return DiskRows(leaf)
+    if isinstance(leaf, DiskRows):
         return leaf
     array = np.asarray(leaf)
     return array.astype(keras.config.floatx()) if array.dtype == np.float64 else array

@@ -13,7 +13,6 @@ This is the one module that stands on private methods of Keras (``_symbolic_buil
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Iterator
 
@@ -22,6 +21,7 @@ import numpy as np
 import tensorflow as tf
 from keras import tree
 
+from kt_transfer.rows import quarter_of_memory
 from kt_transfer.training import feeds
 
 logger = logging.getLogger("kt_transfer")
@@ -51,6 +51,9 @@ class FusedModel:
         transform: Function ``(x, y, sample_weight) -> (x, y, sample_weight)`` that is run
             inside the program on every batch, in training, evaluation and prediction
             (there with ``y`` and ``sample_weight`` ``None``); scaling belongs here.
+        deterministic: Whether ``transform`` makes the same of the same example every time.
+            Where it augments at random, a teacher has to look at each view, and its soft
+            targets are not computed once.
         seed: Seed of the order of examples.
         jit_compile: Whether to compile with XLA: ``True``, ``False``, or ``"auto"`` for where
             the fit is long enough to pay for compiling (``MIN_STEPS_FOR_XLA``) and there is
@@ -71,15 +74,17 @@ class FusedModel:
         model: keras.Model,
         *,
         transform: Callable | None = None,
+        deterministic: bool = True,
         seed: int = 0,
         jit_compile: bool | str = "auto",
         memory_budget: int | None = None,
     ):
         self.model = model
         self.transform = transform
+        self.deterministic = deterministic
         self.seed = seed
         self.jit_compile = jit_compile
-        self.memory_budget = memory_budget or _quarter_of_memory()
+        self.memory_budget = memory_budget or quarter_of_memory()
         self.execution: str | None = None
         self._train = self._test = self._compiled_with = None
         self._fresh: list[np.ndarray] = []
@@ -153,14 +158,15 @@ class FusedModel:
                 validation_batch_size=validation_batch_size,
                 validation_freq=validation_freq,
             )
-        data = feeds.pack(x, y, sample_weight, class_weight)
+        data = feeds.pack(x, self._targets(x, y), sample_weight, class_weight)
         if validation_split and validation_data is None:
             data, validation_data = feeds.split_tail(data, validation_split)
         feed = self._feed(data, batch_size or 32)
         validation = None
         if validation_data is not None:
+            val_x, val_y, val_weight = keras.utils.unpack_x_y_sample_weight(validation_data)
             validation = self._feed(
-                feeds.pack(*keras.utils.unpack_x_y_sample_weight(validation_data)),
+                feeds.pack(val_x, self._targets(val_x, val_y), val_weight),
                 validation_batch_size or batch_size or 32,
             )
         if not isinstance(callbacks, keras.callbacks.CallbackList):
@@ -218,7 +224,7 @@ class FusedModel:
             return self.model.evaluate(
                 x, y, batch_size, verbose, sample_weight, steps, callbacks, return_dict
             )
-        feed = self._feed(feeds.pack(x, y, sample_weight), batch_size or 32)
+        feed = self._feed(feeds.pack(x, self._targets(x, y), sample_weight), batch_size or 32)
         if not isinstance(callbacks, keras.callbacks.CallbackList):
             callbacks = keras.callbacks.CallbackList(callbacks, model=self.model)
         self._prepare(feed, 0)
@@ -253,6 +259,13 @@ class FusedModel:
             return data
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         return keras.utils.pack_x_y_sample_weight(*self.transform(x, y, sample_weight))
+
+    def _targets(self, x, y):
+        """The targets, with what a teacher says of each example if the model has one."""
+        if not self.deterministic or not hasattr(self.model, "complete_targets"):
+            return y
+        teacher = FusedModel(self.model.teacher, transform=self.transform)
+        return self.model.complete_targets(x, y, teacher.predict, self.memory_budget)
 
     def _feed(self, data, batch_size):
         replicas = self.strategy.num_replicas_in_sync
@@ -433,7 +446,3 @@ def _wants_every_batch(callbacks: keras.callbacks.CallbackList) -> bool:
         return any(getattr(type(callback), hook) is not getattr(stock, hook) for hook in hooks)
 
     return any(overrides(callback) for callback in callbacks.callbacks)
-
-
-def _quarter_of_memory() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4

@@ -1,0 +1,84 @@
+"""Decoded data sets on disk, so that the second command does not decode again."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from kt_transfer.errors import UserError
+from kt_transfer.rows import rows_in_file
+
+
+def cache_folder() -> Path:
+    """``$XDG_CACHE_HOME/kt_transfer``, by default under ``~/.cache``; it may be removed."""
+    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(home).expanduser() / "kt_transfer"
+
+
+def file_key(path: os.PathLike) -> str:
+    """A word that changes when the file does."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
+
+
+def cached_rows(key: str, num_rows: int, batches: Callable[[], Iterator[dict]]) -> dict:
+    """Arrays that ``batches`` yields a piece at a time, from the cache if they are there.
+
+    They are written as they come, so that data larger than memory passes through.
+
+    Args:
+        key: Names the arrays; changes when they would.
+        num_rows: Rows of each array.
+        batches: Function that yields the pieces, a dictionary of arrays each.
+
+    Returns:
+        Arrays by name, in memory or on disk (:func:`~kt_transfer.rows.rows_in_file`).
+    """
+    folder = cache_folder() / key
+    if not folder.is_dir():
+        unfinished = _unfinished(folder)
+        try:
+            _write(unfinished, num_rows, batches())
+            unfinished.rename(folder)
+        except FileExistsError:  # another process was faster
+            pass
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+    return {path.stem: _read(path) for path in folder.glob("*.npy")}
+
+
+def _unfinished(folder: Path) -> Path:
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(dir=folder.parent))
+    except OSError as error:
+        raise UserError(
+            f"{cache_folder()} was given as the cache, expected a folder that can be written "
+            f"({error.strerror}): set XDG_CACHE_HOME to one."
+        ) from error
+
+
+def _write(folder: Path, num_rows: int, batches: Iterator[dict]) -> None:
+    files = {}
+    try:
+        for batch in batches:
+            for name, piece in batch.items():
+                if name not in files:
+                    files[name] = (folder / f"{name}.npy").open("wb")
+                    header = np.lib.format.header_data_from_array_1_0(piece)
+                    header["shape"] = (num_rows, *piece.shape[1:])
+                    np.lib.format.write_array_header_2_0(files[name], header)
+                files[name].write(np.ascontiguousarray(piece).data)
+    finally:
+        for file in files.values():
+            file.close()
+
+
+def _read(path: Path):
+    array = np.load(path, mmap_mode="r")
+    return rows_in_file(path, array.dtype, array.shape, array.offset)
