@@ -1,6 +1,6 @@
-"""Where batches come from: resident arrays, blocks of large ones, tf.data, shares of replicas.
+"""Where batches come from: resident arrays, blocks of large ones, tf.data.
 
-A feed for one device yields blocks, ``(data, rows)``: tensors, and the rows of them to visit,
+A feed yields blocks, ``(data, rows)``: tensors, and the rows of them to visit,
 in order. Resident data is one block an epoch; what is larger than memory is many.
 """
 
@@ -88,10 +88,8 @@ def batches_of(data, size: int) -> Iterator:
         yield _take(data, slice(start, start + size))
 
 
-def make_feed(data, batch_size: int, memory_budget: int, strategy, num_replicas: int):
-    """The feed for this data on this many replicas."""
-    if num_replicas > 1:
-        return ReplicaFeed(data, batch_size, strategy)
+def make_feed(data, batch_size: int, memory_budget: int):
+    """The feed for this data."""
     if isinstance(data, tf.data.Dataset):
         return DatasetFeed(data)
     if sum(leaf.nbytes for leaf in tree.flatten(data) if leaf is not None) <= memory_budget:
@@ -187,76 +185,6 @@ class DatasetFeed:
         for data in self.blocks_of_rows:
             rows = np.arange(num_rows(data), dtype=np.int32)
             yield _map(lambda leaf: _pad_tensor(leaf, self.rows), data), rows
-
-
-class ReplicaFeed:
-    """Each replica's share of every global batch, under any strategy.
-
-    The shares are cut here and not by ``tf.data``'s sharding, so that a global batch holds the
-    same examples on any number of replicas and workers.
-    """
-
-    kind = "data shared out"
-
-    def __init__(self, data, batch_size: int, strategy):
-        self.strategy = strategy
-        self.data = data
-        self.batch_size = batch_size
-        self.is_dataset = isinstance(data, tf.data.Dataset)
-        replicas = strategy.num_replicas_in_sync
-        if self.is_dataset:
-            self.first = next(iter(data.take(1)))
-            cardinality = int(data.cardinality())
-            self.num_steps = cardinality if cardinality > 0 else None
-            return
-        self.num_rows = num_rows(data)
-        if self.num_rows < replicas:
-            raise ValueError(
-                f"{self.num_rows} examples were given to {replicas} replicas, expected at least "
-                "one for each: use fewer replicas."
-            )
-        # Steps of equal size but for one row, so that no replica is ever left without a row.
-        self.num_steps = -(-self.num_rows // batch_size)
-
-    def example(self):
-        """One replica's batch, for its shapes and types."""
-        if self.is_dataset:
-            return self.first
-        share = max(1, self.batch_size // self.strategy.num_replicas_in_sync)
-        return _take(self.data, slice(min(share, self.num_rows)))
-
-    def batches(self, seed: int | None, epoch: int) -> Iterator:
-        """Distributed batches of the epoch."""
-        if self.is_dataset:
-            yield from self.strategy.experimental_distribute_dataset(self.data)
-            return
-        order = epoch_order(self.num_rows, seed, epoch)
-        replicas = self.strategy.num_replicas_in_sync
-
-        def shares(context) -> tf.data.Dataset:
-            local = replicas // context.num_input_pipelines
-            mine = range(context.input_pipeline_id * local, (context.input_pipeline_id + 1) * local)
-            return self._rows_dataset(
-                [np.array_split(step, replicas)[k] for step in self._steps(order) for k in mine]
-            )
-
-        yield from self.strategy.distribute_datasets_from_function(shares)
-
-    def _steps(self, order: np.ndarray) -> list[np.ndarray]:
-        size, replicas = self.batch_size, self.strategy.num_replicas_in_sync
-        steps = [order[start : start + size] for start in range(0, len(order), size)]
-        if len(steps[-1]) < replicas:  # a tail that cannot be shared joins the step before
-            steps[-2:] = [np.concatenate(steps[-2:])]
-        return steps
-
-    def _rows_dataset(self, rows: list[np.ndarray]) -> tf.data.Dataset:
-        ragged = tf.RaggedTensor.from_row_lengths(np.concatenate(rows), [len(r) for r in rows])
-        data = _map(lambda leaf: tf.constant(leaf[:]), self.data)
-        return (
-            tf.data.Dataset.from_tensor_slices(ragged)
-            .map(lambda index: _map(lambda leaf: tf.gather(leaf, index), data))
-            .prefetch(2)
-        )
 
 
 def _standard(leaf):

@@ -268,8 +268,7 @@ class FusedModel:
         return self.model.complete_targets(x, y, teacher.predict, self.memory_budget)
 
     def _feed(self, data, batch_size):
-        replicas = self.strategy.num_replicas_in_sync
-        return feeds.make_feed(data, batch_size, self.memory_budget, self.strategy, replicas)
+        return feeds.make_feed(data, batch_size, self.memory_budget)
 
     def _prepare(self, feed, num_steps: int) -> None:
         """Build variables, and programs unless those of an earlier fit still stand."""
@@ -279,12 +278,10 @@ class FusedModel:
         if self._compiled_with == compiled_with:
             return
         with self.strategy.scope():
-            batch = self._transformed(feed.example())
-            model._symbolic_build(data_batch=batch)
+            model._symbolic_build(data_batch=self._transformed(feed.example()))
         jit = self._decide(num_steps, feed)
-        program = _Replicas if self.strategy.num_replicas_in_sync > 1 else _Fused
-        self._train = program(self, lambda data: model.train_step(data), jit)
-        self._test = program(self, lambda data: model.test_step(data), jit)
+        self._train = _Program(self, lambda data: model.train_step(data), jit)
+        self._test = _Program(self, lambda data: model.test_step(data), jit)
         self._compiled_with = compiled_with
         self._fresh = [variable.numpy() for variable in model.optimizer.variables]
 
@@ -323,22 +320,29 @@ class FusedModel:
         return logs
 
 
-class _Fused:
-    """A step of the model, run many times in one program on one device."""
+class _Program:
+    """A step of the model, run many times in one program, on every replica's share of a batch."""
 
     def __init__(self, owner: FusedModel, step: Callable, jit: bool):
         strategy = owner.strategy
+        self.num_replicas = strategy.num_replicas_in_sync
+
+        def on_replica(batch):
+            number = tf.distribute.get_replica_context().replica_id_in_sync_group
+            share = _map(lambda leaf: _share(leaf, number, self.num_replicas), batch)
+            return step(owner._transformed(share))
 
         def one(data, rows):
-            batch = tree.map_structure(lambda a: None if a is None else tf.gather(a, rows), data)
-            # Through the strategy, so that it works inside its scope too.
-            return strategy.run(lambda data: step(owner._transformed(data)), args=(batch,))
+            # Gathered where the data is: a replica elsewhere is sent a batch, not the data.
+            batch = _map(lambda leaf: tf.gather(leaf, rows), data)
+            logs = strategy.run(on_replica, args=(batch,))
+            return _map(lambda value: strategy.reduce("MEAN", value, axis=None), logs)
 
         one = tf.function(one, reduce_retracing=True, autograph=False)
 
         def many(data, indices, num_steps):
             outputs = one.get_concrete_function(data, indices[0]).structured_outputs
-            nothing = tree.map_structure(lambda spec: tf.zeros(spec.shape, spec.dtype), outputs)
+            nothing = _map(lambda spec: tf.zeros(spec.shape, spec.dtype), outputs)
             return tf.while_loop(
                 lambda i, _: i < num_steps,
                 lambda i, _: (i + 1, one(data, indices[i])),
@@ -357,6 +361,9 @@ class _Fused:
         step = 0
         for data, rows in feed.blocks(seed, epoch):
             full, tail = divmod(len(rows), size)
+            if full and 0 < tail < self.num_replicas:
+                # Every replica needs a row: a tail too small to share joins the batch before.
+                full, tail = full - 1, tail + size
             # One shape for every execution: XLA compiles once.
             width = 1 if every_batch else _block_width(feed.block_steps)
             table = rows[: full * size].reshape(full, size)
@@ -386,25 +393,19 @@ class _Fused:
         self.seconds_per_step = seconds / steps
 
 
-class _Replicas:
-    """A step of the model on every replica of its strategy."""
+def _share(leaf: tf.Tensor, number, num_replicas: int) -> tf.Tensor:
+    """A replica's rows of a global batch, the same on any number of workers."""
+    if num_replicas == 1:
+        return leaf
+    if leaf.shape[0] is not None and leaf.shape[0] % num_replicas == 0:
+        # Known shapes, where the batch divides evenly.
+        return tf.reshape(leaf, (num_replicas, -1, *leaf.shape[1:]))[number]
+    rows = tf.shape(leaf)[0]
+    return leaf[number * rows // num_replicas : (number + 1) * rows // num_replicas]
 
-    def __init__(self, owner: FusedModel, step: Callable, jit: bool):
-        strategy = owner.strategy
 
-        def one(batch):
-            logs = strategy.run(lambda data: step(owner._transformed(data)), args=(batch,))
-            return tree.map_structure(lambda v: strategy.reduce("MEAN", v, axis=None), logs)
-
-        self.one = tf.function(one, reduce_retracing=True, autograph=False)
-
-    def run(
-        self, feed, seed: int | None, epoch: int, every_batch: bool, on_begin: Callable
-    ) -> Iterator[tuple[int, dict]]:
-        """Run one epoch, a batch at a time."""
-        for step, batch in enumerate(feed.batches(seed, epoch)):
-            on_begin(step)
-            yield step, self.one(batch)
+def _map(function: Callable, structure):
+    return tree.map_structure(lambda v: None if v is None else function(v), structure)
 
 
 def scaling(preprocessing: keras.Model) -> Callable:
