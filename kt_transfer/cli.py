@@ -5,8 +5,11 @@ Exit codes: 0 done; 2 a mistake of the user's; 1 anything else; 130 and 143 inte
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import json
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -99,20 +102,61 @@ def _require_data(config) -> None:
         require_data(spec, data_dir=config.data_dir)
 
 
+@contextlib.contextmanager
 def start_run(command: str, config):
-    """The run folder that ``config`` asks for, as a context."""
-    return runs.start(
-        command,
-        configuration.to_settings(config),
-        out=config.out,
-        overwrite=config.overwrite,
-        resume=config.resume,
-    )
+    """The run folder that ``config`` asks for, as a context.
+
+    Of several workers, which all run the same command, only the chief writes it; the others
+    work in a folder that is thrown away, and all leave together.
+    """
+    settings = configuration.to_settings(config)
+    options = {"out": config.out, "overwrite": config.overwrite, "resume": config.resume}
+    several = config.strategy == "multi_worker"
+    if several and config.out is None:
+        raise UserError(
+            "--strategy multi_worker was given without --out, expected the folder that all "
+            "workers share: add --out RUN."
+        )
+    if not several or _is_chief():
+        with runs.start(command, settings, **options) as run:
+            yield run
+            if several:
+                _leave_together()
+        return
+    with runs.start(command, settings, out=os.path.join(_scratch(), "run")) as run:
+        run.checkpoint, run.is_chief = config.out / "checkpoint", False
+        yield run
+        _leave_together()
+
+
+def _scratch() -> str:
+    """A folder that goes when the process does."""
+    folder = tempfile.mkdtemp(prefix="kt_transfer-worker-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def _is_chief() -> bool:
+    cluster = json.loads(os.environ.get("TF_CONFIG", "{}"))
+    if "task" not in cluster:
+        raise UserError(
+            "--strategy multi_worker was given without TF_CONFIG, expected it to name the workers "
+            "and this one's place among them: set it on each worker."
+        )
+    task = cluster["task"]
+    return task["type"] == "chief" or (task["index"] == 0 and "chief" not in cluster["cluster"])
+
+
+def _leave_together() -> None:
+    from kt_transfer.training.strategy import wait_for_workers
+
+    wait_for_workers()
 
 
 def say(config) -> Callable[..., None]:
-    """``print``, or nothing where the user wants quiet."""
-    return (lambda *_: None) if config.quiet else print
+    """``print``, or nothing where the user wants quiet, or another worker says it."""
+    other_worker = getattr(config, "strategy", None) == "multi_worker" and not _is_chief()
+    return (lambda *_: None) if config.quiet or other_worker else print
 
 
 def import_tensorflow_quietly() -> None:

@@ -348,6 +348,14 @@ class QuickstartConfig(Training):
     export_dir: Path = Path("saved_models")
     """Folder that holds the served models."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.strategy == "multi_worker":
+            raise UserError(
+                "--strategy multi_worker was given to quickstart, expected one machine: run "
+                "pretrain, finetune and distill on the workers, each with its --out."
+            )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Search:

@@ -61,7 +61,7 @@ def execute(config: DistillConfig) -> Run:
         history = fit_in_folder(
             model,
             student,
-            run.path,
+            run,
             take_rows(data.x, train),
             (labels[train], soft_targets[train]),
             epochs=config.epochs,

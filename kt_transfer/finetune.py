@@ -140,7 +140,7 @@ def _fit(config, run, network, transform, x, y, train, validation) -> list[dict]
     history = fit_in_folder(
         model,
         network,
-        run.path,
+        run,
         take_rows(x, train),
         y[train],
         epochs=config.epochs,

@@ -40,7 +40,7 @@ def execute(config: PretrainConfig) -> Run:
         history = fit_in_folder(
             model,
             network,
-            run.path,
+            run,
             take_rows(data.x, train),
             epochs=config.epochs,
             batch_size=config.batch_size,

@@ -32,10 +32,16 @@ class Run:
 
     Args:
         path: The folder. :func:`start` makes a new one, :func:`open_run` checks an old one.
+
+    Attributes:
+        checkpoint: Where its checkpoints lie; of several workers, the chief's.
+        is_chief: Whether this process is the one that writes them.
     """
 
     def __init__(self, path: Path):
         self.path = Path(path)
+        self.checkpoint = self.path / "checkpoint"
+        self.is_chief = True
 
     def __fspath__(self) -> str:
         return str(self.path)

@@ -84,10 +84,15 @@ class Checkpoint(keras.callbacks.Callback):
         network: The model whose variables are saved, beside the optimizer's.
         callbacks: Callbacks whose progress is saved (early stopping, plateau decay).
         every_seconds: Least time between two checkpoints.
+        writes: Whether this process writes; of several workers only the chief does, but all
+            of them have to read the variables at the same epochs.
     """
 
-    def __init__(self, folder: Path, network, callbacks=(), every_seconds: float = 10.0):
+    def __init__(
+        self, folder: Path, network, callbacks=(), every_seconds: float = 10.0, writes: bool = True
+    ):
         super().__init__()
+        self.writes = writes
         self.folder = Path(folder)
         self.network = network
         self.others = [c for c in callbacks if _progress_of(c)]
@@ -131,6 +136,8 @@ class Checkpoint(keras.callbacks.Callback):
         for number, callback in enumerate(self.others):
             for i, value in enumerate(getattr(callback, "best_weights", None) or []):
                 arrays[f"best{number}_{i}"] = value
+        if not self.writes:
+            return
         older = self._latest()
         unfinished = self.folder / "unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import keras
+import tensorflow as tf
 
 from kt_transfer.training.callbacks import Checkpoint, EarlyStopping, EpochLog, Progress
 from kt_transfer.training.callbacks import read_history as _read_history
@@ -14,7 +13,7 @@ from kt_transfer.training.steps import FusedModel
 def fit_in_folder(
     model: FusedModel,
     network: keras.Model,
-    folder: Path,
+    run,
     x,
     y=None,
     *,
@@ -33,7 +32,8 @@ def fit_in_folder(
     Args:
         model: The compiled model that is fitted.
         network: The model whose weights the fit changes (of a distiller, the student).
-        folder: Where the files go.
+        run: A :class:`~kt_transfer.runs.Run`, or whatever has its ``path``, ``checkpoint``
+            and ``is_chief``: where the files go, and who writes checkpoints.
         x: Examples, as ``model.fit`` takes them.
         y: Targets.
         epochs: Passes over the examples, those before an interruption included.
@@ -51,14 +51,22 @@ def fit_in_folder(
     callbacks = list(callbacks)
     if patience is not None:
         callbacks.append(EarlyStopping(patience, "val_loss" if validation_data else "loss"))
-    checkpoint = Checkpoint(folder / "checkpoint", network, callbacks)
+    # Workers agree on epochs, not on the time.
+    several = isinstance(model.strategy, tf.distribute.MultiWorkerMirroredStrategy)
+    checkpoint = Checkpoint(
+        run.checkpoint,
+        network,
+        callbacks,
+        every_seconds=0.0 if several else 10.0,
+        writes=run.is_chief,
+    )
     first_epoch = checkpoint.first_epoch
     callbacks += [
-        EpochLog(folder / "history.csv", first_epoch),
-        keras.callbacks.TensorBoard(folder / "logs", write_graph=False),
+        EpochLog(run.path / "history.csv", first_epoch),
+        keras.callbacks.TensorBoard(run.path / "logs", write_graph=False),
         checkpoint,
     ]
-    if not quiet:
+    if run.is_chief and not quiet:
         callbacks.append(Progress(epochs, title, first_epoch))
     model.fit(
         x,
@@ -71,4 +79,4 @@ def fit_in_folder(
         callbacks=callbacks,
         verbose=0,
     )
-    return _read_history(folder / "history.csv")
+    return _read_history(run.path / "history.csv")

@@ -27,10 +27,19 @@ def choose_strategy(name: str = "auto", num_devices: int | None = None) -> tf.di
     """
     if num_devices is not None:
         _split_cpu(num_devices)
+    if name == "multi_worker":
+        # Before any device is asked for: collectives are fixed when TensorFlow starts.
+        return _strategy(name, ())
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     if name == "auto":
         name = "mirrored" if len(devices) > 1 else "one_device"
     return _strategy(name, tuple(device.name for device in devices))
+
+
+def wait_for_workers() -> None:
+    """Return when every worker has come here: one that leaves early takes the others down."""
+    strategy = _strategy("multi_worker", ())
+    strategy.reduce("SUM", strategy.run(lambda: tf.constant(1)), axis=None)
 
 
 @functools.cache
