@@ -6,6 +6,8 @@ this run's.
 
 from __future__ import annotations
 
+import contextlib
+import io
 from pathlib import Path
 
 from kt_transfer import cli, distill, evaluate, export, finetune, pretrain, runs
@@ -58,7 +60,7 @@ def execute(config: QuickstartConfig) -> Run:
             run=student.path,
             name=config.name,
             export_dir=config.export_dir,
-            quiet=config.quiet,
+            quiet=True,
         )
         metrics = {
             "test": {name: results[name] for name in ("accuracy", "loss", "calibration_error")},
@@ -76,7 +78,9 @@ def _step(command, path: Path, **settings) -> Run:
     """One step of the chain; done ones are kept, an interrupted one goes on."""
     if path.exists() and runs.Run(path).read_json("run.json")["status"] == "complete":
         return runs.open_run(path)
-    return command.run(**settings, out=path, resume=path.exists())
+    # Its progress bar is shown; its advice on what to do next is this command's to give.
+    with contextlib.redirect_stdout(io.StringIO()):
+        return command.run(**settings, out=path, resume=path.exists())
 
 
 def _tell(config: QuickstartConfig, run: Run, metrics: dict, version: Path) -> None:
@@ -88,14 +92,15 @@ def _tell(config: QuickstartConfig, run: Run, metrics: dict, version: Path) -> N
             metrics[step]["test"].get("mse"),
             metrics[step]["test"].get("accuracy"),
             metrics[step]["num_parameters"],
-            runs.Run(run.path / step).read_json("run.json")["wall_seconds"],
+            f"{runs.Run(run.path / step).read_json('run.json')['wall_seconds']:.1f}",
         ]
         for step in ("pretrain", "finetune", "distill")
     ]
+    labels = f"{config.labels} labels" if config.labels else "all labels"
     say = cli.say(config)
-    say()
+    say(f"the whole chain on {config.data} with {labels}:\n")
     say(format_table(["step", "test mse", "test accuracy", "parameters", "seconds"], rows))
-    say(f"\nThe student is served from {version}: run {run.path}")
+    say(f"\nruns {run.path}   served model {version}: answers as Keras does, checked without Keras")
     say(f"next: python -m kt_transfer.predict --model {version} --data SPEC --out FILE.csv")
 
 

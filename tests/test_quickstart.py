@@ -2,6 +2,8 @@
 
 import json
 
+from write_readme import printed_by_quickstart, shown_in_readme, without_numbers
+
 
 def test_the_whole_chain_ends_in_a_served_model(command, tmp_path):
     done = command("quickstart", "--out", "chain", "--epochs", 30)
@@ -10,3 +12,7 @@ def test_the_whole_chain_ends_in_a_served_model(command, tmp_path):
     assert metrics["test"]["accuracy"] > 0.7
     assert "next: python -m kt_transfer.predict --model saved_models/quickstart/1" in done.stdout
     assert done.stderr == ""
+
+
+def test_the_readme_shows_what_the_main_job_prints():
+    assert without_numbers(shown_in_readme()) == without_numbers(printed_by_quickstart())
