@@ -7,6 +7,7 @@ so that ``--help`` answers at once.
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -77,7 +78,12 @@ class Training(Common):
         _require(self.seed >= 0, "--seed", self.seed, "0 or more")
         _require(self.epochs >= 1, "--epochs", self.epochs, "at least 1")
         _require(self.batch_size >= 1, "--batch-size", self.batch_size, "at least 1")
-        _require(self.learning_rate > 0, "--learning-rate", self.learning_rate, "more than 0")
+        _require(
+            0 < self.learning_rate < math.inf,
+            "--learning-rate",
+            self.learning_rate,
+            "more than 0",
+        )
         _require(
             self.num_devices is None or self.num_devices >= 1,
             "--num-devices",
@@ -254,7 +260,8 @@ class DistillConfig(Training):
         super().__post_init__()
         _require_units("--student-units", self.student_units)
         _require_labels(self)
-        _require(self.temperature > 0, "--temperature", self.temperature, "more than 0")
+        _require(len(self.teacher) > 0, "--teacher", self.teacher, "at least one run folder")
+        _require(0 < self.temperature < math.inf, "--temperature", self.temperature, "more than 0")
         _require(0 <= self.alpha <= 1, "--alpha", self.alpha, "a weight from 0 to 1")
         _require(
             0 <= self.warmup_epochs < self.epochs,
@@ -350,6 +357,7 @@ class QuickstartConfig(Training):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        _require(self.labels is None or self.labels >= 1, "--labels", self.labels, "at least 1")
         if self.strategy == "multi_worker":
             raise UserError(
                 "--strategy multi_worker was given to quickstart, expected one machine: run "
@@ -420,9 +428,10 @@ def from_settings(config_class, settings: dict):
     """The ``config_class`` that ``settings`` describe; a key that it does not know is refused."""
     try:
         return _converter().structure(settings, config_class)
-    except UserError:
-        raise
     except Exception as error:
+        for mistake in [error, *getattr(error, "exceptions", [])]:
+            if isinstance(mistake, UserError):
+                raise mistake from None
         unknown = sorted(set(settings) - {f.name for f in dataclasses.fields(config_class)})
         reason = f"unknown settings {', '.join(unknown)}" if unknown else f"{error}"
         raise UserError(

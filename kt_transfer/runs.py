@@ -52,9 +52,12 @@ class Run:
     def read_json(self, name: str) -> dict:
         """The content of one JSON file; a damaged one is a :class:`UserError`."""
         try:
-            return json.loads((self.path / name).read_text())
+            content = json.loads((self.path / name).read_text())
         except (OSError, ValueError) as error:
             raise _damaged(self.path, name, error) from error
+        if not isinstance(content, dict):
+            raise _damaged(self.path, name, f"it holds {type(content).__name__}, not an object")
+        return content
 
     def write_json(self, name: str, content: object) -> None:
         """Write one JSON file; readers see the old one or the new one, never half."""
@@ -87,7 +90,8 @@ class Run:
         """Write a plain functional Keras model, without how it was trained."""
         import keras
 
-        plain = keras.models.clone_model(model)
+        # Not clone_model, which takes the training configuration along.
+        plain = keras.Model.from_config(model.get_config())
         plain.set_weights(model.get_weights())
         with replacing(self.path / name) as temporary:
             plain.save(temporary)
@@ -178,7 +182,7 @@ def start(command: str, settings: dict, *, out=None, overwrite=False, resume=Fal
         _check_resumable(run, command, settings, out)
     elif path.exists() and any(path.iterdir() if path.is_dir() else [path]):
         _put_aside(path, aside, overwrite)
-    path.mkdir(parents=True, exist_ok=True)
+    made = _make_folders(path)
     began = time.perf_counter()
     with _lock(path):
         if not resume:
@@ -198,6 +202,9 @@ def start(command: str, settings: dict, *, out=None, overwrite=False, resume=Fal
                 shutil.rmtree(path)
                 if aside.exists():
                     aside.rename(path)
+                for folder in made:
+                    with contextlib.suppress(OSError):
+                        folder.rmdir()
             else:
                 close("failed")
             raise
@@ -239,6 +246,13 @@ def exists_already(path: Path, flag: str = "--out") -> UserError:
     )
 
 
+def _make_folders(path: Path) -> list[Path]:
+    """Make a folder; which of its parents were made too, the innermost first."""
+    missing = [folder for folder in path.parents if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    return missing
+
+
 def _fresh_path(command: str) -> Path:
     stem = Path("runs") / f"{command}-{time.strftime('%Y%m%d-%H%M%S')}"
     path, number = stem, 1
@@ -261,8 +275,11 @@ def _put_aside(path: Path, aside: Path, overwrite: bool) -> None:
             "else: give another --out, or remove it yourself."
         )
     with _lock(path):
-        shutil.rmtree(aside, ignore_errors=True)
-        path.rename(aside)
+        if aside.exists():
+            # The run before was replacing a complete one and never ended: that one is kept.
+            shutil.rmtree(path)
+        else:
+            path.rename(aside)
 
 
 def _check_resumable(run: Run, command: str, settings: dict, out) -> None:

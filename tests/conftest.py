@@ -1,11 +1,15 @@
-"""Fixtures that many tests share: TensorFlow split into two devices, commands as a user runs them."""
+"""What many tests share: TensorFlow as two devices, commands as a user runs them, one chain."""
 
+import dataclasses
 import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from kt_transfer.__main__ import main
 from kt_transfer.cli import import_tensorflow_quietly
 
 
@@ -36,3 +40,67 @@ def run_command(*words, cwd, check=True, **environment):
 def command(tmp_path):
     """Runs a command in an empty folder."""
     return lambda *words, **options: run_command(*words, cwd=tmp_path, **options)
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def invoke(tmp_path, monkeypatch, capfd):
+    """Runs a command in an empty folder, in this process: seconds less than in its own."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*words) -> Outcome:
+        handler = signal.getsignal(signal.SIGTERM)
+        capfd.readouterr()
+        try:
+            main([*map(str, words)])
+            code = 0
+        except SystemExit as leaving:
+            code = leaving.code
+        finally:
+            signal.signal(signal.SIGTERM, handler)
+        return Outcome(code, *capfd.readouterr())
+
+    return call
+
+
+@dataclasses.dataclass(frozen=True)
+class Chain:
+    """Run folders from pretraining to the export, and what each command printed."""
+
+    folder: Path
+    source: Path
+    teacher: Path
+    student: Path
+    exported: Path
+    output: dict[str, subprocess.CompletedProcess]
+
+
+@pytest.fixture(scope="session")
+def chain(tmp_path_factory) -> Chain:
+    """The chain, small, each command in a process of its own. Read only: copy what you change."""
+    folder = tmp_path_factory.mktemp("chain")
+    commands = {
+        "pretrain": "--model sparse --hidden-units 32 16 --latent-dim 12 --epochs 10 --out source",
+        "finetune": "--source source --labels 200 --freeze 1 --epochs 15 --out teacher",
+        "distill": "--teacher teacher --student-units 16 --epochs 10 --out student",
+        "export": "--run student --name digits",
+    }
+    return Chain(
+        folder=folder,
+        source=folder / "source",
+        teacher=folder / "teacher",
+        student=folder / "student",
+        exported=folder / "saved_models" / "digits" / "1",
+        output={
+            command: run_command(command, *flags.split(), cwd=folder)
+            for command, flags in commands.items()
+        },
+    )

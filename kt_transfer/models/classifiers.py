@@ -10,6 +10,9 @@ from keras import layers
 
 from kt_transfer.models.autoencoders import code_layer, dense_stack
 
+# Logit of a class that has no examples: its probability is zero, its logarithm finite.
+_NEVER = -1000.0
+
 
 def dense_encoder(
     input_dim: int, hidden_units: Sequence[int], latent_dim: int | None = None
@@ -60,7 +63,7 @@ def fit_logistic_regression(
 
     Args:
         features: Shape ``(n, width)``.
-        labels: Shape ``(n,)``, every class at least once.
+        labels: Shape ``(n,)``, at least two classes; one without examples is never answered.
         num_classes: Number of classes.
         seed: Seed of the inner folds.
 
@@ -74,19 +77,21 @@ def fit_logistic_regression(
 
     scaler = StandardScaler().fit(features)
     scaled = scaler.transform(features)
-    smallest = int(np.bincount(labels, minlength=num_classes).min())
+    present, counts = np.unique(labels, return_counts=True)
     regression = LogisticRegression(max_iter=1000)
-    grid = {"C": np.logspace(-4, 2, 7)}
-    if smallest >= 2:
-        folds = StratifiedKFold(min(5, smallest), shuffle=True, random_state=seed)
+    if counts.min() >= 2:
+        folds = StratifiedKFold(min(5, counts.min()), shuffle=True, random_state=seed)
+        grid = {"C": np.logspace(-4, 2, 7)}
         search = GridSearchCV(regression, grid, cv=folds, scoring="neg_log_loss")
         regression = search.fit(scaled, labels).best_estimator_
     else:  # one example of a class cannot be both in a fold and outside it
         regression.fit(scaled, labels)
-    kernel, bias = regression.coef_.T, regression.intercept_
-    if num_classes == 2:  # one column of log-odds: as two logits
-        kernel = np.hstack([np.zeros_like(kernel), kernel])
-        bias = np.concatenate([np.zeros_like(bias), bias])
-    kernel = kernel / scaler.scale_[:, None]
-    bias = bias - scaler.mean_ @ kernel
+    coefficients, intercepts = regression.coef_.T, regression.intercept_
+    if len(present) == 2:  # one column of log-odds: as two logits
+        coefficients = np.hstack([np.zeros_like(coefficients), coefficients])
+        intercepts = np.concatenate([np.zeros_like(intercepts), intercepts])
+    kernel = np.zeros((features.shape[1], num_classes))
+    bias = np.full(num_classes, _NEVER)
+    kernel[:, present] = coefficients / scaler.scale_[:, None]
+    bias[present] = intercepts - scaler.mean_ @ kernel[:, present]
     return kernel.astype("float32"), bias.astype("float32"), float(regression.C)

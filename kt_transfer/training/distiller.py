@@ -59,16 +59,13 @@ class Distiller(keras.Model):
             )
         if loss not in ("kl", "cross_entropy"):
             raise ValueError(f"loss {loss!r} was given, expected 'kl' or 'cross_entropy'")
-        if not temperature > 0:
-            raise ValueError(f"temperature {temperature} was given, expected more than 0")
-        if not 0 <= alpha <= 1:
-            raise ValueError(f"alpha {alpha} was given, expected a weight from 0 to 1")
         self.student = student
         # In a closure, where Keras does not track it: not trained, not saved, not counted.
         self._teacher = lambda: teacher
         # Variables, so that a callback can change them while a compiled program runs.
-        self._temperature = _setting(temperature, "temperature")
-        self._alpha = _setting(alpha, "alpha")
+        self._temperature = _setting("temperature")
+        self._alpha = _setting("alpha")
+        self.temperature, self.alpha = temperature, alpha
         self._hard_loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         if loss == "kl":
             self._soft_loss = TemperatureKL(self._temperature)
@@ -89,6 +86,8 @@ class Distiller(keras.Model):
 
     @temperature.setter
     def temperature(self, value: float) -> None:
+        if not value > 0:
+            raise ValueError(f"temperature {value} was given, expected more than 0")
         self._temperature.assign(value)
 
     @property
@@ -98,6 +97,8 @@ class Distiller(keras.Model):
 
     @alpha.setter
     def alpha(self, value: float) -> None:
+        if not 0 <= value <= 1:
+            raise ValueError(f"alpha {value} was given, expected a weight from 0 to 1")
         self._alpha.assign(value)
 
     def compile(self, optimizer="adam", metrics=None, **kwargs) -> None:
@@ -185,5 +186,5 @@ class Distiller(keras.Model):
         return labels, None if soft_targets is None else ops.stop_gradient(soft_targets)
 
 
-def _setting(value: float, name: str) -> keras.Variable:
-    return keras.Variable(float(value), trainable=False, name=name, dtype="float32")
+def _setting(name: str) -> keras.Variable:
+    return keras.Variable(1.0, trainable=False, name=name, dtype="float32")

@@ -1,0 +1,223 @@
+"""The objectives of design.md, against NumPy on given weights."""
+
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from kt_transfer import ReconstructionLoss, UserError, dense_autoencoder, sparse_autoencoder
+from kt_transfer.models.autoencoders import transferable_encoder
+
+RNG = np.random.default_rng(0)
+X = RNG.uniform(-1, 1, (32, 12)).astype(np.float32)
+SPARSITIES = ("squared_l1", "l1", "kl", "k_sparse")
+
+
+def forward(layers, x):
+    """Dense layers, each a pair of weights and an activation."""
+    for (kernel, bias), activation in layers:
+        x = activation(x.astype(np.float64) @ kernel + bias)
+    return x
+
+
+def relu(x):
+    return np.maximum(x, 0)
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def dense_weights(model):
+    return [layer.get_weights() for layer in model.layers if layer.weights]
+
+
+def in_numpy(model, x, code=relu, constrain=lambda z: z):
+    """Code and reconstruction."""
+    *hidden, bottleneck = dense_weights(model.get_layer("encoder"))
+    z = forward([*((w, relu) for w in hidden), (bottleneck, code)], x)
+    *hidden, last = dense_weights(model.get_layer("decoder"))
+    return z, forward([*((w, relu) for w in hidden), (last, np.tanh)], constrain(z))
+
+
+def randomized(model):
+    """Biases that are not zero, and codes large enough for a penalty to count."""
+    rng = np.random.default_rng(1)
+    weights = [w + rng.normal(scale=0.3, size=w.shape) for w in model.get_weights()]
+    model.set_weights(weights)
+    return model
+
+
+def evaluated(model, x, **options):
+    model.compile(loss=ReconstructionLoss(), metrics=["mse"], jit_compile=False)
+    return model.evaluate(x, x, return_dict=True, verbose=0, **options)
+
+
+def test_the_reference_network():
+    model = dense_autoencoder(784)
+    relu, tanh = keras.activations.relu, keras.activations.tanh
+    described = {
+        part: [
+            (layer.name, layer.units, layer.activation)
+            for layer in model.get_layer(part).layers
+            if layer.weights
+        ]
+        for part in ("encoder", "decoder")
+    }
+    assert described == {
+        "encoder": [
+            ("hidden_1", 128, relu),
+            ("hidden_2", 64, relu),
+            ("hidden_3", 32, relu),
+            ("hidden_4", 16, relu),
+            ("bottleneck", 8, relu),
+        ],
+        "decoder": [
+            ("hidden_1", 16, relu),
+            ("hidden_2", 32, relu),
+            ("hidden_3", 64, relu),
+            ("hidden_4", 128, relu),
+            ("reconstruction", 784, tanh),
+        ],
+    }
+    assert model.input_shape == model.output_shape == (None, 784)
+
+
+def test_the_loss_is_the_squared_error_summed_over_features():
+    model = randomized(dense_autoencoder(12, (8, 6), 4))
+    _, output = in_numpy(model, X)
+    squared = np.square(X - output)
+    results = evaluated(model, X)
+    assert results["loss"] == pytest.approx(squared.sum(axis=1).mean(), rel=1e-5)
+    assert results["mse"] == pytest.approx(squared.mean(), rel=1e-5)
+
+
+def kl_divergence(z, rho=0.05):
+    mean = z.mean(axis=0)
+    return np.sum(rho * np.log(rho / mean) + (1 - rho) * np.log((1 - rho) / (1 - mean)))
+
+
+def largest(z, k):
+    kept = np.zeros_like(z)
+    np.put_along_axis(kept, order := np.argsort(z)[:, -k:], np.take_along_axis(z, order, 1), 1)
+    return kept
+
+
+@pytest.mark.parametrize(
+    ("sparsity", "penalty"),
+    [
+        ("squared_l1", lambda z: np.square(np.abs(z).sum(axis=1)).mean()),
+        ("l1", lambda z: np.abs(z).sum(axis=1).mean()),
+        ("kl", kl_divergence),
+    ],
+)
+@pytest.mark.parametrize("weight", [0.7, None])
+def test_a_penalty_is_counted_by_evaluate(sparsity, penalty, weight):
+    default = {"squared_l1": 1e-3, "l1": 1e-2, "kl": 1.0}[sparsity]
+    model = randomized(sparse_autoencoder(12, (8, 6), 4, sparsity=sparsity, sparsity_weight=weight))
+    z, output = in_numpy(model, X, sigmoid if sparsity == "kl" else relu)
+    reconstruction = np.square(X - output).sum(axis=1).mean()
+    counted = (default if weight is None else weight) * penalty(z)
+    results = evaluated(model, X, batch_size=32)
+    assert results["loss"] == pytest.approx(reconstruction + counted, rel=1e-5)
+    assert results["loss"] - reconstruction == pytest.approx(counted, rel=1e-3, abs=1e-5)
+    assert results["mse"] == pytest.approx(np.square(X - output).mean(), rel=1e-5)
+
+
+def test_a_penalty_is_the_mean_over_batches():
+    model = randomized(sparse_autoencoder(12, (8, 6), 4, sparsity_weight=0.7))
+    whole = evaluated(model, X, batch_size=32)["loss"]
+    assert evaluated(model, X, batch_size=8)["loss"] == pytest.approx(whole, rel=1e-5)
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_k_sparse_keeps_the_largest(k):
+    model = randomized(sparse_autoencoder(12, (8, 6), 4, sparsity="k_sparse", num_active=k))
+    z, output = in_numpy(model, X, constrain=lambda z: largest(z, k))
+    results = evaluated(model, X)
+    assert results["loss"] == pytest.approx(np.square(X - output).sum(axis=1).mean(), rel=1e-5)
+    code = model.get_layer("encoder").predict(X, verbose=0)
+    np.testing.assert_allclose(code, largest(z, k), rtol=1e-5, atol=1e-6)
+    assert (code > 0).sum(axis=1).max() == k
+
+
+def test_a_larger_weight_gives_a_smaller_code():
+    norms = []
+    for weight in (0.0, 1.0):
+        keras.utils.set_random_seed(0)
+        model = sparse_autoencoder(12, (8, 6), 4, sparsity_weight=weight)
+        model.compile(keras.optimizers.Adam(0.03), loss=ReconstructionLoss(), jit_compile=False)
+        model.fit(X, X, epochs=10, verbose=0)
+        norms.append(np.abs(model.get_layer("encoder").predict(X, verbose=0)).mean())
+    assert norms[1] < 0.5 * norms[0]
+
+
+def test_noise_is_dropout_on_the_input_in_training_alone():
+    model = dense_autoencoder(12, (8,), 4, noise=0.5)
+    plain = dense_autoencoder(12, (8,), 4)
+    plain.set_weights([w for w in model.get_weights() if w.dtype == np.float32])
+    np.testing.assert_allclose(model(X, training=False), plain(X), rtol=1e-6)
+    assert np.abs(model(X, training=True) - plain(X)).max() > 0.01
+    assert [layer.name for layer in model.get_layer("encoder").layers][1:] == [
+        "hidden_1",
+        "bottleneck",
+    ]
+
+
+@pytest.mark.parametrize("sparsity", SPARSITIES)
+def test_the_transferable_encoder_has_no_penalty(sparsity):
+    model = randomized(sparse_autoencoder(12, (8, 6), 4, sparsity=sparsity, sparsity_weight=1.0))
+    encoder = transferable_encoder(model)
+    assert encoder.name == "encoder"
+    np.testing.assert_allclose(encoder(X), model.get_layer("encoder")(X), rtol=1e-6)
+    assert encoder.losses == []
+    assert encoder.get_layer("hidden_1") is model.get_layer("encoder").get_layer("hidden_1")
+
+
+LOAD = """
+import sys
+sys.modules["kt_transfer"] = None
+import keras, numpy as np
+x = np.load("x.npy")
+for name in {names}:
+    model = keras.saving.load_model(f"{{name}}.keras")
+    np.save(f"{{name}}.npy", model(x))
+    print(name, sum(float(loss) for loss in model.losses))
+"""
+
+
+def test_saved_models_load_where_the_package_is_not(tmp_path):
+    models = {"dense": dense_autoencoder(12, (8, 6), 4)} | {
+        name: sparse_autoencoder(12, (8, 6), 4, sparsity=name, sparsity_weight=0.5)
+        for name in SPARSITIES
+    }
+    np.save(tmp_path / "x.npy", X)
+    for name, model in models.items():
+        randomized(model).save(tmp_path / f"{name}.keras")
+    script = LOAD.format(names=list(models))
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    penalties = dict(line.split() for line in done.stdout.splitlines())
+    for name, model in models.items():
+        np.testing.assert_allclose(np.load(tmp_path / f"{name}.npy"), model(X), atol=1e-6)
+        assert float(penalties[name]) == pytest.approx(sum(map(float, model.losses)), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"sparsity": "l2"}, "'l2', expected squared_l1"),
+        ({"sparsity_weight": -0.1}, "sparsity_weight -0.1"),
+        ({"sparsity": "kl", "sparsity_target": 1.0}, "sparsity_target 1.0"),
+        ({"sparsity": "k_sparse", "num_active": 5}, "num_active 5, expected from 1 to .* 4"),
+        ({"sparsity": "k_sparse", "num_active": 0}, "num_active 0"),
+    ],
+)
+def test_settings_out_of_range_are_refused(wrong, message):
+    with pytest.raises(ValueError, match=message) as error:
+        sparse_autoencoder(12, (8,), 4, **wrong)
+    assert not isinstance(error.value, UserError)  # no flag was given

@@ -1,0 +1,73 @@
+import keras
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, StratifiedKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from kt_transfer import classifier
+from kt_transfer.models.classifiers import dense_encoder, fit_logistic_regression
+
+RNG = np.random.default_rng(0)
+
+
+def softmax(logits):
+    exp = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return exp / exp.sum(axis=1, keepdims=True)
+
+
+def test_the_encoder_is_a_stack_of_relu_layers():
+    encoder = dense_encoder(7, (5, 4), latent_dim=3)
+    assert encoder.name == "encoder"
+    widths = {layer.name: layer.units for layer in encoder.layers[1:]}
+    assert widths == {"hidden_1": 5, "hidden_2": 4, "bottleneck": 3}
+    assert all(layer.activation is keras.activations.relu for layer in encoder.layers[1:])
+
+
+def test_without_a_latent_dim_there_is_no_code_layer():
+    assert [layer.name for layer in dense_encoder(7, (5,)).layers] == ["features", "hidden_1"]
+
+
+def test_a_classifier_emits_logits_of_its_backbones_features():
+    encoder = dense_encoder(6, (5,))
+    model = classifier(encoder, 3, name="student")
+    assert model.name == "student"
+    x = RNG.normal(size=(4, 6)).astype(np.float32)
+    (w1, b1), (w2, b2) = (model.get_layer(name).get_weights() for name in ("encoder", "head"))
+    expected = np.maximum(x @ w1 + b1, 0) @ w2 + b2
+    np.testing.assert_allclose(model(x), expected, rtol=1e-5, atol=1e-6)
+    assert model.get_layer("encoder") is encoder
+
+
+@pytest.mark.parametrize("num_classes", [2, 4])
+def test_logistic_regression_gives_scikit_learns_probabilities(num_classes):
+    labels = np.arange(80) % num_classes
+    features = RNG.normal(size=(80, 5)) * [1, 10, 0.1, 1, 5] + labels[:, None]
+    kernel, bias, strength = fit_logistic_regression(features, labels, num_classes, seed=3)
+    pipeline = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    folds = StratifiedKFold(5, shuffle=True, random_state=3)
+    grid = {"logisticregression__C": np.logspace(-4, 2, 7)}
+    search = GridSearchCV(pipeline, grid, cv=folds, scoring="neg_log_loss").fit(features, labels)
+    assert strength == pytest.approx(search.best_params_["logisticregression__C"])
+    assert kernel.shape == (5, num_classes)
+    expected = search.predict_proba(features)
+    np.testing.assert_allclose(softmax(features @ kernel + bias), expected, atol=1e-4)
+
+
+def test_one_example_of_a_class_is_enough_for_logistic_regression():
+    labels = np.array([0, 0, 0, 1, 1, 2])
+    features = np.eye(3)[labels] + RNG.normal(size=(6, 3)) * 0.01
+    kernel, bias, strength = fit_logistic_regression(features, labels, 3, seed=0)
+    assert strength == 1.0
+    assert np.array_equal((features @ kernel + bias).argmax(axis=1), labels)
+
+
+def test_a_class_without_examples_is_never_answered():
+    labels = np.array([0, 2] * 10)
+    features = np.eye(3)[labels] + RNG.normal(size=(20, 3)) * 0.01
+    kernel, bias, _ = fit_logistic_regression(features, labels, 3, seed=0)
+    assert kernel.shape == (3, 3)
+    probabilities = softmax(features @ kernel + bias)
+    assert np.array_equal(probabilities.argmax(axis=1), labels)
+    assert probabilities[:, 1].max() < 0.01

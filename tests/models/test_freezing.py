@@ -1,0 +1,60 @@
+import keras
+import numpy as np
+import pytest
+
+from kt_transfer import UserError, dense_autoencoder, freeze_layers
+
+
+@pytest.fixture
+def encoder():
+    return dense_autoencoder(12, (8, 6), 4).get_layer("encoder")
+
+
+@pytest.mark.parametrize(
+    ("count", "locked"),
+    [
+        (0, []),
+        (2, ["hidden_1", "hidden_2"]),
+        (3, ["hidden_1", "hidden_2", "bottleneck"]),
+        ("all", ["hidden_1", "hidden_2", "bottleneck"]),
+    ],
+)
+def test_the_first_layers_are_locked(encoder, count, locked):
+    assert freeze_layers(encoder, count) == locked
+    for layer in encoder.layers:
+        if layer.weights:
+            assert layer.trainable == (layer.name not in locked)
+
+
+def test_fewer_locked_layers_unlock_the_others(encoder):
+    freeze_layers(encoder, "all")
+    freeze_layers(encoder, 1)
+    assert [layer.trainable for layer in encoder.layers[1:]] == [False, True, True]
+
+
+@pytest.mark.parametrize("count", [4, -1])
+def test_beyond_the_depth_is_an_error(encoder, count):
+    with pytest.raises(UserError, match=f"--freeze {count} .*3 layers .*hidden_1.*0 to 3"):
+        freeze_layers(encoder, count)
+
+
+def test_locked_weights_stay_and_the_others_learn(encoder):
+    freeze_layers(encoder, 1)
+    before = {layer.name: layer.get_weights() for layer in encoder.layers}
+    encoder.compile(keras.optimizers.SGD(0.1), loss="mse", jit_compile=False)
+    x = np.random.default_rng(0).normal(size=(16, 12))
+    encoder.fit(x, np.ones((16, 4)), epochs=2, verbose=0)
+    for layer in encoder.layers:
+        for old, new in zip(before[layer.name], layer.get_weights(), strict=True):
+            assert np.array_equal(old, new) == (layer.name == "hidden_1")
+
+
+def test_a_locked_batch_normalization_keeps_its_statistics():
+    x = keras.Input((3,))
+    model = keras.Model(x, keras.layers.Dense(1)(keras.layers.BatchNormalization()(x)))
+    freeze_layers(model, 1)
+    statistics = model.layers[1].get_weights()
+    model.compile("sgd", loss="mse", jit_compile=False)
+    model.fit(np.full((8, 3), 5.0), np.ones(8), verbose=0)
+    for old, new in zip(statistics, model.layers[1].get_weights(), strict=True):
+        assert np.array_equal(old, new)

@@ -1,0 +1,286 @@
+"""A saved model as the contract has it (design.md, "A saved model")."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kt_transfer import UserError, classifier, export
+from kt_transfer.models.classifiers import dense_encoder
+from kt_transfer.models.preprocessing import preprocessing_model
+from kt_transfer.serving import saved_model
+from kt_transfer.serving.saved_model import check_saved_model, export_saved_model, load_saved_model
+
+RNG = np.random.default_rng(0)
+DIGITS = list("0123456789")
+
+
+def load(run, name="model.keras"):
+    return keras.saving.load_model(run / name, compile=False)
+
+
+def scaled(x):
+    return x.reshape(len(x), -1) / 8.0 - 1.0
+
+
+def softmax(logits):
+    exp = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return exp / exp.sum(axis=1, keepdims=True)
+
+
+def images(count):
+    return RNG.integers(0, 17, (count, 8, 8), dtype=np.uint8)
+
+
+def ask(model, signature, x):
+    """The answers, whatever the input is called."""
+    function = model.signatures[signature]
+    (name,) = function.structured_input_signature[1]
+    return {key: value.numpy() for key, value in function(**{name: tf.constant(x)}).items()}
+
+
+@pytest.fixture(scope="module")
+def served(chain):
+    return tf.saved_model.load(str(chain.exported))
+
+
+@pytest.fixture
+def unchecked(monkeypatch):
+    """Leaves out the check in a process of its own, which takes seconds."""
+    monkeypatch.setattr(saved_model, "check_saved_model", lambda *_: 0.0)
+
+
+def test_the_signatures(served):
+    assert set(served.signatures) == {"serving_default", "encode", "reconstruct"}
+    outputs = {name: set(f.structured_outputs) for name, f in served.signatures.items()}
+    assert outputs == {
+        "serving_default": {"probabilities", "class_id", "label"},
+        "encode": {"features"},
+        "reconstruct": {"reconstruction", "reconstruction_error"},
+    }
+    for function in served.signatures.values():
+        (spec,) = function.structured_input_signature[1].values()
+        assert (spec.shape.as_list(), spec.dtype) == ([None, 8, 8], tf.uint8)
+
+
+@pytest.mark.parametrize("count", [1, 7, 1000])
+def test_answers_are_those_of_keras(chain, served, count):
+    x = images(count)
+    preprocessing, model = load(chain.student, "preprocessing.keras"), load(chain.student)
+    features = preprocessing.predict(x, verbose=0)
+    np.testing.assert_allclose(features, scaled(x), atol=1e-6)
+    probabilities = softmax(model.predict(features, verbose=0))
+    answers = ask(served, "serving_default", x)
+    np.testing.assert_allclose(answers["probabilities"], probabilities, atol=1e-5)
+    assert np.array_equal(answers["class_id"], answers["probabilities"].argmax(axis=1))
+    assert [label.decode() for label in answers["label"]] == [
+        DIGITS[number] for number in answers["class_id"]
+    ]
+    code = model.get_layer("encoder").predict(features, verbose=0)
+    np.testing.assert_allclose(ask(served, "encode", x)["features"], code, atol=1e-5)
+    autoencoder = load(chain.source)
+    output = autoencoder.predict(features, verbose=0)
+    answers = ask(served, "reconstruct", x)
+    np.testing.assert_allclose(answers["reconstruction"], output, atol=1e-5)
+    errors = np.square(features - output).sum(axis=1)
+    np.testing.assert_allclose(answers["reconstruction_error"], errors, rtol=1e-5)
+
+
+def test_an_empty_batch(served):
+    answers = ask(served, "serving_default", images(3)[:0])
+    assert answers["probabilities"].shape == (0, 10)
+    assert answers["label"].shape == (0,)
+
+
+def test_what_lies_in_the_folder(chain):
+    assert {path.name for path in chain.exported.parent.iterdir()} == {"1"}
+    assert {"saved_model.pb", "variables", "metadata.json"} <= {
+        path.name for path in chain.exported.iterdir()
+    }
+    metadata = json.loads((chain.exported / "metadata.json").read_text())
+    description = json.loads((chain.student / "run.json").read_text())
+    assert metadata["labels"] == DIGITS
+    assert metadata["data"] == "digits"
+    assert metadata["data_fingerprint"] == description["data"]["fingerprint"]
+    assert metadata["run"] == str(chain.student)
+    assert metadata["command"] == "distill"
+    assert metadata["versions"]["tensorflow"] == tf.__version__
+    metrics = json.loads((chain.student / "metrics.json").read_text())
+    assert metadata["metrics"] == metrics["test"]
+    assert 0 <= metadata["largest_difference"] <= 1e-5
+
+
+def test_variables_are_stored_once(chain):
+    models = load(chain.student), load(chain.source)
+    size = 4 * sum(model.count_params() for model in models)
+    stored = sum(p.stat().st_size for p in (chain.exported / "variables").iterdir())
+    assert stored < 1.3 * size + 5000
+
+
+def test_reconstruct_is_the_autoencoder_as_it_was(chain, tmp_path, unchecked):
+    version = export.run(run=chain.teacher, name="teacher", export_dir=tmp_path, quiet=True)
+    served, x = tf.saved_model.load(str(version)), images(20)
+    # Fine-tuning moved the encoder that is served, not the one that reconstructs.
+    code = load(chain.teacher).get_layer("encoder").predict(scaled(x), verbose=0)
+    before = load(chain.source).get_layer("encoder").predict(scaled(x), verbose=0)
+    assert np.abs(code - before).max() > 0.01
+    np.testing.assert_allclose(ask(served, "encode", x)["features"], code, atol=1e-5)
+    output = load(chain.source).predict(scaled(x), verbose=0)
+    given = ask(served, "reconstruct", x)["reconstruction"]
+    np.testing.assert_allclose(given, output, atol=1e-5)
+
+
+def test_an_autoencoder_is_served_too(chain, tmp_path, unchecked):
+    version = export.run(run=chain.source, name="source", export_dir=tmp_path, quiet=True)
+    served, x = tf.saved_model.load(str(version)), images(5)
+    both = ask(served, "serving_default", x)
+    assert set(both) == {"features", "reconstruction", "reconstruction_error"}
+    for signature in ("encode", "reconstruct"):
+        for name, value in ask(served, signature, x).items():
+            np.testing.assert_allclose(both[name], value, atol=1e-6)
+    assert json.loads((version / "metadata.json").read_text())["labels"] == []
+    with pytest.raises(UserError, match=f"--model {version} .*autoencoder"):
+        from kt_transfer import predict
+
+        predict.run(model=version, out=tmp_path / "p.csv")
+
+
+def test_a_run_from_scratch_has_nothing_to_reconstruct(chain, tmp_path, unchecked):
+    run = shutil.copytree(chain.student, tmp_path / "run")
+    (run / "autoencoder.keras").unlink()
+    version = export.run(run=run, export_dir=tmp_path / "served", quiet=True)
+    assert version == tmp_path / "served" / "run" / "1"
+    served = tf.saved_model.load(str(version))
+    assert set(served.signatures) == {"serving_default", "encode"}
+
+
+def test_versions_count_up(chain, tmp_path, unchecked):
+    (tmp_path / "digits" / "9").mkdir(parents=True)
+    (tmp_path / "digits" / "notes").mkdir()
+    shutil.rmtree(tmp_path / "digits" / "notes")
+    versions = [
+        export.run(run=chain.student, name="digits", export_dir=tmp_path, quiet=True).name
+        for _ in range(2)
+    ]
+    assert versions == ["10", "11"]
+    assert {path.name for path in (tmp_path / "digits").iterdir()} == {"9", "10", "11"}
+
+
+def test_a_version_appears_only_when_it_is_complete(chain, tmp_path, monkeypatch):
+    seen = []
+
+    def look(unfinished, *_):
+        seen.extend(path.name for path in (tmp_path / "digits").iterdir())
+        assert (Path(unfinished) / "saved_model.pb").is_file()
+        return 0.0
+
+    monkeypatch.setattr(saved_model, "check_saved_model", look)
+    export.run(run=chain.student, name="digits", export_dir=tmp_path, quiet=True)
+    assert len(seen) == 1
+    assert seen[0].startswith(".")
+
+
+def test_a_failing_check_leaves_nothing(chain, tmp_path, invoke, monkeypatch):
+    def differs(*_):
+        raise RuntimeError("the SavedModel differs from Keras by 0.5")
+
+    monkeypatch.setattr(saved_model, "check_saved_model", differs)
+    done = invoke("export", "--run", chain.student, "--name", "digits")
+    assert done.code == 1
+    assert "differs from Keras by 0.5" in done.err
+    assert done.out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_check_finds_a_model_that_answers_otherwise(chain):
+    preprocessing, model = load(chain.student, "preprocessing.keras"), load(chain.student)
+    encoder = model.get_layer("encoder")
+
+    def encode(x):
+        return {"features": encoder(preprocessing(x))}
+
+    def otherwise(x):
+        return {"features": encoder(preprocessing(x)) + 1e-3}
+
+    assert check_saved_model(chain.exported, {"encode": encode}, images(4)) <= 1e-5
+    with pytest.raises(RuntimeError, match="differs from Keras by 0.00"):
+        check_saved_model(chain.exported, {"encode": otherwise}, images(4))
+
+
+@pytest.mark.parametrize(
+    "names", [("ä", "a b", "x,y"), ("T-shirt/top", "0", "")], ids=["unicode", "odd"]
+)
+def test_features_that_are_no_images(tmp_path, unchecked, names):
+    preprocessing = preprocessing_model((6,), (-2.0, 2.0), "float32")
+    model = classifier(dense_encoder(6, (5,)), 3)
+    x = RNG.normal(size=(4, 6)).astype(np.float32)
+    version = export_saved_model(
+        tmp_path / "m",
+        preprocessing=preprocessing,
+        classifier=model,
+        class_names=names,
+        metadata={"labels": list(names)},
+        examples=x,
+    )
+    answers = ask(tf.saved_model.load(str(version)), "serving_default", x)
+    np.testing.assert_allclose(
+        answers["probabilities"], softmax(model.predict(x / 2.0, verbose=0)), atol=1e-5
+    )
+    assert [label.decode() for label in answers["label"]] == [names[n] for n in answers["class_id"]]
+
+
+def test_what_is_no_export_is_an_error(chain, tmp_path):
+    with pytest.raises(UserError, match=f"--model {tmp_path}/absent .*cannot be read"):
+        load_saved_model(tmp_path / "absent")
+    broken = shutil.copytree(chain.exported, tmp_path / "1")
+    (broken / "saved_model.pb").write_bytes(b"no model")
+    with pytest.raises(UserError, match=f"--model {broken} .*cannot be read"):
+        load_saved_model(broken)
+
+
+@pytest.mark.parametrize("name", ["../elsewhere", "a/b", ""])
+def test_a_name_that_is_a_path_is_refused(chain, tmp_path, unchecked, name):
+    # It would write outside the folder that TF Serving watches.
+    with pytest.raises(UserError, match=f"--name {name}"):
+        export.run(run=chain.student, name=name, export_dir=tmp_path / "served", quiet=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+SERVE = """
+import sys
+sys.modules["keras"] = sys.modules["kt_transfer"] = None
+import numpy as np, tensorflow as tf
+model = tf.saved_model.load(sys.argv[1])
+answers = model.signatures["serving_default"](tf.constant(np.load("x.npy")))
+np.save("probabilities.npy", answers["probabilities"])
+"""
+
+
+def test_it_is_served_where_there_is_no_keras(chain, tmp_path):
+    x = images(9)
+    np.save(tmp_path / "x.npy", x)
+    done = subprocess.run(
+        [sys.executable, "-c", SERVE, chain.exported], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    expected = softmax(load(chain.student).predict(scaled(x), verbose=0))
+    np.testing.assert_allclose(np.load(tmp_path / "probabilities.npy"), expected, atol=1e-5)
+
+
+def test_tensorflows_own_command_line_runs_it(chain, tmp_path):
+    x = images(4)
+    np.save(tmp_path / "x.npy", x)
+    tool = Path(sys.executable).with_name("saved_model_cli")
+    words = f"run --dir {chain.exported} --tag_set serve --signature_def serving_default"
+    command = [tool, *words.split(), "--inputs", "image=x.npy", "--outdir", "out"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    expected = softmax(load(chain.student).predict(scaled(x), verbose=0))
+    given = np.load(tmp_path / "out" / "probabilities.npy")
+    np.testing.assert_allclose(given, expected, atol=1e-5)

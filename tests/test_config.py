@@ -1,0 +1,138 @@
+import ast
+import itertools
+import json
+from pathlib import Path
+
+import pytest
+
+from kt_transfer import UserError, config
+from kt_transfer.config import (
+    DistillConfig,
+    EvaluateConfig,
+    ExportConfig,
+    FinetuneConfig,
+    PredictConfig,
+    PretrainConfig,
+    QuickstartConfig,
+    TuneDistillConfig,
+    TuneFinetuneConfig,
+    TunePretrainConfig,
+    from_settings,
+    to_settings,
+)
+
+CONFIGS = [
+    PretrainConfig(),
+    PretrainConfig(hidden_units=(), sparsity_weight=0.5, patience=3, out=Path("a b"), noise=0.3),
+    FinetuneConfig(source="runs/source", freeze="all", labels=100, head="dense"),
+    FinetuneConfig(source="scratch", freeze=2, latent_dim=8, lr_decay="cosine"),
+    DistillConfig(teacher=(Path("one"), Path("two")), student_units=(8, 4)),
+    EvaluateConfig(run=Path("run"), split="all"),
+    PredictConfig(run=Path("run")),
+    PredictConfig(model=Path("saved_models/x/1")),
+    ExportConfig(run=Path("run"), export_dir=Path("elsewhere")),
+    QuickstartConfig(labels=None),
+    TunePretrainConfig(search="hyperband", max_trials=3),
+    TuneFinetuneConfig(source="runs/source"),
+    TuneDistillConfig(teacher=(Path("one"),)),
+]
+FINETUNE = {"source": "runs/source"}
+DISTILL = {"teacher": (Path("one"),)}
+
+
+@pytest.mark.parametrize("original", CONFIGS, ids=lambda c: type(c).__name__)
+def test_settings_survive_json(original):
+    settings = json.loads(json.dumps(to_settings(original)))
+    assert from_settings(type(original), settings) == original
+
+
+def test_every_field_says_what_it_is():
+    tree = ast.parse(Path(config.__file__).read_text())
+    for klass in (node for node in tree.body if isinstance(node, ast.ClassDef)):
+        for field, following in itertools.pairwise([*klass.body, None]):
+            if isinstance(field, ast.AnnAssign):
+                name = f"{klass.name}.{field.target.id}"
+                assert isinstance(following, ast.Expr), f"{name} has no help text"
+
+
+def test_an_unknown_key_is_refused():
+    settings = to_settings(PretrainConfig()) | {"temprature": 3}
+    with pytest.raises(UserError, match="unknown settings temprature.*PretrainConfig"):
+        from_settings(PretrainConfig, settings)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("epochs", "many"), ("hidden_units", 3), ("model", "convolutional")]
+)
+def test_a_value_of_another_type_is_refused(key, value):
+    settings = to_settings(PretrainConfig()) | {key: value}
+    with pytest.raises(UserError, match="settings of another kind"):
+        from_settings(PretrainConfig, settings)
+
+
+def test_a_value_out_of_range_is_refused_in_json_too():
+    settings = to_settings(PretrainConfig()) | {"latent_dim": 0}
+    with pytest.raises(UserError, match="--latent-dim 0"):
+        from_settings(PretrainConfig, settings)
+
+
+@pytest.mark.parametrize(
+    ("config_class", "settings", "message"),
+    [
+        (PretrainConfig, {"seed": -1}, "--seed -1"),
+        (PretrainConfig, {"epochs": 0}, "--epochs 0"),
+        (PretrainConfig, {"batch_size": 0}, "--batch-size 0"),
+        (PretrainConfig, {"learning_rate": 0.0}, "--learning-rate 0.0"),
+        (PretrainConfig, {"learning_rate": float("nan")}, "--learning-rate nan"),
+        (PretrainConfig, {"learning_rate": float("inf")}, "--learning-rate inf"),
+        (PretrainConfig, {"num_devices": 0}, "--num-devices 0"),
+        (PretrainConfig, {"hidden_units": (8, 0)}, r"--hidden-units \(8, 0\)"),
+        (PretrainConfig, {"latent_dim": 0}, "--latent-dim 0"),
+        (PretrainConfig, {"noise": 1.0}, "--noise 1.0"),
+        (PretrainConfig, {"sparsity_weight": -1.0}, "--sparsity-weight -1.0"),
+        (PretrainConfig, {"patience": 0}, "--patience 0"),
+        (FinetuneConfig, FINETUNE | {"freeze": -1}, "--freeze -1"),
+        (FinetuneConfig, FINETUNE | {"labels": 0}, "--labels 0"),
+        (FinetuneConfig, FINETUNE | {"validation_split": 1.0}, "--validation-split 1.0"),
+        (FinetuneConfig, FINETUNE | {"epochs": 5, "warmup_epochs": 5}, "--warmup-epochs 5.* 5 ep"),
+        (FinetuneConfig, FINETUNE | {"patience": -2}, "--patience -2"),
+        (FinetuneConfig, {"source": "scratch", "latent_dim": 0}, "--latent-dim 0"),
+        (
+            FinetuneConfig,
+            {"source": "scratch", "method": "features"},
+            "--method features .*scratch",
+        ),
+        (FinetuneConfig, FINETUNE | {"head": "logistic_regression"}, "--head logistic_regression"),
+        (DistillConfig, DISTILL | {"temperature": 0.0}, "--temperature 0.0"),
+        (DistillConfig, DISTILL | {"alpha": 1.1}, "--alpha 1.1"),
+        (DistillConfig, DISTILL | {"student_units": (-3,)}, r"--student-units \(-3,\)"),
+        (DistillConfig, DISTILL | {"labels": -5}, "--labels -5"),
+        (DistillConfig, {"teacher": ()}, r"--teacher \(\)"),
+        (PredictConfig, {}, "neither --run nor --model"),
+        (PredictConfig, {"run": Path("a"), "model": Path("b")}, "both --run and --model"),
+        (TunePretrainConfig, {"max_trials": 0}, "--max-trials 0"),
+        (QuickstartConfig, {"labels": 0}, "--labels 0"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(config_class, settings, message):
+    with pytest.raises(UserError, match=message):
+        config_class(**settings)
+
+
+def test_narrowing_keeps_the_shared_fields():
+    search = TunePretrainConfig(latent_dim=3, max_trials=2, search="hyperband", seed=5)
+    assert config.narrow(search, PretrainConfig) == PretrainConfig(latent_dim=3, seed=5)
+
+
+def test_the_reference_network_is_the_default():
+    default = PretrainConfig()
+    assert (default.hidden_units, default.latent_dim) == ((128, 64, 32, 16), 8)
+    assert (default.learning_rate, default.batch_size) == (1e-3, 64)
+
+
+@pytest.mark.parametrize(
+    ("method", "head"), [("parameters", "dense"), ("features", "logistic_regression")]
+)
+def test_the_head_follows_the_method(method, head):
+    assert FinetuneConfig(source="run", method=method).chosen_head == head
+    assert FinetuneConfig(source="run", method=method, head="dense").chosen_head == "dense"

@@ -1,0 +1,139 @@
+"""An interrupted fit goes on exactly where it was."""
+
+import keras
+import numpy as np
+import pytest
+
+from kt_transfer import FusedModel
+from kt_transfer.runs import Run
+from kt_transfer.training import fitting, steps
+from kt_transfer.training.callbacks import Checkpoint, read_history
+from kt_transfer.training.schedules import learning_rate_callbacks
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(50, 4)).astype(np.float32)
+Y = (X[:, :1] > 0).astype(np.float32)
+EPOCHS = 9
+
+
+class Interrupt(keras.callbacks.Callback):
+    """Ctrl-C in an epoch."""
+
+    def __init__(self, epoch):
+        super().__init__()
+        self.epoch = epoch
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == self.epoch:
+            raise KeyboardInterrupt
+
+
+def fit(folder, *, interrupt=None, decay="none", patience=None, dropout=0.0, rate=0.05):
+    keras.utils.set_random_seed(0)
+    x = keras.Input((4,))
+    hidden = keras.layers.Dense(8, "relu")(x)
+    if dropout:
+        hidden = keras.layers.Dropout(dropout)(hidden)
+    network = keras.Model(x, keras.layers.Dense(1)(hidden))
+    network.compile(keras.optimizers.Adam(rate), loss="mse")
+    model = FusedModel(network, seed=3)
+    callbacks = learning_rate_callbacks(decay, rate, EPOCHS, warmup_epochs=2)
+    if interrupt is not None:
+        callbacks.append(Interrupt(interrupt))
+    folder.mkdir(exist_ok=True)
+    history = fitting.fit_in_folder(
+        model,
+        network,
+        Run(folder),
+        X,
+        Y,
+        epochs=EPOCHS,
+        batch_size=16,
+        validation_data=(X[:20], 1 - Y[:20]),  # gets worse, for plateau and patience
+        callbacks=callbacks,
+        patience=patience,
+        quiet=True,
+    )
+    return network.get_weights(), history, model.execution
+
+
+def without_seconds(history):
+    return [{name: row[name] for name in row if name != "seconds"} for row in history]
+
+
+@pytest.fixture(autouse=True)
+def checkpoint_after_every_epoch(monkeypatch):
+    class Often(Checkpoint):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **{**kwargs, "every_seconds": 0})
+
+    monkeypatch.setattr(fitting, "Checkpoint", Often)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"dropout": 0.5},
+        {"decay": "cosine"},
+        {"decay": "plateau"},
+        {"patience": 4},
+        {"patience": 100, "decay": "plateau", "dropout": 0.2},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("interrupt", [1, 7])
+def test_a_resumed_fit_ends_with_exactly_the_same_weights(tmp_path, settings, interrupt):
+    weights, history, _ = fit(tmp_path / "whole", **settings)
+    resumed = tmp_path / "resumed"
+    if len(history) > interrupt:
+        with pytest.raises(KeyboardInterrupt):
+            fit(resumed, interrupt=interrupt, **settings)
+        assert [row["epoch"] for row in read_history(resumed / "history.csv")] == [
+            *range(interrupt)
+        ]
+    resumed_weights, resumed_history, _ = fit(resumed, **settings)
+    for a, b in zip(weights, resumed_weights, strict=True):
+        assert np.array_equal(a, b)
+    assert without_seconds(history) == without_seconds(resumed_history)
+
+
+def test_a_resumed_fit_is_executed_as_the_whole_one(tmp_path, monkeypatch):
+    # 36 steps are worth compiling, the 8 that remain are not: the numbers would differ.
+    monkeypatch.setattr(steps, "MIN_STEPS_FOR_XLA", 20)
+    weights, _, execution = fit(tmp_path / "whole")
+    assert execution.startswith("XLA")
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path / "resumed", interrupt=7)
+    resumed_weights, _, resumed_execution = fit(tmp_path / "resumed")
+    assert resumed_execution == execution
+    for a, b in zip(weights, resumed_weights, strict=True):
+        assert np.array_equal(a, b)
+
+
+def test_a_folder_holds_history_and_logs(tmp_path):
+    _, history, _ = fit(tmp_path / "run")
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {
+        "history.csv",
+        "logs",
+        "checkpoint",
+    }
+    assert history == read_history(tmp_path / "run" / "history.csv")
+    assert set(history[0]) == {"epoch", "seconds", "loss", "val_loss", "learning_rate"}
+
+
+def test_without_validation_patience_watches_the_training_loss(tmp_path):
+    network = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    network.compile(keras.optimizers.SGD(10.0), loss="mse")  # grows from step to step
+    history = fitting.fit_in_folder(
+        FusedModel(network),
+        network,
+        Run(tmp_path),
+        X,
+        Y,
+        epochs=9,
+        batch_size=50,
+        patience=2,
+        quiet=True,
+    )
+    assert len(history) == 3

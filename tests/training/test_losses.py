@@ -1,0 +1,119 @@
+import keras
+import numpy as np
+import pytest
+
+from kt_transfer import FusedModel, ReconstructionLoss, dense_autoencoder
+from kt_transfer.training.losses import SoftTargetCrossEntropy, TemperatureKL
+
+RNG = np.random.default_rng(0)
+TEACHER = RNG.normal(scale=3, size=(16, 5))
+STUDENT = RNG.normal(scale=3, size=(16, 5))
+WEIGHTS = RNG.uniform(0, 2, 16)
+
+
+def log_softmax(logits):
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+
+
+def kl(teacher, student, temperature):
+    t, s = log_softmax(teacher / temperature), log_softmax(student / temperature)
+    return temperature**2 * (np.exp(t) * (t - s)).sum(axis=1)
+
+
+def test_reconstruction_is_summed_over_features_and_averaged_over_the_batch():
+    x, y = RNG.normal(size=(2, 6, 4, 3)).astype(np.float32)
+    squared = np.square(x - y).sum(axis=(1, 2))
+    assert float(ReconstructionLoss()(x, y)) == pytest.approx(squared.mean(), rel=1e-5)
+    weights = np.arange(6.0)
+    weighted = (weights * squared).sum() / 6
+    loss = ReconstructionLoss()(x, y, sample_weight=weights)
+    assert float(loss) == pytest.approx(weighted, rel=1e-5)
+
+
+def test_reconstruction_loss_is_saved_with_a_compiled_model(tmp_path):
+    model = dense_autoencoder(6, (4,), 2)
+    model.compile("adam", loss=ReconstructionLoss(), jit_compile=False)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    x = RNG.normal(size=(8, 6))
+    assert loaded.evaluate(x, x, verbose=0) == pytest.approx(model.evaluate(x, x, verbose=0))
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0, 20.0])
+def test_temperature_kl(temperature):
+    loss = TemperatureKL(temperature)
+    expected = kl(TEACHER, STUDENT, temperature)
+    np.testing.assert_allclose(loss.call(TEACHER, STUDENT), expected, rtol=1e-5)
+    assert float(loss(TEACHER, STUDENT)) == pytest.approx(expected.mean(), rel=1e-5)
+    weighted = float(loss(TEACHER, STUDENT, sample_weight=WEIGHTS))
+    assert weighted == pytest.approx((WEIGHTS * expected).mean(), rel=1e-5)
+
+
+def test_temperature_kl_of_equal_logits_is_zero_whatever_their_size():
+    huge = TEACHER * 1e4
+    assert float(TemperatureKL(2.0)(huge, huge + 7.0)) == pytest.approx(0.0, abs=1e-3)
+
+
+def test_the_gradient_keeps_its_size_at_high_temperature():
+    # For large T: d/ds T² KL → (s - t) / classes, centred (Hinton et al., 2015, eq. 4).
+    import tensorflow as tf
+
+    student = tf.constant(STUDENT, tf.float32)
+    with tf.GradientTape() as tape:
+        tape.watch(student)
+        loss = tf.reduce_sum(TemperatureKL(300.0).call(TEACHER.astype("float32"), student))
+    centred = [x - x.mean(axis=1, keepdims=True) for x in (STUDENT, TEACHER)]
+    expected = (centred[0] - centred[1]) / 5
+    np.testing.assert_allclose(tape.gradient(loss, student), expected, rtol=0.05, atol=0.02)
+
+
+def test_soft_target_cross_entropy():
+    expected = -(np.exp(log_softmax(TEACHER)) * log_softmax(STUDENT)).sum(axis=1)
+    loss = SoftTargetCrossEntropy()
+    np.testing.assert_allclose(loss.call(TEACHER, STUDENT), expected, rtol=1e-5)
+    weighted = float(loss(TEACHER, STUDENT, sample_weight=WEIGHTS))
+    assert weighted == pytest.approx((WEIGHTS * expected).mean(), rel=1e-5)
+
+
+def test_the_reference_network_learns_as_it_does_in_pytorch():
+    torch = pytest.importorskip("torch")
+    keras.utils.set_random_seed(0)
+    model = dense_autoencoder(784)
+    # Adam makes full steps of gradients that are nothing but rounding; a larger epsilon does not.
+    epsilon = 1e-5
+    model.compile(keras.optimizers.Adam(1e-3, epsilon=epsilon), loss=ReconstructionLoss())
+    x = np.random.default_rng(0).uniform(-1, 1, (20, 64, 784)).astype(np.float32)
+
+    linear = []
+    for layer in [*model.get_layer("encoder").layers, *model.get_layer("decoder").layers]:
+        if layer.weights:
+            kernel, bias = layer.get_weights()
+            linear.append(torch.nn.Linear(*kernel.shape))
+            linear[-1].weight.data = torch.tensor(kernel.T.copy())
+            linear[-1].bias.data = torch.tensor(bias)
+    activations = [torch.nn.ReLU()] * 9 + [torch.nn.Tanh()]
+    pairs = zip(linear, activations, strict=True)
+    twin = torch.nn.Sequential(*(part for pair in pairs for part in pair))
+    with torch.no_grad():
+        np.testing.assert_allclose(model(x[0]).numpy(), twin(torch.tensor(x[0])), atol=1e-4)
+
+    FusedModel(model).fit(
+        x.reshape(-1, 784), x.reshape(-1, 784), batch_size=64, shuffle=False, verbose=0
+    )
+    optimizer = torch.optim.Adam(twin.parameters(), lr=1e-3)
+    losses = []
+    for step, batch in enumerate(torch.tensor(x), 1):
+        # Keras adds epsilon before the bias correction, PyTorch after it.
+        optimizer.param_groups[0]["eps"] = epsilon / np.sqrt(1 - 0.999**step)
+        optimizer.zero_grad()
+        loss = (twin(batch) - batch).square().sum(dim=1).mean()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert model.history.history["loss"][0] == pytest.approx(np.mean(losses), rel=1e-4)
+    kernels = [w for w in model.get_weights() if w.ndim == 2]
+    for kernel, layer in zip(kernels, linear, strict=True):
+        np.testing.assert_allclose(kernel, layer.weight.detach().numpy().T, atol=1e-4)
+    with torch.no_grad():
+        np.testing.assert_allclose(model(x[0]).numpy(), twin(torch.tensor(x[0])), atol=1e-4)
