@@ -88,10 +88,8 @@ class Run:
 
     def save_model(self, name: str, model) -> None:
         """Write a plain functional Keras model, without how it was trained."""
-        import keras
-
         # Not clone_model, which takes the training configuration along.
-        plain = keras.Model.from_config(model.get_config())
+        plain = type(model).from_config(model.get_config())
         plain.set_weights(model.get_weights())
         with replacing(self.path / name) as temporary:
             plain.save(temporary)
