@@ -332,6 +332,9 @@ class ExportConfig(Common):
     export_dir: Path = Path("saved_models")
     """Folder that holds the served models."""
 
+    def __post_init__(self) -> None:
+        _require_name(self.name)
+
 
 @dataclass(frozen=True, kw_only=True)
 class QuickstartConfig(Training):
@@ -358,6 +361,7 @@ class QuickstartConfig(Training):
     def __post_init__(self) -> None:
         super().__post_init__()
         _require(self.labels is None or self.labels >= 1, "--labels", self.labels, "at least 1")
+        _require_name(self.name)
         if self.strategy == "multi_worker":
             raise UserError(
                 "--strategy multi_worker was given to quickstart, expected one machine: run "
@@ -413,6 +417,11 @@ def _require_labels(config) -> None:
         config.validation_split,
         "a share from 0 to below 1",
     )
+
+
+def _require_name(name: str | None) -> None:
+    fits = name is None or (name == Path(name).name and not name.startswith("."))
+    _require(fits, "--name", name, "one word that can name a folder")
 
 
 def _require_patience(patience: int | None) -> None:

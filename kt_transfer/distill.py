@@ -40,14 +40,14 @@ def execute(config: DistillConfig) -> Run:
         strategy = recording.begin(run, config)
         data = load_data(config.data, data_dir=config.data_dir)
         data.require_labels()
-        labelled, validation = _labels(config, teachers[0], data)
-        train = np.setdiff1d(np.arange(len(data.x)), validation)
-        recording.note_data(run, data, train=train, labelled=labelled, validation=validation)
         # Once for every example, found again by its row: the teacher never runs in a step.
         soft_targets, test_targets = (
             average_in_probability([teacher_logits(teacher, data, x) for teacher in teachers])
             for x in (data.x, data.x_test)
         )
+        labelled, validation = _labels(config, teachers[0], data)
+        train = np.setdiff1d(np.arange(len(data.x)), validation)
+        recording.note_data(run, data, train=train, labelled=labelled, validation=validation)
         labels = np.full_like(data.y, -1)
         labels[labelled] = data.y[labelled]
         with strategy.scope():
@@ -135,6 +135,8 @@ def _agreement(logits: np.ndarray, teacher: np.ndarray) -> float:
 
 
 def _tell(config: DistillConfig, run: Run, data, num_labels: int, metrics: dict) -> None:
+    from kt_transfer.reporting.terminal import accuracy
+
     say = cli.say(config)
     seconds = run.read_json("run.json")["wall_seconds"]
     say(
@@ -142,8 +144,8 @@ def _tell(config: DistillConfig, run: Run, data, num_labels: int, metrics: dict)
         f"{seconds:.1f} s"
     )
     say(
-        f"  test accuracy {metrics['test']['accuracy']:.4f} (teacher "
-        f"{metrics['teacher']['accuracy']:.4f}), {metrics['num_parameters']:,} parameters   "
+        f"  test accuracy {accuracy(metrics['test'])} (teacher {accuracy(metrics['teacher'])}), "
+        f"{metrics['num_parameters']:,} parameters   "
         f"run {run.path}"
     )
     say(f"next: python -m kt_transfer.export --run {run.path} --name NAME")

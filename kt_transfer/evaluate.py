@@ -38,7 +38,6 @@ def execute(config: EvaluateConfig) -> dict:
     network, preprocessing = source.load_model(), source.load_model("preprocessing.keras")
     require_examples(source, preprocessing, data)
     measure = _reconstruction if source.command == "pretrain" else _classification
-    out.mkdir(parents=True, exist_ok=True)
     results = {
         "run": str(source.path),
         "data": spec,

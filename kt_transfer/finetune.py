@@ -162,12 +162,14 @@ def _count(weights) -> int:
 
 
 def _tell(config: FinetuneConfig, run: Run, data, num_labels: int, metrics: dict) -> None:
+    from kt_transfer.reporting.terminal import accuracy
+
     say = cli.say(config)
     how = "scratch" if config.source == "scratch" else f"{config.method} of {config.source}"
     locked = f", {len(metrics['locked_layers'])} layers locked" if metrics["locked_layers"] else ""
     seconds = run.read_json("run.json")["wall_seconds"]
     say(f"fine-tuned on {data.spec}: {num_labels} labels, {how}{locked}, {seconds:.1f} s")
-    say(f"  test accuracy {metrics['test']['accuracy']:.4f}   run {run.path}")
+    say(f"  test accuracy {accuracy(metrics['test'])}   run {run.path}")
     say(f"next: python -m kt_transfer.distill --teacher {run.path}")
 
 

@@ -113,7 +113,7 @@ class Run:
     def folder(self, name: str) -> Path:
         """A folder of that name inside the run, made if needed."""
         path = self.path / name
-        path.mkdir(exist_ok=True)
+        path.mkdir(parents=True, exist_ok=True)
         return path
 
     @property

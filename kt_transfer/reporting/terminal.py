@@ -25,6 +25,11 @@ def format_table(header: list[str], rows: list[list[object]]) -> str:
     )
 
 
+def accuracy(metrics: dict) -> str:
+    """An accuracy as it is printed, or that there was nothing to measure it on."""
+    return f"{metrics['accuracy']:.4f}" if "accuracy" in metrics else "unknown (no test labels)"
+
+
 def _cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4f}"

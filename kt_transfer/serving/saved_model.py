@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -71,6 +72,9 @@ def export_saved_model(
         return _publish(unfinished, folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+        for empty in (folder, folder.parent):
+            with contextlib.suppress(OSError):
+                empty.rmdir()
 
 
 def check_saved_model(path: Path, signatures: dict, examples: np.ndarray) -> float:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kt_transfer import UserError, classifier, export
+from kt_transfer import UserError, classifier, export, predict
 from kt_transfer.models.classifiers import dense_encoder
 from kt_transfer.models.preprocessing import preprocessing_model
 from kt_transfer.serving import saved_model
@@ -146,8 +146,6 @@ def test_an_autoencoder_is_served_too(chain, tmp_path, unchecked):
             np.testing.assert_allclose(both[name], value, atol=1e-6)
     assert json.loads((version / "metadata.json").read_text())["labels"] == []
     with pytest.raises(UserError, match=f"--model {version} .*autoencoder"):
-        from kt_transfer import predict
-
         predict.run(model=version, out=tmp_path / "p.csv")
 
 
@@ -162,8 +160,6 @@ def test_a_run_from_scratch_has_nothing_to_reconstruct(chain, tmp_path, unchecke
 
 def test_versions_count_up(chain, tmp_path, unchecked):
     (tmp_path / "digits" / "9").mkdir(parents=True)
-    (tmp_path / "digits" / "notes").mkdir()
-    shutil.rmtree(tmp_path / "digits" / "notes")
     versions = [
         export.run(run=chain.student, name="digits", export_dir=tmp_path, quiet=True).name
         for _ in range(2)
@@ -244,7 +240,7 @@ def test_what_is_no_export_is_an_error(chain, tmp_path):
         load_saved_model(broken)
 
 
-@pytest.mark.parametrize("name", ["../elsewhere", "a/b", ""])
+@pytest.mark.parametrize("name", ["../elsewhere", "a/b"])
 def test_a_name_that_is_a_path_is_refused(chain, tmp_path, unchecked, name):
     # It would write outside the folder that TF Serving watches.
     with pytest.raises(UserError, match=f"--name {name}"):

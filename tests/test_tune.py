@@ -1,0 +1,247 @@
+"""Searches with small budgets: what they try, keep, and go on from."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import keras_tuner
+import pytest
+
+from kt_transfer import UserError, finetune, pretrain, runs, tune
+from kt_transfer.config import DistillConfig, FinetuneConfig, PretrainConfig
+
+QUICK = {"data": "digits", "strategy": "one_device", "jit_compile": "no", "quiet": True}
+PRETRAIN = QUICK | {"hidden_units": (8,), "latent_dim": 4, "epochs": 2, "max_trials": 3}
+FINETUNE = QUICK | {
+    "source": "scratch",
+    "hidden_units": (8,),
+    "labels": 60,
+    "validation_split": 0.3,
+    "batch_size": 16,
+}
+
+
+def trials_of(run):
+    return json.loads((Path(run) / "trials.json").read_text())["trials"]
+
+
+@pytest.fixture(scope="module")
+def random_search(tmp_path_factory):
+    return tune.run("pretrain", **PRETRAIN, out=tmp_path_factory.mktemp("random") / "search")
+
+
+@pytest.fixture(scope="module")
+def hyperband(tmp_path_factory):
+    out = tmp_path_factory.mktemp("hyperband") / "search"
+    return tune.run("finetune", **FINETUNE, epochs=4, search="hyperband", out=out)
+
+
+def test_random_search_runs_as_many_trials_as_asked(random_search):
+    trials = trials_of(random_search)
+    assert len(trials) == 3
+    assert {trial["status"] for trial in trials} == {"COMPLETED"}
+    assert {trial["epochs"] for trial in trials} == {2}
+    assert len({json.dumps(trial["settings"]) for trial in trials}) == 3
+    assert runs.open_run(random_search).command == "tune-pretrain"
+
+
+def test_every_trial_is_a_run_judged_by_its_validation(random_search):
+    for trial in trials_of(random_search):
+        run = runs.open_run(trial["run"])
+        assert run.command == "pretrain"
+        assert run.read_json("metrics.json")["validation"]["mse"] == trial["score"]
+        settings = run.settings
+        for name in ("learning_rate", "batch_size", "noise"):
+            assert settings[name] == trial["settings"][name]
+        chosen = "-".join(map(str, settings["hidden_units"]))
+        assert chosen == trial["settings"]["hidden_units"]
+
+
+@pytest.mark.parametrize("search", ["random_search", "hyperband"])
+def test_the_first_trial_is_the_defaults(request, search):
+    run = request.getfixturevalue(search)
+    first = trials_of(run)[0]
+    tried, asked = runs.Run(first["run"]).settings, run.settings
+    different = {name for name in tried if tried[name] != asked[name]}
+    assert different <= {"out", "epochs"}
+    assert tried["epochs"] == first["epochs"]
+
+
+@pytest.mark.parametrize(
+    ("search", "best_of", "metric"),
+    [("random_search", min, "mse"), ("hyperband", max, "accuracy")],
+)
+def test_the_best_trial_is_kept(request, search, best_of, metric):
+    run = request.getfixturevalue(search)
+    best = runs.open_run(run.path / "best")
+    scores = [trial["score"] for trial in trials_of(run)]
+    assert best.read_json("metrics.json")["validation"][metric] == best_of(scores)
+    assert best.settings["out"] == str(run.path / "best")
+    assert best.load_model().name in ("autoencoder", "classifier")
+    assert run.read_json("metrics.json") == best.read_json("metrics.json")
+
+
+def test_hyperband_gives_few_epochs_to_many_and_all_to_few(hyperband):
+    trials = trials_of(hyperband)
+    epochs = [trial["epochs"] for trial in trials]
+    assert set(epochs) == {2, 4}
+    assert {trial["status"] for trial in trials} == {"COMPLETED"}
+    for trial in trials:
+        history = (Path(trial["run"]) / "history.csv").read_text().splitlines()
+        assert len(history) == 1 + trial["epochs"]
+
+
+def test_the_best_settings_start_another_run(random_search, invoke, tmp_path):
+    best = runs.Run(random_search.path / "best")
+    done = invoke("pretrain", "--from-run", best.path, "--out", "again")
+    assert (done.code, done.err) == (0, "")
+    again = runs.open_run(tmp_path / "again")
+    assert again.read_json("metrics.json") == best.read_json("metrics.json")
+
+
+def test_the_best_run_is_a_source(random_search, tmp_path):
+    source = random_search.path / "best"
+    settings = QUICK | {"labels": 30, "epochs": 1, "out": tmp_path / "teacher"}
+    assert finetune.run(source=str(source), **settings).command == "finetune"
+
+
+class Counted:
+    """``execute`` of a command, interrupted or failing at one call."""
+
+    def __init__(self, execute, at=None, error=None):
+        self.execute, self.at, self.error, self.calls = execute, at, error, 0
+
+    def __call__(self, config):
+        self.calls += 1
+        if self.calls == self.at:
+            raise self.error
+        return self.execute(config)
+
+
+def test_an_interrupted_search_goes_on_without_repeating(tmp_path, monkeypatch, capfd):
+    execute = pretrain.execute
+    out = tmp_path / "search"
+    monkeypatch.setattr(pretrain, "execute", Counted(execute, 2, KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        tune.run("pretrain", **PRETRAIN, out=out)
+    command = f"python -m kt_transfer.tune pretrain --resume --out {out}"
+    assert any(command in note for note in stopped.value.__notes__)
+    assert runs.Run(out).read_json("run.json")["status"] == "interrupted"
+    (first,) = (path for path in (out / "trials").iterdir() if (path / "metrics.json").exists())
+    before = (first / "run.json").read_text()
+
+    counted = Counted(execute)
+    monkeypatch.setattr(pretrain, "execute", counted)
+    run = tune.run("pretrain", **PRETRAIN, out=out, resume=True)
+    assert counted.calls == 2
+    assert (first / "run.json").read_text() == before
+    assert [(t["trial"], t["status"]) for t in trials_of(run)] == [
+        (number, "COMPLETED") for number in "012"
+    ]
+    assert runs.open_run(out / "best").command == "pretrain"
+    assert capfd.readouterr() == ("", "")  # as --quiet has it
+
+
+def test_a_seed_gives_the_same_trials_interrupted_or_not(random_search, tmp_path, monkeypatch):
+    execute = pretrain.execute
+    monkeypatch.setattr(pretrain, "execute", Counted(execute, 3, KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt):
+        tune.run("pretrain", **PRETRAIN, out=tmp_path / "search")
+    monkeypatch.setattr(pretrain, "execute", execute)
+    resumed = tune.run("pretrain", **PRETRAIN, out=tmp_path / "search", resume=True)
+    tried = [
+        [(trial["settings"], trial["score"]) for trial in trials_of(run)]
+        for run in (random_search, resumed)
+    ]
+    assert tried[0] == tried[1]
+
+
+def test_a_trial_that_fails_is_noted_and_the_others_go_on(tmp_path, monkeypatch):
+    failing = Counted(pretrain.execute, 2, RuntimeError("out of memory"))
+    monkeypatch.setattr(pretrain, "execute", failing)
+    run = tune.run("pretrain", **PRETRAIN, out=tmp_path / "search")
+    scores = [trial["score"] for trial in trials_of(run)]
+    assert scores.count(None) == 1
+    assert len(scores) == 3
+    best = runs.open_run(run.path / "best").read_json("metrics.json")["validation"]["mse"]
+    assert best == min(score for score in scores if score is not None)
+
+
+@pytest.mark.parametrize(
+    ("words", "given"),
+    [
+        ("finetune --source scratch --labels 5000", "--labels 5000"),
+        ("pretrain --data npz:absent.npz", "npz:absent.npz"),
+        ("finetune --source absent", "--source absent"),
+        ("distill --teacher absent", "absent"),
+        ("pretrain --max-trials 0", "--max-trials 0"),
+        # Nothing is held out that a trial could be judged by.
+        ("finetune --source scratch --labels 50 --validation-split 0", "--validation-split 0"),
+    ],
+)
+def test_a_mistake_is_exit_2_and_leaves_nothing(invoke, tmp_path, words, given):
+    done = invoke("tune", *words.split(), "--epochs", 1, "--out", "search")
+    assert done.code == 2, done.err
+    assert given in done.err
+    assert done.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_table_names_the_best_first(invoke, tmp_path):
+    words = (
+        "--hidden-units 4 --latent-dim 2 --epochs 1 --max-trials 2 --out search --jit-compile no"
+    )
+    done = invoke("tune", "pretrain", *words.split(), "--strategy", "one_device")
+    assert (done.code, done.err) == (0, "")
+    best = min(trials_of(tmp_path / "search"), key=lambda trial: trial["score"])
+    table = done.out[done.out.index("validation mse  ") :].splitlines()
+    assert table[1].split()[:2] == [best["trial"], f"{best['score']:.4f}"]
+    assert table[-1] == "next: python -m kt_transfer.pretrain --from-run search/best"
+
+
+@pytest.mark.parametrize(
+    ("command", "base"),
+    [
+        ("pretrain", PretrainConfig(hidden_units=(7, 5), batch_size=48, noise=0.1)),
+        ("pretrain", PretrainConfig(hidden_units=(256, 128), learning_rate=0.005)),
+        ("pretrain", PretrainConfig(hidden_units=())),
+        ("finetune", FinetuneConfig(source="run", freeze=2, batch_size=8, lr_decay="plateau")),
+        ("finetune", FinetuneConfig(source="run", freeze="all")),
+        ("finetune", FinetuneConfig(source="scratch")),
+        ("finetune", FinetuneConfig(source="run", method="features", head="dense")),
+        ("distill", DistillConfig(teacher=(Path("run"),), alpha=0.3, temperature=3.0)),
+        ("distill", DistillConfig(teacher=(Path("run"),), loss="cross_entropy")),
+    ],
+)
+def test_the_defaults_of_a_space_are_the_settings_given(command, base):
+    space = keras_tuner.HyperParameters()
+    suggest = tune.SUGGESTIONS[command]
+    assert suggest(space, base) == base
+    # Everything else in the space is a setting that the command takes.
+    for hp in space.space:
+        values = getattr(hp, "values", None) or [hp.min_value, hp.max_value]
+        for value in values:
+            chosen = space.copy()
+            chosen.values[hp.name] = value
+            assert dataclasses.is_dataclass(suggest(chosen, base))
+
+
+@pytest.mark.parametrize("rate", [0.05, 1e-5])
+def test_a_learning_rate_beyond_the_usual_is_searched_around_too(rate):
+    space = keras_tuner.HyperParameters()
+    assert tune.suggest_pretrain(space, PretrainConfig(learning_rate=rate)).learning_rate == rate
+    (hp,) = (hp for hp in space.space if hp.name == "learning_rate")
+    assert hp.min_value <= rate <= hp.max_value
+
+
+def test_a_search_of_frozen_layers_fits_the_encoder(random_search, tmp_path):
+    # Its encoder may have a single layer before the code: no freeze beyond that may be tried.
+    settings = QUICK | {"labels": 40, "epochs": 1, "max_trials": 2, "validation_split": 0.3}
+    source = str(random_search.path / "best")
+    run = tune.run("finetune", source=source, **settings, out=tmp_path / "search")
+    assert {trial["status"] for trial in trials_of(run)} == {"COMPLETED"}
+
+
+def test_an_unknown_command_is_refused():
+    with pytest.raises((UserError, KeyError), match="export"):
+        tune.run("export", max_trials=1)
