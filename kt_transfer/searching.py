@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import io
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -44,23 +46,26 @@ def search_settings(
     Returns:
         For each trial its number, settings, score (``None`` if it failed) and run folder.
     """
-    tuner = _CommandTuner(
-        suggest,
-        base,
-        train,
-        metric,
-        say,
-        folder / "trials",
-        oracle=_oracle(search, suggest, base, metric, direction, max_trials),
-        directory=folder,
-        project_name="tuner",
-        overwrite=False,
-    )
+    # KerasTuner prints that it reloads a search, whatever is asked of it.
+    with contextlib.redirect_stdout(io.StringIO()):
+        tuner = _CommandTuner(
+            suggest,
+            base,
+            train,
+            metric,
+            say,
+            folder / "trials",
+            oracle=_oracle(search, suggest, base, metric, direction, max_trials),
+            directory=folder,
+            project_name="tuner",
+            overwrite=False,
+        )
     try:
         tuner.search(verbose=0)
     except FatalError as error:
         raise error.__cause__ or error from None
-    return [tuner.describe(trial) for trial in tuner.oracle.trials.values()]
+    # By number: a search that was continued holds them in another order.
+    return [tuner.describe(trial) for _, trial in sorted(tuner.oracle.trials.items())]
 
 
 def _oracle(search: str, suggest, base, metric: str, direction: str, max_trials: int):
@@ -68,7 +73,8 @@ def _oracle(search: str, suggest, base, metric: str, direction: str, max_trials:
     suggest(space, base)
     shared = {
         "objective": keras_tuner.Objective(f"val_{metric}", direction),
-        "seed": base.seed,
+        # Not 0, which KerasTuner takes for none.
+        "seed": base.seed + 1,
         "hyperparameters": space,
         "tune_new_entries": False,
     }
@@ -123,9 +129,19 @@ class _CommandTuner(keras_tuner.Tuner):
         except UserError as error:
             # The same in every trial: KerasTuner would count it as failed and go on.
             raise FatalError(str(error)) from error
-        score = run.read_json("metrics.json")["validation"][self.metric]
+        score = self._score(run)
         self.say(f"trial {trial.trial_id}: validation {self.metric} {score:.4f}")
         return {f"val_{self.metric}": score}
+
+    def _score(self, run) -> float:
+        metrics = run.read_json("metrics.json")
+        if "validation" not in metrics:
+            share = getattr(self.base, "validation_split", 0.1)
+            raise FatalError from UserError(
+                f"--validation-split {share} was given, which holds out no example of so few, "
+                "expected some to judge the trials by: give more --labels, or a larger share."
+            )
+        return metrics["validation"][self.metric]
 
     def describe(self, trial) -> dict:
         """A trial as the table shows it."""

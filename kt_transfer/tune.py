@@ -71,7 +71,7 @@ def execute(command: str, search: config.Search) -> Run:
 def suggest_pretrain(hp, base: config.PretrainConfig) -> config.PretrainConfig:
     """A KerasTuner space around ``base``; its defaults are ``base`` itself."""
     changes = {
-        "learning_rate": hp.Float("learning_rate", 1e-4, 1e-2, default=base.learning_rate, **_LOG),
+        "learning_rate": _learning_rate(hp, base.learning_rate),
         "batch_size": _choice(hp, "batch_size", (32, 64, 128), base.batch_size),
         "noise": _choice(hp, "noise", (0.0, 0.2, 0.4), base.noise),
         "hidden_units": _units(hp, base.hidden_units),
@@ -83,7 +83,7 @@ def suggest_finetune(hp, base: config.FinetuneConfig) -> config.FinetuneConfig:
     """A KerasTuner space around ``base``; its defaults are ``base`` itself."""
     decays = ("none", "exponential", "step", "cosine")
     changes = {
-        "learning_rate": hp.Float("learning_rate", 1e-4, 1e-2, default=base.learning_rate, **_LOG),
+        "learning_rate": _learning_rate(hp, base.learning_rate),
         "batch_size": _choice(hp, "batch_size", (16, 32, 64), base.batch_size),
         "lr_decay": _choice(hp, "lr_decay", decays, base.lr_decay),
     }
@@ -96,7 +96,7 @@ def suggest_finetune(hp, base: config.FinetuneConfig) -> config.FinetuneConfig:
 def suggest_distill(hp, base: config.DistillConfig) -> config.DistillConfig:
     """A KerasTuner space around ``base``; its defaults are ``base`` itself."""
     changes = {
-        "learning_rate": hp.Float("learning_rate", 1e-4, 1e-2, default=base.learning_rate, **_LOG),
+        "learning_rate": _learning_rate(hp, base.learning_rate),
         "alpha": _choice(hp, "alpha", (0.0, 0.1, 0.5), base.alpha),
     }
     if base.loss == "kl":
@@ -110,7 +110,12 @@ SUGGESTIONS = {
     "finetune": suggest_finetune,
     "distill": suggest_distill,
 }
-_LOG = {"sampling": "log"}
+
+
+def _learning_rate(hp, default: float) -> float:
+    """The usual rates, or as far as the default lies."""
+    low, high = min(1e-4, default), max(1e-2, default)
+    return hp.Float("learning_rate", low, high, sampling="log", default=default)
 
 
 def _choice(hp, name: str, values: tuple, default):

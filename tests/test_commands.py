@@ -330,8 +330,8 @@ def test_from_run_starts_from_its_settings(chain, invoke, tmp_path, monkeypatch)
     assert changed == named
 
 
-def test_a_run_repeats_itself(chain, invoke, tmp_path):
-    words = ("--source", chain.source, "--labels", 50, "--quiet", *QUICK)
+def test_a_run_repeats_itself(invoke, tmp_path):
+    words = ("--source", "scratch", "--hidden-units", 4, "--labels", 30, *QUICK)
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         assert invoke("finetune", *words, "--seed", seed, "--out", name).code == 0
     a, b, c = (keras.saving.load_model(tmp_path / n / "model.keras").get_weights() for n in "abc")
@@ -516,46 +516,48 @@ MISTAKES = {
 }
 
 
-@pytest.fixture
-def mistakes(chain, copied, tmp_path):
-    """A folder with what users get wrong, and the words of each mistake."""
-    write_npz(tmp_path / "three.npz")
-    write_npz(tmp_path / "small.npz", classes=10, shape=(4, 4))
-    np.savez(tmp_path / "none.npz", x=np.zeros((20, 8, 8), np.uint8))
-    (tmp_path / "existing").mkdir()
-    (tmp_path / "existing" / "a.csv").write_text("mine")
-    shutil.copytree(chain.student, tmp_path / "evaluated", ignore=lambda *_: ["plots", "logs"])
+@pytest.fixture(scope="module")
+def wrong(chain, tmp_path_factory):
+    """A folder with what users get wrong; no mistake changes it, so that all can share it."""
+    folder = tmp_path_factory.mktemp("wrong")
+
+    def copied(name, to):
+        run = getattr(chain, name)
+        return shutil.copytree(run, folder / to, ignore=lambda *_: ["plots", "logs"])
+
+    write_npz(folder / "three.npz")
+    write_npz(folder / "small.npz", classes=10, shape=(4, 4))
+    np.savez(folder / "none.npz", x=np.zeros((20, 8, 8), np.uint8))
+    (folder / "existing").mkdir()
+    (folder / "existing" / "a.csv").write_text("mine")
     evaluation = {"run": str(chain.student), "data": "digits", "split": "test"}
-    (tmp_path / "evaluated" / "evaluation.json").write_text(json.dumps(evaluation))
+    (copied("student", "evaluated") / "evaluation.json").write_text(json.dumps(evaluation))
     damage(copied("source", "truncated") / "model.keras")
     damage(copied("student", "truncated_student") / "model.keras")
     damage(copied("source", "broken_config") / "config.json", b'{"data": "dig')
     damage(copied("teacher", "broken_run") / "run.json", b"{")
     damage(copied("teacher", "broken_labels") / "labels.json", b"")
-    runs = {name: getattr(chain, name) for name in ("source", "teacher", "student", "exported")}
-
-    def words(name):
-        command, given = MISTAKES[name]
-        return [word.format(**runs) for word in command.split()], given.format(**runs)
-
-    return words
+    return folder
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_a_mistake_is_one_sentence_and_changes_nothing(mistakes, invoke, chain, tmp_path, name):
-    words, given = mistakes(name)
-    before = listing(tmp_path, chain.folder)
-    done = invoke(*words)
+def test_a_mistake_is_one_sentence_and_changes_nothing(wrong, invoke, chain, monkeypatch, name):
+    monkeypatch.chdir(wrong)
+    runs = {name: getattr(chain, name) for name in ("source", "teacher", "student", "exported")}
+    words, given = (text.format(**runs) for text in MISTAKES[name])
+    before = listing(wrong, chain.folder)
+    done = invoke(*words.split())
     assert done.code == 2, done.err
     assert done.err.startswith("error: ")
     assert done.err.count("\n") == 1
     assert given in done.err
     assert "Traceback" not in done.err
     assert done.out == ""
-    assert listing(tmp_path, chain.folder) == before
+    assert listing(wrong, chain.folder) == before
 
 
-def test_a_mistake_in_a_process_of_its_own(mistakes, command, tmp_path):
+def test_a_mistake_in_a_process_of_its_own(copied, command, tmp_path):
+    damage(copied("source", "truncated") / "model.keras")
     before = listing(tmp_path)
     done = command("finetune", "--source", "truncated", "--out", "t", check=False)
     assert done.returncode == 2

@@ -198,13 +198,9 @@ def test_the_check_finds_a_model_that_answers_otherwise(chain):
     preprocessing, model = load(chain.student, "preprocessing.keras"), load(chain.student)
     encoder = model.get_layer("encoder")
 
-    def encode(x):
-        return {"features": encoder(preprocessing(x))}
-
     def otherwise(x):
         return {"features": encoder(preprocessing(x)) + 1e-3}
 
-    assert check_saved_model(chain.exported, {"encode": encode}, images(4)) <= 1e-5
     with pytest.raises(RuntimeError, match="differs from Keras by 0.00"):
         check_saved_model(chain.exported, {"encode": otherwise}, images(4))
 

@@ -82,16 +82,12 @@ def checkpoint_after_every_epoch(monkeypatch):
     ],
     ids=str,
 )
-@pytest.mark.parametrize("interrupt", [1, 7])
-def test_a_resumed_fit_ends_with_exactly_the_same_weights(tmp_path, settings, interrupt):
+def test_a_resumed_fit_ends_with_exactly_the_same_weights(tmp_path, settings):
     weights, history, _ = fit(tmp_path / "whole", **settings)
     resumed = tmp_path / "resumed"
-    if len(history) > interrupt:
-        with pytest.raises(KeyboardInterrupt):
-            fit(resumed, interrupt=interrupt, **settings)
-        assert [row["epoch"] for row in read_history(resumed / "history.csv")] == [
-            *range(interrupt)
-        ]
+    with pytest.raises(KeyboardInterrupt):
+        fit(resumed, interrupt=3, **settings)
+    assert [row["epoch"] for row in read_history(resumed / "history.csv")] == [0, 1, 2]
     resumed_weights, resumed_history, _ = fit(resumed, **settings)
     for a, b in zip(weights, resumed_weights, strict=True):
         assert np.array_equal(a, b)
