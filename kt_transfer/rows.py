@@ -8,8 +8,9 @@ import tempfile
 
 import numpy as np
 
-# A page of the file stays mapped once it was read; this many rows are read between two clean-ups.
-_ROWS_AT_ONCE = 4096
+# Reading a row maps its page and up to 64 KiB around it, which count as this process's memory
+# until they are given back: so many rows are read in between.
+_ROWS_AT_ONCE = 512
 
 
 class DiskRows:

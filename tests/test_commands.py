@@ -311,13 +311,24 @@ def test_features_with_a_dense_head(chain, invoke, tmp_path):
     assert len(pd.read_csv(tmp_path / "t" / "history.csv")) == 2
 
 
-def test_from_scratch_with_and_without_a_code_layer(invoke, tmp_path):
-    words = ("--source", "scratch", "--hidden-units", 8, 4, "--labels", 50, *QUICK)
-    assert invoke("finetune", *words, "--out", "plain").code == 0
-    assert invoke("finetune", *words, "--latent-dim", 3, "--out", "code").code == 0
-    assert list(encoder_weights(tmp_path / "plain")) == ["hidden_1", "hidden_2"]
-    assert list(encoder_weights(tmp_path / "code")) == ["hidden_1", "hidden_2", "bottleneck"]
-    assert not (tmp_path / "plain" / "autoencoder.keras").exists()
+def test_from_scratch_there_is_no_autoencoder_to_hand_on(invoke, tmp_path):
+    words = ("--source", "scratch", "--hidden-units", 8, 4, "--latent-dim", 3, "--labels", 50)
+    assert invoke("finetune", *words, "--out", "t", *QUICK).code == 0
+    assert list(encoder_weights(tmp_path / "t")) == ["hidden_1", "hidden_2", "bottleneck"]
+    assert not (tmp_path / "t" / "autoencoder.keras").exists()
+
+
+def test_two_devices_give_what_one_gives(invoke, tmp_path):
+    words = ("--hidden-units", 8, "--latent-dim", 4, "--epochs", 3, "--jit-compile", "no")
+    for strategy in ("one_device", "mirrored"):
+        done = invoke("pretrain", *words, "--strategy", strategy, "--out", strategy)
+        assert (done.code, done.err) == (0, "")
+    one, two = Run(tmp_path / "one_device"), Run(tmp_path / "mirrored")
+    assert two.read_json("run.json")["num_replicas"] == 2
+    for part in ("test", "validation"):
+        for name, value in one.read_json("metrics.json")[part].items():
+            given = two.read_json("metrics.json")[part][name]
+            assert given == pytest.approx(value, rel=0.01), name
 
 
 def test_from_run_starts_from_its_settings(chain, invoke, tmp_path, monkeypatch):
@@ -356,14 +367,12 @@ def test_two_teachers_are_averaged_in_probability(chain, invoke, tmp_path):
     assert metrics["teacher"]["loss"] == pytest.approx(-np.log(own).mean(), rel=1e-4)
 
 
-@pytest.mark.parametrize("labels", [40, None])
-def test_a_student_sees_the_labels_that_it_may(chain, invoke, tmp_path, labels):
-    words = ["--teacher", chain.teacher, "--student-units", 4, "--out", "s", *QUICK]
-    if labels:
-        words += ["--labels", labels]
-    assert invoke("distill", *words).code == 0
+def test_a_student_sees_as_many_labels_as_asked(chain, invoke, tmp_path):
+    words = ("--teacher", chain.teacher, "--student-units", 4, "--labels", 40, "--out", "s")
+    assert invoke("distill", *words, *QUICK).code == 0
     splits = np.load(tmp_path / "s" / "splits.npz")
-    assert len(splits["labelled"]) + len(splits["validation"]) == (labels or 200)
+    assert (len(splits["labelled"]), len(splits["validation"])) == (36, 4)
+    assert not set(splits["train"]) & set(splits["validation"])
 
 
 # evaluate, predict
