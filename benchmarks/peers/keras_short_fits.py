@@ -1,0 +1,24 @@
+"""Stock Keras: a fresh model for each of many fits of one shape."""
+
+import keras
+import short_fits
+
+
+def main() -> None:
+    args = short_fits.arguments()
+    data = short_fits.examples()
+    accuracies = []
+    for number in range(args.fits):
+        keras.utils.set_random_seed(number)
+        # As the documentation has it: what earlier models left behind is let go.
+        keras.utils.clear_session()
+        model = short_fits.compiled(short_fits.network())
+        rows = short_fits.draw(number)
+        fit = short_fits.settings(args, data)
+        history = model.fit(data["x"][rows], data["y"][rows], **fit)
+        accuracies.append(history.history["val_accuracy"][-1])
+    short_fits.finish(accuracies)
+
+
+if __name__ == "__main__":
+    main()
