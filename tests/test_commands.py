@@ -275,7 +275,7 @@ def test_features_with_logistic_regression_are_scikit_learns(chain, invoke, tmp_
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    words = ("--source", chain.source, "--method", "features", "--labels", 150, "--out", "t")
+    words = ("--source", chain.source, "--method", "features", "--labels", 60, "--out", "t")
     done = invoke("finetune", *words)
     assert (done.code, done.err) == (0, "")
     data = load_data("digits")
@@ -614,7 +614,7 @@ def test_a_class_that_training_never_saw(chain, invoke, tmp_path):
     np.savez(
         tmp_path / "d.npz", x=data.x[kept], y=data.y[kept], x_test=data.x_test, y_test=data.y_test
     )
-    words = ("--source", chain.source, "--data", "npz:d.npz", "--labels", 60, *QUICK)
+    words = ("--source", chain.source, "--data", "npz:d.npz", "--labels", 30, *QUICK)
     for number, method in enumerate((["--freeze", 1], ["--method", "features"])):
         done = invoke("finetune", *words, *method, "--out", number)
         assert (done.code, done.err) == (0, "")

@@ -45,8 +45,9 @@ def cached_rows(key: str, num_rows: int, batches: Callable[[], Iterator[dict]]) 
         try:
             _write(unfinished, num_rows, batches())
             unfinished.rename(folder)
-        except FileExistsError:  # another process was faster
-            pass
+        except OSError:
+            if not folder.is_dir():  # otherwise another process was faster
+                raise
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
     return {path.stem: _read(path) for path in folder.glob("*.npy")}

@@ -179,7 +179,8 @@ class FusedModel:
                 steps=feed.num_steps,
                 model=self.model,
             )
-        self._prepare(feed, (feed.num_steps or MIN_STEPS_FOR_XLA) * (epochs - initial_epoch))
+        # All epochs: a resumed fit is executed as the whole one.
+        self._prepare(feed, (feed.num_steps or MIN_STEPS_FOR_XLA) * epochs)
         order_seed = self.seed if shuffle else None
         every_batch = _wants_every_batch(callbacks)
 
