@@ -63,11 +63,16 @@ def peer(name: str, **flags) -> list[str]:
     return sum(words, [])
 
 
-def run(command: list[str]) -> Taken:
-    """Run a command to its end; its wall time, peak memory and last word."""
+def run(command: list[str], seed: int = 0) -> Taken:
+    """Run a command to its end; its wall time, peak memory and last word.
+
+    The scripts of ``peers/`` begin with the seed, from the environment.
+    """
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         began = time.perf_counter()
-        process = subprocess.Popen(command, stdout=out, stderr=err, env=_environment(), cwd=ROOT)
+        process = subprocess.Popen(
+            command, stdout=out, stderr=err, env=_environment(seed), cwd=ROOT
+        )
         watch = _Watch(process.pid)
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - began
@@ -105,9 +110,14 @@ class _Watch(threading.Thread):
         self.join()
 
 
-def _environment() -> dict[str, str]:
+def _environment(seed: int) -> dict[str, str]:
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    return {"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ, "PYTHONPATH": path}
+    return {
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        **os.environ,
+        "PYTHONPATH": path,
+        "BENCHMARK_SEED": str(seed),
+    }
 
 
 def _text(file) -> str:
@@ -120,7 +130,7 @@ class Measured:
     """Every process that was run: by way, then size, one entry a round."""
 
     taken: dict[str, dict[int, list[Taken]]]
-    endings: dict[str, float | None]
+    endings: dict[str, list[float]]
 
     def longest(self, name: str) -> list[Taken]:
         """The processes of the largest size, by round."""
@@ -156,14 +166,19 @@ class Measured:
 
 def measure(ways: Iterable[Way], rounds: int, sizes: tuple[int, ...] = ()) -> Measured:
     """Every way at every size in turn, and all of that again in every round."""
+    ways = list(ways)
+    for way in ways:
+        progress(f"warming up: {way.name}")
+        run(way.command(min(way.sizes or sizes)))  # files and compilers' caches are there for all
     measured = Measured({}, {})
     for number in range(1, rounds + 1):
         for way in ways:
             by_size = measured.taken.setdefault(way.name, {})
             for size in way.sizes or sizes:
-                taken = run(way.command(size))
+                taken = run(way.command(size), seed=number)
                 by_size.setdefault(size, []).append(taken)
-                measured.endings[way.name] = way.ending(taken)
+                if size == max(way.sizes or sizes) and (ending := way.ending(taken)) is not None:
+                    measured.endings.setdefault(way.name, []).append(ending)
                 progress(f"round {number}/{rounds}  {way.name} ({size}): {taken.seconds:.2f} s")
     return measured
 
@@ -205,6 +220,8 @@ def spread(values: list[float], digits: int = 2) -> str:
     """Median and range."""
     low, high = min(values), max(values)
     middle = statistics.median(values)
+    if high >= 10:
+        digits = min(digits, 1)
     return f"{middle:.{digits}f} ({low:.{digits}f} – {high:.{digits}f})"
 
 
@@ -250,11 +267,10 @@ def comparison(measured: Measured, seconds: dict[str, list[float]], ending: str)
     ours = next(iter(seconds.values()))
     rows = []
     for number, (name, values) in enumerate(seconds.items()):
-        end = measured.endings[name]
         times = spread(ratios(values, ours)) if number else ""
-        shown = "" if end is None else f"{end:.4g}"
+        end = measured.endings.get(name)
         cores, peak = f"{measured.cores(name):.1f}", megabytes(measured.peak(name))
-        rows.append([name, spread(values), times, shown, cores, peak])
+        rows.append([name, spread(values), times, spread(end, 4) if end else "", cores, peak])
     return table(["way", "seconds", "times ours", ending, "cores used", "peak memory"], rows)
 
 

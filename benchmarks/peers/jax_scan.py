@@ -10,11 +10,12 @@ import jax.numpy as jnp
 def main() -> None:
     args = common.arguments()
     x, held_out = (jnp.asarray(common.scaled(a)) for a in common.raw_mnist(args.rows))
-    params = initial(jax.random.key(0))
+    first_key, order_key = jax.random.split(jax.random.key(common.SEED))
+    params = initial(first_key)
     zeros = jax.tree.map(jnp.zeros_like, params)
     state = params, zeros, jax.tree.map(jnp.zeros_like, params), jnp.zeros(())
     for number in range(args.epochs):
-        state, loss = epoch(state, x, jax.random.key(number))
+        state, loss = epoch(state, x, jax.random.fold_in(order_key, number))
         val_loss = float(held_out_loss(state[0], held_out))
     common.finish(loss=loss, val_loss=val_loss)
 

@@ -11,7 +11,7 @@ from kt_transfer.models.preprocessing import preprocessing_model
 
 def main() -> None:
     args = common.arguments(feed="resident", width=0, data="", no_validation=False, budget=1)
-    keras.utils.set_random_seed(0)
+    keras.utils.set_random_seed(common.SEED)
     x, held_out = read(args)
     preprocessing = preprocessing_model(x.shape[1:], (0, 255), x.dtype)
 
@@ -22,7 +22,9 @@ def main() -> None:
     network = dense_autoencoder(x.shape[1], **shape(args.width))
     network.compile(keras.optimizers.Adam(common.LEARNING_RATE), loss=ReconstructionLoss())
     budget = args.budget if args.feed == "arrays" else None
-    model = FusedModel(network, transform=reconstruct_itself, memory_budget=budget)
+    model = FusedModel(
+        network, transform=reconstruct_itself, seed=common.SEED, memory_budget=budget
+    )
     history = model.fit(
         dataset(x) if args.feed == "dataset" else x,
         batch_size=None if args.feed == "dataset" else common.BATCH,

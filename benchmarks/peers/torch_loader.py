@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 def main() -> None:
     args = common.arguments()
-    torch.manual_seed(0)
+    torch.manual_seed(common.SEED)
     x, held_out = (torch.from_numpy(common.scaled(a)) for a in common.raw_mnist(args.rows))
     loader = DataLoader(TensorDataset(x), batch_size=common.BATCH, shuffle=True)
     held_out_batches = held_out.split(common.VALIDATION_BATCH)

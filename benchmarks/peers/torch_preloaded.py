@@ -7,7 +7,7 @@ import torch_network
 
 def main() -> None:
     args = common.arguments(compile=False)
-    torch.manual_seed(0)
+    torch.manual_seed(common.SEED)
     x, held_out = (torch.from_numpy(common.scaled(a)) for a in common.raw_mnist(args.rows))
     held_out_batches = held_out.split(common.VALIDATION_BATCH)
     model = torch_network.autoencoder()
