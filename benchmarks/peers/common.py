@@ -17,8 +17,6 @@ VALIDATION_BATCH = 256
 LEARNING_RATE = 1e-3
 EPSILON = 1e-7  # Keras's, for all
 SEED = int(os.environ.get("BENCHMARK_SEED", "0"))  # of initial weights and order
-    os.environ.get("BENCHMARK_SEED", "0")
-)  # of the initial weights and the order of examples
 
 
 def arguments(**more) -> argparse.Namespace:
