@@ -1,5 +1,6 @@
 """Stock Keras: a fresh model for each of many fits of one shape."""
 
+import common
 import keras
 import short_fits
 
@@ -7,9 +8,9 @@ import short_fits
 def main() -> None:
     args = short_fits.arguments()
     data = short_fits.examples()
+    keras.utils.set_random_seed(common.SEED)
     accuracies = []
     for number in range(args.fits):
-        keras.utils.set_random_seed(number)
         # As the documentation has it: what earlier models left behind is let go.
         keras.utils.clear_session()
         model = short_fits.compiled(short_fits.network())

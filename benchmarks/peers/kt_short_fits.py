@@ -1,5 +1,6 @@
 """Ours: many fits of one shape with one ``FusedModel``, reset between them."""
 
+import common
 import keras
 import short_fits
 
@@ -9,10 +10,10 @@ from kt_transfer import FusedModel
 def main() -> None:
     args = short_fits.arguments()
     data = short_fits.examples()
+    keras.utils.set_random_seed(common.SEED)
     model = FusedModel(short_fits.compiled(short_fits.network()))
     accuracies = []
     for number in range(args.fits):
-        keras.utils.set_random_seed(number)
         if number:
             model.reset(short_fits.network().get_weights())
         rows = short_fits.draw(number)

@@ -54,6 +54,7 @@ def export_saved_model(
         RuntimeError: If the written model answers otherwise.
     """
     module, signatures = _served_module(preprocessing, classifier, class_names, autoencoder)
+    made = [path for path in (folder, folder.parent) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # TF Serving looks only at numbers, and at a number as soon as it appears.
@@ -72,7 +73,7 @@ def export_saved_model(
         return _publish(unfinished, folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-        for empty in (folder, folder.parent):
+        for empty in made:
             with contextlib.suppress(OSError):
                 empty.rmdir()
 

@@ -6,8 +6,9 @@ Keras model and executes its own ``train_step`` many times inside one program; a
 gathered by index from data that stays where the arithmetic is. ``ARCHITECTURE.md``
 explains it on one page.
 
-This is the one module that stands on private methods of Keras (``_symbolic_build`` and
-``_initial_epoch``); ``tests/training/test_steps.py`` says plainly when they move.
+This is the one module that stands on private methods of Keras (``_symbolic_build``,
+``_flatten_layers``, ``_initial_epoch``); ``tests/training/test_steps.py`` says plainly when
+they move.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ logger = logging.getLogger("kt_transfer")
 
 # XLA takes seconds to compile and saves milliseconds a step.
 MIN_STEPS_FOR_XLA = 1500
+# A few large batches are over before a program would be made.
+MIN_BATCHES_TO_TRACE = 8
 # Python looks in this often: for callbacks with batch hooks, progress and Ctrl-C.
 SECONDS_PER_EXECUTION = 0.5
 MAX_STEPS_PER_EXECUTION = 1024
@@ -102,7 +105,9 @@ class FusedModel:
     def reset(self, weights: list[np.ndarray] | None = None) -> None:
         """Start anew with the compiled program kept: given weights, a fresh optimizer.
 
-        Many fits of one shape (folds, label budgets, trials) thus compile once.
+        Many fits of one shape (folds, label budgets, trials) thus compile once. Leave the random
+        seed of TensorFlow alone between them: setting it (``keras.utils.set_random_seed`` does)
+        makes TensorFlow prepare every program anew.
 
         Args:
             weights: As from ``model.get_weights()``; ``None`` keeps the present ones.
@@ -239,11 +244,12 @@ class FusedModel:
         """Predict; arguments and result are those of ``keras.Model.predict``."""
         if not feeds.is_arrays(x) or steps or callbacks:
             return self.model.predict(x, batch_size, verbose, steps, callbacks)
-        arrays = feeds.pack(x)
-        # Not traced: a few large batches are over before a program would be made.
+        arrays, size = feeds.pack(x), batch_size or 1024
+        step = self._predict_step
+        if feeds.num_rows(arrays) >= MIN_BATCHES_TO_TRACE * size:
+            step = tf.function(step, reduce_retracing=True, autograph=False)
         pieces = [
-            tree.map_structure(np.asarray, self._predict_step(batch))
-            for batch in feeds.batches_of(arrays, batch_size or 1024)
+            tree.map_structure(np.asarray, step(batch)) for batch in feeds.batches_of(arrays, size)
         ]
         return tree.map_structure(lambda *parts: np.concatenate(parts), *pieces)
 

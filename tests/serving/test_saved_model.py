@@ -194,6 +194,19 @@ def test_a_failing_check_leaves_nothing(chain, tmp_path, invoke, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_failing_check_leaves_an_empty_folder_of_the_users(chain, tmp_path, monkeypatch):
+    def differs(*_):
+        raise RuntimeError("the SavedModel differs from Keras by 0.5")
+
+    monkeypatch.setattr(saved_model, "check_saved_model", differs)
+    folder = tmp_path / "served"
+    folder.mkdir()
+    with pytest.raises(RuntimeError, match="0.5"):
+        export.run(run=chain.student, name="digits", export_dir=folder, quiet=True)
+    assert folder.is_dir()
+    assert list(folder.iterdir()) == []
+
+
 def test_the_check_finds_a_model_that_answers_otherwise(chain):
     preprocessing, model = load(chain.student, "preprocessing.keras"), load(chain.student)
     encoder = model.get_layer("encoder")
