@@ -16,6 +16,7 @@ from kt_transfer.errors import UserError
 
 LearningRateDecay = Literal["none", "exponential", "step", "cosine", "plateau"]
 Sparsity = Literal["squared_l1", "l1", "kl", "k_sparse"]
+LABEL_WEIGHT = 100.0
 
 
 def _require(condition: bool, flag: str, given: object, expected: str) -> None:
@@ -94,10 +95,14 @@ class Training(Common):
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainConfig(Training):
-    """Train an autoencoder on a source task, without labels."""
+    """Train an autoencoder (or, with labels, a classifier) on a source task."""
 
     data: str = "digits"
     """Source data: digits, tfds:NAME[:VERSION], idx:DIR or npz:FILE."""
+
+    objective: Literal["reconstruction", "classification"] = "reconstruction"
+    """Reconstruct the examples, without labels; or learn the labels of the source data, so that
+    a classifier's body can be transferred."""
 
     model: Literal["dense", "sparse"] = "dense"
     """Dense autoencoder, or one with a sparsity penalty on its code."""
@@ -115,8 +120,25 @@ class PretrainConfig(Training):
     """Weight of the penalty, next to a squared error summed over the features
     (default: 1e-3 for squared_l1, 1e-2 for l1, 1 for kl)."""
 
+    sparsity_target: float = 0.05
+    """Mean activity of a code unit (--sparsity kl)."""
+
+    num_active: int | None = None
+    """Code units that stay, the largest (--sparsity k_sparse; default: a quarter)."""
+
     noise: float = 0.0
-    """Denoising: share of the inputs dropped during training."""
+    """Denoising: share of the inputs dropped during training, or the standard deviation of the
+    noise added to them."""
+
+    noise_kind: Literal["masking", "gaussian"] = "masking"
+    """Kind of that noise."""
+
+    labels: int | None = None
+    """Semi-supervised: this many labelled examples add a classification loss to the
+    reconstruction (with --objective classification: use no more than these)."""
+
+    label_weight: float = LABEL_WEIGHT
+    """Weight of that classification loss, next to a squared error summed over the features."""
 
     patience: int | None = None
     """Stop after this many epochs without a better validation loss, and keep the best."""
@@ -125,7 +147,26 @@ class PretrainConfig(Training):
         super().__post_init__()
         _require_units("--hidden-units", self.hidden_units)
         _require(self.latent_dim >= 1, "--latent-dim", self.latent_dim, "at least 1")
-        _require(0 <= self.noise < 1, "--noise", self.noise, "a share from 0 to below 1")
+        _require(
+            0 <= self.noise < (1 if self.noise_kind == "masking" else math.inf),
+            "--noise",
+            self.noise,
+            "a share from 0 to below 1 (masking), or a deviation of 0 or more (gaussian)",
+        )
+        _require(
+            0 < self.sparsity_target < 1,
+            "--sparsity-target",
+            self.sparsity_target,
+            "a mean activity between 0 and 1",
+        )
+        _require(
+            self.num_active is None or 1 <= self.num_active <= self.latent_dim,
+            "--num-active",
+            self.num_active,
+            f"1 to the {self.latent_dim} units of --latent-dim",
+        )
+        _require(self.labels is None or self.labels >= 1, "--labels", self.labels, "at least 1")
+        _require(self.label_weight >= 0, "--label-weight", self.label_weight, "0 or more")
         _require(
             self.sparsity_weight is None or self.sparsity_weight >= 0,
             "--sparsity-weight",
@@ -159,6 +200,19 @@ class FinetuneConfig(Training):
 
     freeze: int | Literal["all"] = 0
     """Lock the first N layers of the encoder, or all of them."""
+
+    head_epochs: int | None = None
+    """Train the new head alone for this many epochs first (default: 0, or --unfreeze-every)."""
+
+    unfreeze_every: int | None = None
+    """Gradual unfreezing: from the head down, unlock one more layer every so many epochs."""
+
+    layer_decay: float = 1.0
+    """Discriminative learning rates: each layer's is this share of the one above it."""
+
+    compare_scratch: Literal["auto", "yes", "no"] = "auto"
+    """Train the same network from scratch too, to say what the transfer saved; auto where
+    that takes seconds."""
 
     reinitialize: bool = False
     """Keep the source's architecture but not its weights: the same network from scratch."""
@@ -196,6 +250,21 @@ class FinetuneConfig(Training):
         )
         _require(self.freeze == "all" or self.freeze >= 0, "--freeze", self.freeze, "0 or more")
         _require(
+            self.head_epochs is None or 0 <= self.head_epochs < self.epochs,
+            "--head-epochs",
+            self.head_epochs,
+            f"fewer than the {self.epochs} epochs",
+        )
+        _require(
+            self.unfreeze_every is None or self.unfreeze_every >= 1,
+            "--unfreeze-every",
+            self.unfreeze_every,
+            "at least 1",
+        )
+        _require(
+            0 < self.layer_decay <= 1, "--layer-decay", self.layer_decay, "above 0 and at most 1"
+        )
+        _require(
             0 <= self.warmup_epochs < self.epochs,
             "--warmup-epochs",
             self.warmup_epochs,
@@ -206,6 +275,13 @@ class FinetuneConfig(Training):
             raise UserError(
                 "--method features was given with --source scratch, expected a pretrained "
                 "source: give --source RUN, or --method parameters."
+            )
+        stages = self.head_epochs or self.unfreeze_every or self.layer_decay < 1
+        if self.method == "features" and stages:
+            raise UserError(
+                "--head-epochs, --unfreeze-every or --layer-decay was given with --method "
+                "features, expected --method parameters: features come from a locked encoder, so "
+                "leave the flag out."
             )
         if self.method == "parameters" and self.head == "logistic_regression":
             raise UserError(

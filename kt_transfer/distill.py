@@ -28,7 +28,9 @@ def execute(config: DistillConfig) -> Run:
     from kt_transfer import recording
     from kt_transfer.data import load_data
     from kt_transfer.models.classifiers import classifier, dense_encoder
+    from kt_transfer.models.freezing import layers_with_weights
     from kt_transfer.models.preprocessing import preprocessing_model
+    from kt_transfer.reporting.layers import layer_rows, layer_weights
     from kt_transfer.sources import average_in_probability, teacher_logits
     from kt_transfer.training.fitting import fit_in_folder
     from kt_transfer.training.schedules import learning_rate_callbacks
@@ -58,6 +60,8 @@ def execute(config: DistillConfig) -> Run:
                 name="student",
             )
             model = _trainer(config, teachers[0].load_model(), student, preprocessing)
+        layers = layers_with_weights(student)
+        before = layer_weights(layers)
         history = fit_in_folder(
             model,
             student,
@@ -79,6 +83,7 @@ def execute(config: DistillConfig) -> Run:
         )
         recording.save_classifier(run, student, preprocessing, teachers[0])
         metrics = recording.classifier_metrics(student, preprocessing, data, validation)
+        metrics["layers"] = layer_rows(layers, before, config.learning_rate, {})
         metrics["teacher"] = recording.test_metrics(data.y_test, test_targets)
         metrics["agreement_with_teacher"] = _agreement(
             predict_raw(student, preprocessing, data.x_test), test_targets
@@ -135,9 +140,11 @@ def _agreement(logits: np.ndarray, teacher: np.ndarray) -> float:
 
 
 def _tell(config: DistillConfig, run: Run, data, num_labels: int, metrics: dict) -> None:
+    from kt_transfer.reporting.layers import format_layers
     from kt_transfer.reporting.terminal import accuracy
 
     say = cli.say(config)
+    say(format_layers(metrics["layers"]) + "\n")
     seconds = run.read_json("run.json")["wall_seconds"]
     say(
         f"distilled on {data.spec}: {len(data.x)} examples, {num_labels} of them with a label, "

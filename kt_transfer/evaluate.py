@@ -37,7 +37,7 @@ def execute(config: EvaluateConfig) -> dict:
     data = load_data(spec, data_dir=config.data_dir)
     network, preprocessing = source.load_model(), source.load_model("preprocessing.keras")
     require_examples(source, preprocessing, data)
-    measure = _reconstruction if source.command == "pretrain" else _classification
+    measure = _reconstruction if source.is_autoencoder else _classification
     results = {
         "run": str(source.path),
         "data": spec,
@@ -47,7 +47,7 @@ def execute(config: EvaluateConfig) -> dict:
     }
     Run(out).write_json("evaluation.json", results)
     cli.say(config)(f"  evaluation {out / 'evaluation.json'}   plots {out / 'plots'}")
-    if source.command != "pretrain":
+    if not source.is_autoencoder:
         cli.say(config)(f"next: python -m kt_transfer.export --run {source.path} --name NAME")
     return results
 

@@ -54,7 +54,7 @@ def execute(config: ExportConfig) -> Path:
 
 def _models(source: Run):
     """The classifier and the autoencoder of a run, each if it has one."""
-    if source.command == "pretrain":
+    if source.is_autoencoder:
         return None, source.load_model()
     has_autoencoder = source.has("autoencoder.keras")
     autoencoder = source.load_model("autoencoder.keras") if has_autoencoder else None

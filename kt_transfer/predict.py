@@ -65,7 +65,7 @@ def _from_run(config: PredictConfig):
     from kt_transfer.training.steps import predict_raw
 
     source = runs.open_run(config.run)
-    if source.command == "pretrain":
+    if source.is_autoencoder:
         raise UserError(
             f"--run {source.path} was given, expected a classifier, but it is an autoencoder: "
             f"run `python -m kt_transfer.finetune --source {source.path}` first."

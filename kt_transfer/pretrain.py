@@ -1,6 +1,9 @@
-"""``python -m kt_transfer.pretrain``: train an autoencoder on a source task, without labels."""
+"""``python -m kt_transfer.pretrain``: learn a source task, without labels, with few or with all."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -8,6 +11,9 @@ from kt_transfer import cli
 from kt_transfer.config import PretrainConfig
 from kt_transfer.rows import take_rows
 from kt_transfer.runs import Run
+
+# Share of the examples that is held out to watch the training.
+HELD_OUT = 0.1
 
 
 def run(**settings) -> Run:
@@ -23,50 +29,146 @@ def run(**settings) -> Run:
 def execute(config: PretrainConfig) -> Run:
     """Strategy, data, model, fit, save."""
     from kt_transfer import recording
-    from kt_transfer.data import hold_out, load_data
+    from kt_transfer.data import load_data
+    from kt_transfer.models.freezing import layers_with_weights
     from kt_transfer.models.preprocessing import preprocessing_model
-    from kt_transfer.reporting.plots import plot_history, plot_reconstructions
+    from kt_transfer.reporting.layers import layer_rows, layer_weights
+    from kt_transfer.reporting.plots import plot_history
     from kt_transfer.training.fitting import fit_in_folder
 
+    learn, measure = _task(config)
     with cli.start_run("pretrain", config) as run:
         strategy = recording.begin(run, config)
         data = load_data(config.data, data_dir=config.data_dir)
-        train, validation = hold_out(data.y, 0.1, config.seed)
-        recording.note_data(run, data, train=train, validation=validation)
+        train, validation, labelled = _split(config, data)
+        recording.note_data(run, data, train=train, labelled=labelled, validation=validation)
         with strategy.scope():
             preprocessing = preprocessing_model(data.input_shape, data.value_range, data.x.dtype)
             network = _build(config, data.input_dim)
-            model = _trainer(network, preprocessing, config)
+            task = learn(config, network, preprocessing, data, train, labelled)
+        layers = layers_with_weights(task.network)
+        before = layer_weights(layers)
         history = fit_in_folder(
-            model,
-            network,
+            task.model,
+            task.model.model,
             run,
-            take_rows(data.x, train),
+            take_rows(data.x, task.rows),
+            task.targets,
             epochs=config.epochs,
             batch_size=config.batch_size,
-            validation_data=(take_rows(data.x, validation),) if len(validation) else None,
+            validation_data=(
+                (take_rows(data.x, validation), task.targets_of(validation))
+                if len(validation)
+                else None
+            ),
             patience=config.patience,
             title=f"pretrain {config.data}",
             quiet=config.quiet,
         )
-        run.save_model("model.keras", network)
+        run.save_model("model.keras", task.network)
         run.save_model("preprocessing.keras", preprocessing)
-        metrics = {
-            "test": model.evaluate(data.x_test, batch_size=1024, return_dict=True),
-            "validation": model.evaluate(
-                take_rows(data.x, validation), batch_size=1024, return_dict=True
-            ),
-            "num_parameters": network.count_params(),
-        }
-        metrics["test"]["sparsity"] = _sparsity(network, preprocessing, data.x_test)
+        metrics = measure(config, run, task, preprocessing, data, validation)
+        metrics["layers"] = layer_rows(layers, before, config.learning_rate, {})
         run.write_json("metrics.json", metrics)
-        recording.note_execution(run, model)
-        plots = run.folder("plots")
-        plot_history(history, plots / "loss.png")
-        pictures = _pictures(network, preprocessing, data)
-        plot_reconstructions(*pictures, plots / "reconstructions.png")
-    _tell(config, run, data, len(train), metrics)
+        recording.note_execution(run, task.model)
+        plot_history(history, run.folder("plots") / "loss.png")
+    _tell(config, run, data, metrics)
     return run
+
+
+class _Task(NamedTuple):
+    """What is fitted on what: the network that is saved, and the model that trains it."""
+
+    network: Any
+    model: Any
+    rows: np.ndarray
+    targets: Any
+    targets_of: Callable
+
+
+def _task(config: PretrainConfig) -> tuple[Callable, Callable]:
+    """How to learn, and how to measure what was learned."""
+    if config.objective == "classification":
+        return _classify, _measure_classifier
+    return _reconstruct if config.labels is None else _reconstruct_and_classify, _measure
+
+
+def _split(config: PretrainConfig, data) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows to train on, rows held out, and those among the former whose label is seen.
+
+    The labels are those that ``finetune --labels`` with the same seed trains on.
+    """
+    from kt_transfer.data import draw_labels, hold_out
+
+    supervised = config.objective == "classification"
+    train, validation = hold_out(data.y, HELD_OUT, config.seed)
+    if config.labels is None and not supervised:
+        return train, validation, np.arange(0)
+    data.require_labels()
+    drawn = draw_labels(data.y, config.labels, config.seed)
+    labelled, held = (drawn[part] for part in hold_out(data.y[drawn], HELD_OUT, config.seed))
+    if supervised:
+        return labelled, held, labelled
+    return np.union1d(train, labelled), np.setdiff1d(validation, labelled), labelled
+
+
+def _reconstruct(config, autoencoder, preprocessing, data, train, labelled) -> _Task:
+    """An autoencoder alone."""
+    from kt_transfer.training.losses import ReconstructionLoss
+
+    autoencoder.compile(optimizer=_adam(config), loss=ReconstructionLoss(), metrics=["mse"])
+    model = _fused(autoencoder, _reconstruct_itself(preprocessing), config)
+    return _Task(autoencoder, model, train, None, lambda rows: None)
+
+
+def _reconstruct_and_classify(config, autoencoder, preprocessing, data, train, labelled) -> _Task:
+    """An autoencoder with a head on its code for the examples that have a label."""
+    from kt_transfer.training import semi_supervised
+
+    joint = semi_supervised.joint_model(autoencoder, data.num_classes)
+    semi_supervised.compile_joint(joint, _adam(config), config.label_weight)
+    labels = np.where(np.isin(train, labelled), data.y[train], -1)
+    positions, targets = semi_supervised.repeat_labelled(labels)
+    model = _fused(joint, semi_supervised.joint_transform(preprocessing), config)
+    only_reconstruct = semi_supervised.only_reconstruct
+    return _Task(
+        autoencoder, model, train[positions], targets, lambda rows: only_reconstruct(len(rows))
+    )
+
+
+def _classify(config, autoencoder, preprocessing, data, train, labelled) -> _Task:
+    """A classifier with the autoencoder's encoder as its body."""
+    from kt_transfer import recording
+    from kt_transfer.models.autoencoders import transferable_encoder
+    from kt_transfer.models.classifiers import classifier
+    from kt_transfer.training.steps import scaling
+
+    network = classifier(transferable_encoder(autoencoder), data.num_classes)
+    recording.compile_classifier(network, _adam(config))
+    model = _fused(network, scaling(preprocessing), config)
+    return _Task(network, model, train, data.y[train], lambda rows: data.y[rows])
+
+
+def _adam(config: PretrainConfig):
+    import keras
+
+    return keras.optimizers.Adam(config.learning_rate)
+
+
+def _fused(network, transform, config: PretrainConfig):
+    from kt_transfer.training.steps import FusedModel
+
+    return FusedModel(
+        network, transform=transform, seed=config.seed, jit_compile=cli.jit_choice(config)
+    )
+
+
+def _reconstruct_itself(preprocessing):
+    def transform(x, y, sample_weight):
+        features = preprocessing(x)
+        return features, features, sample_weight
+
+    return transform
 
 
 def _build(config: PretrainConfig, input_dim: int):
@@ -76,43 +178,62 @@ def _build(config: PretrainConfig, input_dim: int):
         "hidden_units": config.hidden_units,
         "latent_dim": config.latent_dim,
         "noise": config.noise,
+        "noise_kind": config.noise_kind,
     }
     if config.model == "dense":
         return dense_autoencoder(input_dim, **shape)
     return sparse_autoencoder(
-        input_dim, sparsity=config.sparsity, sparsity_weight=config.sparsity_weight, **shape
+        input_dim,
+        sparsity=config.sparsity,
+        sparsity_weight=config.sparsity_weight,
+        sparsity_target=config.sparsity_target,
+        num_active=config.num_active,
+        **shape,
     )
 
 
-def _trainer(network, preprocessing, config: PretrainConfig):
-    import keras
-
-    from kt_transfer.training.losses import ReconstructionLoss
-    from kt_transfer.training.steps import FusedModel
-
-    def reconstruct_itself(x, y, sample_weight):
-        features = preprocessing(x)
-        return features, features, sample_weight
-
-    network.compile(
-        optimizer=keras.optimizers.Adam(config.learning_rate),
-        loss=ReconstructionLoss(),
-        metrics=["mse"],
-    )
-    return FusedModel(
-        network,
-        transform=reconstruct_itself,
-        seed=config.seed,
-        jit_compile=cli.jit_choice(config),
-    )
-
-
-def _sparsity(network, preprocessing, x) -> float:
-    """Share of near-zero code units over the examples."""
+def _measure(config: PretrainConfig, run, task, preprocessing, data, validation) -> dict:
+    """Reconstruction of test and validation examples, and whether the code collapsed."""
+    from kt_transfer.reporting.collapse import find_collapse
+    from kt_transfer.reporting.plots import plot_reconstructions
     from kt_transfer.training.steps import predict_raw
 
-    codes = predict_raw(network.get_layer("encoder"), preprocessing, x)
-    return float((np.abs(codes) < 1e-3).mean())
+    network = task.network
+    model = _reconstruct(config, network, preprocessing, data, None, None).model
+    codes = predict_raw(network.get_layer("encoder"), preprocessing, data.x_test)
+    some = data.x_test[:1000]
+    inputs = np.asarray(preprocessing(some))
+    plot = run.folder("plots") / "reconstructions.png"
+    plot_reconstructions(*_pictures(network, preprocessing, data), plot)
+    metrics = {
+        "test": {
+            **model.evaluate(data.x_test, batch_size=1024, return_dict=True),
+            "sparsity": float((np.abs(codes) < 1e-3).mean()),
+        },
+        "validation": model.evaluate(
+            take_rows(data.x, validation), batch_size=1024, return_dict=True
+        ),
+        "num_parameters": network.count_params(),
+        **find_collapse(codes, inputs, predict_raw(network, preprocessing, some)),
+    }
+    if config.labels:
+        metrics["head"] = _measure_head(task.model.model, preprocessing, data)
+    return metrics
+
+
+def _measure_head(joint, preprocessing, data) -> dict:
+    """How well the head of semi-supervised pretraining classifies the test examples."""
+    from kt_transfer import recording
+    from kt_transfer.training.steps import predict_raw
+
+    _, logits = predict_raw(joint, preprocessing, data.x_test)
+    return recording.test_metrics(data.y_test, logits)
+
+
+def _measure_classifier(config, run, task, preprocessing, data, validation) -> dict:
+    from kt_transfer import recording
+
+    return recording.classifier_metrics(task.network, preprocessing, data, validation)
 
 
 def _pictures(network, preprocessing, data, count: int = 10):
@@ -124,13 +245,25 @@ def _pictures(network, preprocessing, data, count: int = 10):
     return originals, np.array(raw_values(outputs, data.input_shape, data.value_range))
 
 
-def _tell(config: PretrainConfig, run: Run, data, num_train: int, metrics: dict) -> None:
+def _tell(config: PretrainConfig, run: Run, data, metrics: dict) -> None:
+    from kt_transfer.reporting.collapse import tell_collapse
+    from kt_transfer.reporting.layers import format_layers
+    from kt_transfer.reporting.terminal import accuracy
+
     say = cli.say(config)
+    say(format_layers(metrics["layers"]) + "\n")
+    labels = f", {config.labels} labels" if config.labels else ""
     say(
-        f"pretrained on {data.spec}: {num_train} examples, {config.epochs} epochs, "
-        f"{run.read_json('run.json')['wall_seconds']:.1f} s"
+        f"pretrained on {data.spec}: {len(run.read_arrays('splits.npz')['train'])} examples"
+        f"{labels}, {config.epochs} epochs, {run.read_json('run.json')['wall_seconds']:.1f} s"
     )
-    say(f"  test mse {metrics['test']['mse']:.4f}   run {run.path}")
+    if config.objective == "classification":
+        say(f"  test accuracy {accuracy(metrics['test'])}   run {run.path}")
+    else:
+        head = f"   head's accuracy {accuracy(metrics['head'])}" if "head" in metrics else ""
+        say(f"  test mse {metrics['test']['mse']:.4f}{head}   run {run.path}")
+        for sentence in tell_collapse(metrics, config.latent_dim):
+            say(sentence)
     if data.num_classes:
         say(f"next: python -m kt_transfer.finetune --source {run.path} --labels 100")
     else:

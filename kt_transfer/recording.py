@@ -39,13 +39,24 @@ def note_execution(run: Run, model) -> None:
     run.update_json("run.json", execution=model.execution)
 
 
+def compile_classifier(network, optimizer) -> None:
+    """Cross-entropy of logits, and accuracy."""
+    import keras
+
+    network.compile(
+        optimizer=optimizer,
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+
+
 def save_classifier(run: Run, network, preprocessing, source: Run | None) -> None:
     """Write the models, and hand on the autoencoder that the chain began with."""
     run.save_model("model.keras", network)
     run.save_model("preprocessing.keras", preprocessing)
     if source is None:
         return
-    if source.command == "pretrain":
+    if source.is_autoencoder:
         run.save_model("autoencoder.keras", source.load_model())
     elif source.has("autoencoder.keras"):
         run.save_model("autoencoder.keras", source.load_model("autoencoder.keras"))
@@ -69,7 +80,7 @@ def classifier_metrics(network, preprocessing, data: Dataset, validation: np.nda
     return metrics
 
 
-def plot_classifier(run: Run, history: list[dict]) -> None:
-    """Pictures of a classifier's training."""
+def plot_classifier(run: Run, history: list[dict], scratch: list[dict] = ()) -> None:
+    """Pictures of a classifier's training, beside the same training from scratch."""
     if history:
-        plot_history(history, run.folder("plots") / "loss.png")
+        plot_history(history, run.folder("plots") / "loss.png", scratch)

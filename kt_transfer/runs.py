@@ -122,6 +122,12 @@ class Run:
         return self.read_json("run.json")["command"]
 
     @property
+    def is_autoencoder(self) -> bool:
+        """Whether ``model.keras`` reconstructs; otherwise it classifies."""
+        reconstructs = self.settings.get("objective", "reconstruction") == "reconstruction"
+        return self.command == "pretrain" and reconstructs
+
+    @property
     def settings(self) -> dict:
         """Every setting of the run."""
         return self.read_json("config.json")

@@ -39,7 +39,7 @@ def teacher_logits(teacher: Run, data: Dataset, x: np.ndarray) -> np.ndarray:
     Raises:
         UserError: If the run is no classifier, or one for other classes or examples.
     """
-    if teacher.command == "pretrain":
+    if teacher.is_autoencoder:
         raise UserError(
             f"--teacher {teacher.path} was given, expected a classifier, but it is an autoencoder: "
             f"run `python -m kt_transfer.finetune --source {teacher.path}` first."

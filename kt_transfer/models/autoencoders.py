@@ -18,6 +18,7 @@ def dense_autoencoder(
     output_activation: str = "tanh",
     *,
     noise: float = 0.0,
+    noise_kind: str = "masking",
 ) -> keras.Model:
     """An autoencoder of dense layers, x ↦ D(E(x)); the decoder mirrors the encoder.
 
@@ -29,9 +30,12 @@ def dense_autoencoder(
         hidden_units: Widths of the encoder's hidden layers, ReLU each.
         latent_dim: Width of the code, the layer ``"bottleneck"``, ReLU as well.
         output_activation: Activation of the reconstruction; ``"tanh"`` for [-1, 1].
-        noise: Share of the inputs dropped during training, 0 to below 1: a denoising
-            autoencoder (Vincent et al., 2010, https://www.jmlr.org/papers/v11/vincent10a.html)
-            with dropout as its noise, so that what is kept grows by 1 / (1 - noise).
+        noise: Strength of the corruption of the inputs during training; more than 0 makes a
+            denoising autoencoder (Vincent et al., 2010,
+            https://www.jmlr.org/papers/v11/vincent10a.html).
+        noise_kind: ``"masking"`` drops that share of the inputs, from 0 to below 1 (what is
+            kept grows by 1 / (1 - noise), as in dropout); ``"gaussian"`` adds noise of that
+            standard deviation.
 
     Returns:
         A functional model with the layers ``"encoder"`` and ``"decoder"``, each a functional
@@ -42,8 +46,9 @@ def dense_autoencoder(
         >>> model.get_layer("encoder").output_shape
         (None, 8)
     """
+    corrupt = noise_layer(noise, noise_kind)
     return _autoencoder(
-        input_dim, hidden_units, latent_dim, output_activation, noise, "relu", lambda code: code
+        input_dim, hidden_units, latent_dim, output_activation, corrupt, "relu", lambda code: code
     )
 
 
@@ -58,6 +63,7 @@ def sparse_autoencoder(
     sparsity_target: float = 0.05,
     num_active: int | None = None,
     noise: float = 0.0,
+    noise_kind: str = "masking",
 ) -> keras.Model:
     """A dense autoencoder whose code z = E(x) is held sparse.
 
@@ -67,8 +73,8 @@ def sparse_autoencoder(
 
     - ``"squared_l1"``: λ‖z‖₁², the squared L1 norm of each example's code;
     - ``"l1"``: λ‖z‖₁;
-    - ``"kl"``: λ Σⱼ KL(ρ ‖ ρ̂ⱼ) on sigmoid codes, ρ̂ⱼ the batch mean of unit j
-      (Ng, 2011, https://web.stanford.edu/class/cs294a/sparseAutoencoder.pdf);
+    - ``"kl"``: λ Σⱼ KL(ρ ‖ ρ̂ⱼ) on sigmoid codes, ρ̂ⱼ the mean of unit j over the batch, all
+      replicas together (Ng, 2011, https://web.stanford.edu/class/cs294a/sparseAutoencoder.pdf);
     - ``"k_sparse"``: all but the k largest units are set to zero (Makhzani & Frey, 2013,
       https://arxiv.org/abs/1312.5663); no penalty.
 
@@ -82,7 +88,8 @@ def sparse_autoencoder(
             ``None`` takes ``DEFAULT_SPARSITY_WEIGHTS``.
         sparsity_target: ρ, between 0 and 1 (``"kl"``).
         num_active: k, from 1 to ``latent_dim`` (``"k_sparse"``; default: a quarter).
-        noise: Share of the inputs dropped during training.
+        noise: Strength of the corruption, as in :func:`dense_autoencoder`.
+        noise_kind: Kind of the corruption, as there.
 
     Returns:
         As :func:`dense_autoencoder`.
@@ -111,9 +118,28 @@ def sparse_autoencoder(
         "k_sparse": lambda z: _k_largest(z, k),
     }[sparsity]
     activation = "sigmoid" if sparsity == "kl" else "relu"
+    corrupt = noise_layer(noise, noise_kind)
     return _autoencoder(
-        input_dim, hidden_units, latent_dim, output_activation, noise, activation, constrain
+        input_dim, hidden_units, latent_dim, output_activation, corrupt, activation, constrain
     )
+
+
+def noise_layer(noise: float, noise_kind: str) -> keras.layers.Layer | None:
+    """The layer ``"noise"``, which corrupts during training only; ``None`` without noise.
+
+    Raises:
+        ValueError: If ``noise_kind`` is none, or ``noise`` is out of its range.
+    """
+    if noise_kind not in ("masking", "gaussian"):
+        raise ValueError(f"noise_kind {noise_kind!r}, expected 'masking' or 'gaussian'")
+    if not 0 <= noise < (1 if noise_kind == "masking" else float("inf")):
+        raise ValueError(
+            f"noise {noise} of kind {noise_kind}, expected 0 or more (a share below 1)"
+        )
+    if not noise:
+        return None
+    kind = layers.Dropout if noise_kind == "masking" else layers.GaussianNoise
+    return kind(noise, name="noise")
 
 
 def transferable_encoder(model: keras.Model) -> keras.Model:
@@ -148,7 +174,7 @@ def code_layer(x, latent_dim: int, activation: str = "relu"):
 
 
 def _autoencoder(
-    input_dim, hidden_units, latent_dim, output_activation, noise, code_activation, constrain
+    input_dim, hidden_units, latent_dim, output_activation, corrupt, code_activation, constrain
 ) -> keras.Model:
     x = keras.Input((input_dim,), name="features")
     hidden = dense_stack(x, hidden_units)
@@ -162,7 +188,7 @@ def _autoencoder(
 
     x = keras.Input((input_dim,), name="features")
     # Outside the encoder: what is transferred has no noise in it.
-    corrupted = layers.Dropout(noise, name="noise")(x) if noise else x
+    corrupted = corrupt(x) if corrupt else x
     return keras.Model(x, decoder(encoder(corrupted)), name="autoencoder")
 
 
@@ -170,8 +196,28 @@ def _l1_norm(z):
     return ops.sum(ops.abs(z), axis=-1)
 
 
+def _batch_mean(z):
+    """The mean of each unit over the batch, all replicas together.
+
+    The one stock layer that looks across replicas is a synchronized BatchNormalization. With an
+    epsilon far above any variance of a sigmoid code it only takes the mean away and divides by
+    the root of epsilon; with a momentum of one nothing is remembered, so that evaluation, which
+    has to use its own batch's mean as well, changes nothing.
+    """
+    root = 1000.0
+    centre = layers.BatchNormalization(
+        momentum=1.0,
+        epsilon=root**2,
+        center=False,
+        scale=False,
+        synchronized=True,
+        name="batch_mean",
+    )
+    return ops.mean(z - root * centre(z, training=True), axis=0)
+
+
 def _kl_to_target(z, rho: float):
-    mean = ops.clip(ops.mean(z, axis=0), 1e-7, 1.0 - 1e-7)
+    mean = ops.clip(_batch_mean(z), 1e-7, 1.0 - 1e-7)
     return ops.sum(
         rho * (ops.log(rho) - ops.log(mean))
         + (1.0 - rho) * (ops.log(1.0 - rho) - ops.log(1.0 - mean))

@@ -41,6 +41,16 @@ def freeze_layers(model: keras.Model, count: int | str) -> list[str]:
     return [layer.name for layer in stacked[:num_locked]]
 
 
+def layers_with_weights(model: keras.Model) -> list[keras.layers.Layer]:
+    """The layers that have weights, in order, those of nested models among them."""
+    return [
+        inner
+        for layer in model.layers
+        for inner in (layers_with_weights(layer) if isinstance(layer, keras.Model) else [layer])
+        if inner.weights
+    ]
+
+
 def split_frozen(model: keras.Model) -> tuple[keras.Model, keras.Model] | None:
     """A classifier's locked beginning, and the rest of it, as two models over the same layers.
 

@@ -11,18 +11,26 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
 
-def plot_history(rows: list[dict], path: Path) -> None:
-    """Loss over the epochs, training and validation, and accuracy where there is some."""
+def plot_history(rows: list[dict], path: Path, scratch: list[dict] = ()) -> None:
+    """Loss over the epochs, training and validation; accuracy and learning rate if they change.
+
+    Args:
+        rows: The history, a row an epoch.
+        path: PNG file to write.
+        scratch: The history of the same training from scratch, to compare with.
+    """
     panels = ["loss"] + [name for name in ("accuracy",) if any(name in row for row in rows)]
+    if len({row.get("learning_rate") for row in rows}) > 1:
+        panels.append("learning_rate")
     figure, axes = plt.subplots(1, len(panels), figsize=(5.5 * len(panels), 3.8), squeeze=False)
     for axis, name in zip(axes[0], panels, strict=True):
-        for column, label in ((name, "training"), (f"val_{name}", "validation")):
-            points = [(row["epoch"] + 1, row[column]) for row in rows if column in row]
-            if points:
-                axis.plot(*zip(*points, strict=True), label=label, marker="." * (len(points) < 30))
-        axis.set(xlabel="epoch", ylabel=name)
+        _plot_column(axis, rows, name, "training" if name != "learning_rate" else None)
+        _plot_column(axis, rows, f"val_{name}", "validation")
+        if name != "learning_rate":
+            _plot_column(axis, scratch, f"val_{name}", "validation, from scratch", linestyle=":")
+            axis.legend()
+        axis.set(xlabel="epoch", ylabel=name.replace("_", " "))
         axis.xaxis.get_major_locator().set_params(integer=True)
-        axis.legend()
         axis.grid(alpha=0.3)
     _save(figure, path)
 
@@ -64,6 +72,13 @@ def plot_confusion_matrix(counts: np.ndarray, names, path: Path) -> None:
                 colour = "white" if shares[row, column] > 0.5 else "black"
                 axis.text(column, row, count, ha="center", va="center", color=colour, fontsize=8)
     _save(figure, path)
+
+
+def _plot_column(axis, rows, name: str, label: str | None, **style) -> None:
+    points = [(row["epoch"] + 1, row[name]) for row in rows if name in row]
+    if points:
+        marker = "." * (len(points) < 30)
+        axis.plot(*zip(*points, strict=True), label=label, marker=marker, **style)
 
 
 def _show(axis, example: np.ndarray, reference: np.ndarray) -> None:

@@ -86,13 +86,21 @@ class Checkpoint(keras.callbacks.Callback):
         every_seconds: Least time between two checkpoints.
         writes: Whether this process writes; of several workers only the chief does, but all
             of them have to read the variables at the same epochs.
+        begins: Epoch with which this fit begins, where it is a later stage of one fit. Of a
+            checkpoint made at the end of the stage before it takes the weights alone.
     """
 
     def __init__(
-        self, folder: Path, network, callbacks=(), every_seconds: float = 10.0, writes: bool = True
+        self,
+        folder: Path,
+        network,
+        callbacks=(),
+        every_seconds: float = 10.0,
+        writes: bool = True,
+        begins: int = 0,
     ):
         super().__init__()
-        self.writes = writes
+        self.writes, self.begins = writes, begins
         self.folder = Path(folder)
         self.network = network
         self.others = [c for c in callbacks if _progress_of(c)]
@@ -101,26 +109,36 @@ class Checkpoint(keras.callbacks.Callback):
 
     @property
     def first_epoch(self) -> int:
-        """Epoch that the fit starts with: the one after the last checkpoint, or 0."""
+        """Epoch that the fit starts with: the one after the last checkpoint, or its first."""
         latest = self._latest()
-        return int(latest.name) if latest else 0
+        return max(int(latest.name), self.begins) if latest else self.begins
 
     def on_train_begin(self, logs=None):
-        """Take up the last checkpoint, if there is one."""
-        if latest := self._latest():
-            with np.load(latest / "variables.npz") as saved:
-                for number, variable in enumerate(self._variables()):
-                    variable.assign(saved[f"v{number}"])
-                for number, callback in enumerate(self.others):
-                    best = [name for name in saved.files if name.startswith(f"best{number}_")]
-                    if best:
-                        callback.best_weights = [
-                            saved[f"best{number}_{i}"] for i in range(len(best))
-                        ]
-            states = json.loads((latest / "callbacks.json").read_text())
-            for callback, state in zip(self.others, states, strict=True):
-                for name, value in state.items():
-                    setattr(callback, name, value)
+        """Take up the last checkpoint, if there is one of this stage or the one before."""
+        latest = self._latest()
+        if not latest or int(latest.name) < self.begins:
+            return
+        if int(latest.name) == self.begins:
+            self._take_up(latest, self.network.variables)
+        else:
+            self._take_up(latest, self._variables())
+            self._take_up_callbacks(latest)
+
+    def _take_up(self, checkpoint: Path, variables) -> None:
+        with np.load(checkpoint / "variables.npz") as saved:
+            for number, variable in enumerate(variables):
+                variable.assign(saved[f"v{number}"])
+
+    def _take_up_callbacks(self, checkpoint: Path) -> None:
+        with np.load(checkpoint / "variables.npz") as saved:
+            for number, callback in enumerate(self.others):
+                best = [name for name in saved.files if name.startswith(f"best{number}_")]
+                if best:
+                    callback.best_weights = [saved[f"best{number}_{i}"] for i in range(len(best))]
+        states = json.loads((checkpoint / "callbacks.json").read_text())
+        for callback, state in zip(self.others, states, strict=True):
+            for name, value in state.items():
+                setattr(callback, name, value)
 
     def on_epoch_end(self, epoch, logs=None):
         """Save, if the last time is long enough ago."""

@@ -22,6 +22,8 @@ def fit_in_folder(
     validation_data=None,
     callbacks: list[keras.callbacks.Callback] = (),
     patience: int | None = None,
+    begins: int = 0,
+    total_epochs: int | None = None,
     title: str = "training",
     quiet: bool = False,
 ) -> list[dict[str, float]]:
@@ -42,6 +44,8 @@ def fit_in_folder(
         callbacks: Further callbacks, such as a learning-rate decay.
         patience: Epochs without a better validation loss before it stops; ``None`` trains to
             the end and keeps the last weights.
+        begins: First epoch of this stage, where the fit has several, one call each.
+        total_epochs: Epochs of all stages, for the progress bar (default: ``epochs``).
         title: What the progress bar says.
         quiet: Whether to leave out the progress bar.
 
@@ -59,15 +63,18 @@ def fit_in_folder(
         callbacks,
         every_seconds=0.0 if several else 10.0,
         writes=run.is_chief,
+        begins=begins,
     )
     first_epoch = checkpoint.first_epoch
+    if first_epoch > epochs:  # a stage that was over before an interruption
+        return _read_history(run.path / "history.csv")
     callbacks += [
         EpochLog(run.path / "history.csv", first_epoch),
         keras.callbacks.TensorBoard(run.path / "logs", write_graph=False),
         checkpoint,
     ]
     if run.is_chief and not quiet:
-        callbacks.append(Progress(epochs, title, first_epoch))
+        callbacks.append(Progress(total_epochs or epochs, title, first_epoch))
     model.fit(
         x,
         y,

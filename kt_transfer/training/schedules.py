@@ -1,9 +1,10 @@
-"""Learning rates as pure functions of the epoch, and the callback that applies one."""
+"""What changes over the epochs, as pure functions of them: learning rates, locked layers."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import keras
 
@@ -65,6 +66,56 @@ def cosine(learning_rate: float, epochs: int, *, min_learning_rate: float = 0.0)
     return lambda epoch: (
         min_learning_rate + span * 0.5 * (1.0 + math.cos(math.pi * min(epoch / epochs, 1.0)))
     )
+
+
+class Stage(NamedTuple):
+    """Epochs from ``first`` to before ``end``, with the first ``num_locked`` layers locked."""
+
+    first: int
+    end: int
+    num_locked: int
+
+
+def unfreezing(
+    num_layers: int,
+    epochs: int,
+    *,
+    num_locked: int = 0,
+    head_epochs: int | None = None,
+    unfreeze_every: int | None = None,
+) -> list[Stage]:
+    """Which layers of a body are locked when: head first, then all, or one after the other.
+
+    ``head_epochs`` alone is fastai's ``fine_tune``; with ``unfreeze_every`` it is gradual
+    unfreezing, from the head down (Howard & Ruder, 2018, https://arxiv.org/abs/1801.06146).
+
+    Args:
+        num_layers: Layers of the body.
+        epochs: Epochs of the whole fit.
+        num_locked: First layers that stay locked to the end.
+        head_epochs: Epochs in which the whole body is locked; ``None``: ``unfreeze_every``, or 0.
+        unfreeze_every: Epochs after which one more layer is unlocked; ``None``: all at once.
+
+    Returns:
+        Stages one after the other, from epoch 0 to ``epochs``; none is empty.
+
+    Example:
+        >>> unfreezing(3, 10, head_epochs=2)
+        [Stage(first=0, end=2, num_locked=3), Stage(first=2, end=10, num_locked=0)]
+    """
+    begins = [(0, num_layers)]
+    first = (unfreeze_every or 0) if head_epochs is None else head_epochs
+    if unfreeze_every is None:
+        begins.append((first, num_locked))
+    else:
+        for number, locked in enumerate(range(num_layers - 1, num_locked - 1, -1)):
+            begins.append((first + number * unfreeze_every, locked))
+    ends = [first for first, _ in begins[1:]] + [epochs]
+    stages = [
+        Stage(first, min(end, epochs), locked)
+        for (first, locked), end in zip(begins, ends, strict=True)
+    ]
+    return [stage for stage in stages if stage.first < stage.end]
 
 
 def with_warmup(schedule: Schedule, warmup_epochs: int) -> Schedule:

@@ -4,11 +4,12 @@ import keras
 import numpy as np
 import pytest
 
-from kt_transfer import FusedModel
+from kt_transfer import FusedModel, classifier, freeze_layers
+from kt_transfer.models.freezing import layers_with_weights
 from kt_transfer.runs import Run
 from kt_transfer.training import fitting, steps
 from kt_transfer.training.callbacks import Checkpoint, read_history
-from kt_transfer.training.schedules import learning_rate_callbacks
+from kt_transfer.training.schedules import learning_rate_callbacks, unfreezing
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(50, 4)).astype(np.float32)
@@ -133,3 +134,57 @@ def test_without_validation_patience_watches_the_training_loss(tmp_path):
         quiet=True,
     )
     assert len(history) == 3
+
+
+def fit_in_stages(folder, *, interrupt=None):
+    """Head, then one layer, then all; each stage with an optimizer of its own."""
+    keras.utils.set_random_seed(0)
+    x = keras.Input((4,))
+    first, second = (keras.layers.Dense(8, "relu", name=name) for name in ("first", "second"))
+    body = keras.Model(x, second(first(x)), name="encoder")
+    network = classifier(body, 2)
+    before = {layer.name: layer.get_weights() for layer in layers_with_weights(network)}
+    folder.mkdir(exist_ok=True)
+    moved = {}
+    for stage in unfreezing(2, EPOCHS, unfreeze_every=3):
+        freeze_layers(body, stage.num_locked)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        network.compile(keras.optimizers.Adam(0.05), loss=loss)
+        history = fitting.fit_in_folder(
+            FusedModel(network, seed=3),
+            network,
+            Run(folder),
+            X,
+            Y[:, 0].astype(np.int32),
+            epochs=stage.end,
+            batch_size=16,
+            callbacks=[] if interrupt is None else [Interrupt(interrupt)],
+            begins=stage.first,
+            total_epochs=EPOCHS,
+            quiet=True,
+        )
+        for layer in layers_with_weights(network):
+            same = all(map(np.array_equal, layer.get_weights(), before[layer.name]))
+            moved.setdefault(layer.name, []).append(not same)
+    return network.get_weights(), history, moved
+
+
+def test_layers_move_from_the_stage_on_that_unlocks_them(tmp_path):
+    _, history, moved = fit_in_stages(tmp_path / "run")
+    assert moved == {
+        "first": [False, False, True],
+        "second": [False, True, True],
+        "head": [True, True, True],
+    }
+    assert [row["epoch"] for row in history] == list(range(EPOCHS))
+
+
+@pytest.mark.parametrize("epoch", [1, 2, 3, 5, 7])
+def test_a_fit_in_stages_goes_on_exactly(tmp_path, epoch):
+    whole, history, _ = fit_in_stages(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        fit_in_stages(tmp_path / "run", interrupt=epoch)
+    weights, resumed, _ = fit_in_stages(tmp_path / "run")
+    for one, other in zip(whole, weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert without_seconds(resumed) == without_seconds(history)

@@ -71,8 +71,6 @@ KINDS = {
     "distiller, kl": distiller("kl"),
     "distiller, cross-entropy": distiller("cross_entropy"),
 }
-# Not a mean over examples: of its share alone, a replica cannot know the mean code of the batch.
-UNEQUAL = pytest.mark.xfail(reason="the kl penalty is that of each replica's share")
 
 
 @dataclasses.dataclass
@@ -100,9 +98,7 @@ def trained(kind, replicas):
     return Trained(network, before, model.history.history, results, fused.execution)
 
 
-@pytest.mark.parametrize(
-    "kind", [pytest.param(kind, marks=UNEQUAL if kind == "kl" else ()) for kind in KINDS]
-)
+@pytest.mark.parametrize("kind", KINDS)
 def test_two_replicas_equal_one_device(kind):
     one, two = trained(kind, 1), trained(kind, 2)
     assert "1 replica" in one.execution

@@ -11,6 +11,7 @@ from kt_transfer.training.schedules import (
     exponential,
     learning_rate_callbacks,
     step,
+    unfreezing,
     with_warmup,
 )
 
@@ -98,3 +99,25 @@ def test_a_plateau_after_warm_up_counts_too():
 def test_an_unknown_decay_is_refused():
     with pytest.raises(ValueError, match="'linear', expected one of none, plateau"):
         learning_rate_callbacks("linear", 0.1, 4)
+
+
+def test_without_stages_there_is_one():
+    assert unfreezing(3, 10, num_locked=1) == [(0, 10, 1)]
+
+
+def test_the_head_first_then_all():
+    assert unfreezing(3, 10, head_epochs=2) == [(0, 2, 3), (2, 10, 0)]
+
+
+def test_gradual_unfreezing_from_the_head_down():
+    assert unfreezing(3, 10, unfreeze_every=2) == [(0, 2, 3), (2, 4, 2), (4, 6, 1), (6, 10, 0)]
+    assert unfreezing(3, 10, head_epochs=0, unfreeze_every=4) == [(0, 4, 2), (4, 8, 1), (8, 10, 0)]
+    assert unfreezing(3, 10, unfreeze_every=3, num_locked=2) == [(0, 3, 3), (3, 10, 2)]
+
+
+def test_epochs_that_end_before_everything_is_unlocked():
+    assert unfreezing(5, 3, unfreeze_every=2) == [(0, 2, 5), (2, 3, 4)]
+
+
+def test_a_body_that_stays_locked():
+    assert unfreezing(3, 5, num_locked=3, head_epochs=2) == [(0, 2, 3), (2, 5, 3)]

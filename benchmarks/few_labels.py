@@ -1,0 +1,106 @@
+"""Test error with few labels, by way of transferring: accuracy, not speed.
+
+Real MNIST, and Fashion-MNIST from MNIST and the other way round; the mean and standard deviation
+over draws of the labels. What is done already lies in ``cache/few_labels.json``: an interrupted
+run goes on.
+"""
+
+import json
+import shutil
+import statistics
+import tempfile
+from pathlib import Path
+
+import measuring
+
+LABELS = (100, 600, 1000, 3000)
+# Rifai et al., 2011 (The Manifold Tangent Classifier), table 3: MNIST, test error in percent.
+PUBLISHED = {
+    "published: plain network": (25.81, 11.44, 10.70, 6.04),
+    "published: contractive autoencoder": (13.47, 6.3, 4.77, 3.22),
+}
+WAYS = ("scratch", "parameters", "features", "semi-supervised")
+SHAPE = {"hidden_units": (512, 256), "latent_dim": 64}
+PRETRAIN = {**SHAPE, "noise": 0.3, "epochs": 15}
+MNIST, FASHION = "tfds:mnist", "tfds:fashion_mnist"
+RESULTS = measuring.CACHE / "few_labels.json"
+
+
+def main() -> None:
+    args = measuring.arguments(__doc__, rounds=5)
+    draws = range(args.rounds)
+    parts = [f"## MNIST\n\n{table(MNIST, MNIST, WAYS, draws)}"]
+    for source, target in ((MNIST, FASHION), (FASHION, MNIST)):
+        ways = ("scratch", "parameters", "features", "classifier's parameters")
+        head = f"## {target.split(':')[1]}, pretrained on {source.split(':')[1]}"
+        parts.append(f"{head}\n\n{table(source, target, ways, draws, LABELS[::2])}")
+    measuring.write(
+        "few_labels",
+        "Test error with few labels",
+        f"Error on the 10,000 test images in percent, mean ± standard deviation of {args.rounds} "
+        "draws (each with its own seed for labels, pretraining and initial weights). Everything is "
+        "the commands' default but the pretraining, "
+        + ", ".join(f"`{name}={value}`" for name, value in PRETRAIN.items())
+        + ". Nothing was chosen on test labels.",
+        *parts,
+    )
+
+
+def table(source: str, target: str, ways, draws, labels=LABELS) -> str:
+    rows = []
+    for way in ways:
+        cells = []
+        for num in labels:
+            errors = [100 * error(way, source, target, num, draw) for draw in draws]
+            cells.append(f"{statistics.mean(errors):.2f} ± {statistics.stdev(errors):.2f}")
+        rows.append([way, *cells])
+    if source == target == MNIST:
+        rows += [[name, *numbers] for name, numbers in PUBLISHED.items()]
+    return measuring.table(["way", *(f"{num} labels" for num in labels)], rows)
+
+
+def error(way: str, source: str, target: str, labels: int, draw: int) -> float:
+    """Test error of one way with one draw, looked up if it is known."""
+    key = f"{way}, {source} to {target}, {labels} labels, draw {draw}"
+    known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    if key not in known:
+        with tempfile.TemporaryDirectory() as folder:
+            known[key] = 1 - transfer(way, source, target, labels, draw, Path(folder))
+        measuring.progress(f"{key}: {known[key]:.4f}")
+        RESULTS.parent.mkdir(exist_ok=True)
+        RESULTS.write_text(json.dumps(known, indent=1))
+    return known[key]
+
+
+def transfer(way: str, source: str, target: str, labels: int, draw: int, folder: Path) -> float:
+    """Test accuracy of one way with one draw."""
+    from kt_transfer import finetune
+
+    shared = {"data": target, "labels": labels, "seed": draw, "quiet": True, "out": folder / "run"}
+    shared["compare_scratch"] = "no"
+    if way == "scratch":
+        run = finetune.run(source="scratch", **SHAPE, **shared)
+    else:
+        method = "features" if way == "features" else "parameters"
+        pretrained = source_run(way, source, labels, draw, folder)
+        run = finetune.run(source=str(pretrained), method=method, **shared)
+    return run.read_json("metrics.json")["test"]["accuracy"]
+
+
+def source_run(way: str, source: str, labels: int, draw: int, folder: Path) -> Path:
+    """The pretrained run: one a draw, but one a draw and number of labels where it sees them."""
+    from kt_transfer import pretrain
+
+    settings = {"data": source, "seed": draw, "quiet": True, **PRETRAIN}
+    if way == "semi-supervised":
+        return pretrain.run(labels=labels, out=folder / "source", **settings).path
+    kind = "classification" if way == "classifier's parameters" else "reconstruction"
+    path = measuring.CACHE / f"few_labels-{source.split(':')[1]}-{kind}-{draw}"
+    if not (path / "metrics.json").exists():
+        shutil.rmtree(path, ignore_errors=True)
+        pretrain.run(objective=kind, out=path, **settings)
+    return path
+
+
+if __name__ == "__main__":
+    main()

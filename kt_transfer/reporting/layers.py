@@ -1,0 +1,77 @@
+"""What a fit moved: layer by layer, as rows of a table."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kt_transfer.reporting.terminal import format_table
+
+_MOST_ROWS = 16
+
+
+def layer_weights(layers) -> dict[str, list[np.ndarray]]:
+    """The weights of each layer, by its name, as they are now."""
+    return {layer.name: layer.get_weights() for layer in layers}
+
+
+def layer_rows(layers, before: dict, learning_rate: float, rates: dict[str, float]) -> list[dict]:
+    """Which layers were trained, how fast, and how far they moved.
+
+    Args:
+        layers: Keras layers in order.
+        before: Their weights before the fit, as from :func:`layer_weights`.
+        learning_rate: Initial learning rate of the fit.
+        rates: Factor of it by layer; 1 for those that are not named.
+
+    Returns:
+        ``layer``, ``parameters``, ``trained``, ``learning_rate`` (0 where locked) and ``moved``,
+        ‖w − w₀‖ / ‖w₀‖ over all weights of the layer (``None`` where w₀ is zero).
+    """
+    return [
+        {
+            "layer": layer.name,
+            "parameters": int(sum(np.size(weight) for weight in layer.get_weights())),
+            "trained": bool(layer.trainable_weights),
+            "learning_rate": learning_rate * rates.get(layer.name, 1.0)
+            if layer.trainable_weights
+            else 0.0,
+            "moved": _moved(before[layer.name], layer.get_weights()),
+        }
+        for layer in layers
+    ]
+
+
+def format_layers(rows: list[dict]) -> str:
+    """The rows as a table; of many layers, neighbours with one learning rate are put together."""
+    groups = [[row] for row in rows]
+    if len(rows) > _MOST_ROWS:
+        groups = []
+        for row in rows:
+            if groups and groups[-1][-1]["learning_rate"] == row["learning_rate"]:
+                groups[-1].append(row)
+            else:
+                groups.append([row])
+    return format_table(
+        ["layer", "parameters", "", "learning rate", "moved"], [_cells(group) for group in groups]
+    )
+
+
+def _cells(group: list[dict]) -> list:
+    first, last = group[0], group[-1]
+    names = first["layer"] if first is last else f"{first['layer']} … {last['layer']}"
+    moved = [row["moved"] for row in group if row["moved"] is not None]
+    return [
+        names if len(group) < 3 else f"{names} ({len(group)} layers)",
+        f"{sum(row['parameters'] for row in group):,}",
+        "trained" if first["trained"] else "locked",
+        f"{first['learning_rate']:.3g}" if first["trained"] else "",
+        f"{np.mean(moved):.1%}" if moved else "",
+    ]
+
+
+def _moved(before: list, after: list) -> float | None:
+    start = np.sqrt(sum(np.sum(np.square(w, dtype=np.float64)) for w in before))
+    way = sum(
+        np.sum(np.square(b - a, dtype=np.float64)) for a, b in zip(before, after, strict=True)
+    )
+    return float(np.sqrt(way) / start) if start else None

@@ -1,0 +1,113 @@
+"""Ways of transferring parameters: what is locked when, how fast each layer learns."""
+
+import json
+
+import numpy as np
+import pytest
+
+from kt_transfer import UserError, finetune, pretrain
+from kt_transfer.models.freezing import layers_with_weights
+
+QUICK = {"labels": 100, "epochs": 6, "quiet": True}
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    out = tmp_path_factory.mktemp("finetune") / "source"
+    return pretrain.run(out=out, epochs=3, hidden_units=(24, 16), latent_dim=12, quiet=True)
+
+
+def transfer(source, out, **settings):
+    run = finetune.run(source=str(source.path), out=out, **QUICK | settings)
+    return run, json.loads((run.path / "metrics.json").read_text())
+
+
+def moved(source, run):
+    """Which layers of the encoder are no longer the source's."""
+    pairs = zip(
+        layers_with_weights(source.load_model().get_layer("encoder")),
+        layers_with_weights(run.load_model().get_layer("encoder")),
+        strict=True,
+    )
+    return {
+        old.name: not all(map(np.array_equal, old.get_weights(), new.get_weights()))
+        for old, new in pairs
+    }
+
+
+@pytest.mark.parametrize("strategy", ["one_device", "mirrored"])
+def test_stages_lock_what_they_say(source, tmp_path, strategy):
+    stages = {"epochs": 4, "unfreeze_every": 2, "freeze": 1, "strategy": strategy}
+    run, metrics = transfer(source, tmp_path / "run", **stages)
+    assert moved(source, run) == {"hidden_1": False, "hidden_2": False, "bottleneck": True}
+    run, metrics = transfer(source, tmp_path / "all", **stages | {"epochs": 6})
+    assert moved(source, run) == {"hidden_1": False, "hidden_2": True, "bottleneck": True}
+    rows = {row["layer"]: row for row in metrics["layers"]}
+    assert rows["hidden_1"] == {
+        "layer": "hidden_1",
+        "parameters": 64 * 24 + 24,
+        "trained": False,
+        "learning_rate": 0.0,
+        "moved": 0.0,
+    }
+    assert rows["head"]["trained"]
+    assert rows["bottleneck"]["moved"] > 0
+
+
+def test_the_head_alone_at_first(source, tmp_path):
+    run, _ = transfer(source, tmp_path / "run", epochs=4, head_epochs=3)
+    header, *rows = (run.path / "history.csv").read_text().splitlines()
+    assert len(rows) == 4
+    assert all(moved(source, run).values())
+
+
+def test_early_stopping_waits_for_the_last_stage(source, tmp_path):
+    run, _ = transfer(source, tmp_path / "run", epochs=8, head_epochs=5, patience=1)
+    rows = (run.path / "history.csv").read_text().splitlines()[1:]
+    assert len(rows) >= 6
+
+
+def test_layers_further_down_learn_more_slowly(source, tmp_path):
+    _, even = transfer(source, tmp_path / "even", epochs=1)
+    _, decayed = transfer(source, tmp_path / "decayed", epochs=1, layer_decay=0.1)
+    rates = {row["layer"]: row["learning_rate"] for row in decayed["layers"]}
+    expected = {"hidden_1": 1e-6, "hidden_2": 1e-5, "bottleneck": 1e-4, "head": 1e-3}
+    assert rates == pytest.approx(expected)
+    shares = [
+        slow["moved"] / fast["moved"]
+        for slow, fast in zip(decayed["layers"], even["layers"], strict=True)
+    ]
+    assert shares == pytest.approx([1e-3, 1e-2, 1e-1, 1.0], rel=0.2)
+
+
+def test_what_the_transfer_saved(source, tmp_path, invoke):
+    flags = ["--labels", "100", "--epochs", "5", "--out", "run"]
+    done = invoke("finetune", "--source", source.path, *flags)
+    assert done.code == 0, done.err
+    assert "which scratch ends with" in done.out
+    saved = json.loads((tmp_path / "run" / "metrics.json").read_text())["saved_by_transfer"]
+    assert 1 <= saved["scratch"]["epochs"] <= 5
+    rows = (tmp_path / "run" / "scratch_history.csv").read_text().splitlines()
+    assert len(rows) == 6
+    assert float(rows[-1].split(",")[rows[0].split(",").index("val_accuracy")]) == pytest.approx(
+        saved["accuracy"]
+    )
+
+
+@pytest.mark.parametrize("settings", [{"compare_scratch": "no"}, {"reinitialize": True}])
+def test_no_comparison_where_there_is_nothing_to_compare(source, tmp_path, settings):
+    run, metrics = transfer(source, tmp_path / "run", epochs=1, **settings)
+    assert "saved_by_transfer" not in metrics
+    assert not run.has("scratch_history.csv")
+
+
+def test_features_are_compared_too(source, tmp_path):
+    _, metrics = transfer(source, tmp_path / "run", method="features", epochs=5)
+    assert metrics["saved_by_transfer"]["scratch"]["epochs"] >= 1
+    assert [row["trained"] for row in metrics["layers"]] == [False, False, False, True]
+
+
+@pytest.mark.parametrize("setting", [{"head_epochs": 2}, {"unfreeze_every": 1}])
+def test_features_have_no_stages(setting):
+    with pytest.raises(UserError, match="--method features.*leave the flag out"):
+        finetune.run(source="runs/source", method="features", **setting)
