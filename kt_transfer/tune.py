@@ -43,7 +43,7 @@ def execute(command: str, search: config.Search) -> Run:
     """Trials, each a run folder; the best one becomes ``OUT/best``."""
     from kt_transfer.searching import search_settings
 
-    metric, direction = OBJECTIVES[command]
+    metric, direction = _objective(command, search)
     base = config.narrow(search, _CONFIGS[command][0])
     with cli.start_run(f"tune-{command}", search) as run:
         trials = search_settings(
@@ -66,6 +66,11 @@ def execute(command: str, search: config.Search) -> Run:
         run.write_json("metrics.json", runs.Run(run.path / "best").read_json("metrics.json"))
     _tell(search, command, run, trials, best, metric)
     return run
+
+
+def _objective(command: str, search) -> tuple[str, str]:
+    classifies = getattr(search, "objective", None) == "classification"
+    return ("accuracy", "max") if classifies else OBJECTIVES[command]
 
 
 def suggest_pretrain(hp, base: config.PretrainConfig) -> config.PretrainConfig:
@@ -143,7 +148,7 @@ def _tell(search, command: str, run: Run, trials, best, metric: str) -> None:
 
     say = cli.say(search)
     names = list(best["settings"])
-    largest_first = OBJECTIVES[command][1] == "max"
+    largest_first = _objective(command, search)[1] == "max"
     done = [trial for trial in trials if trial["score"] is not None]
     ranked = sorted(done, key=lambda trial: trial["score"], reverse=largest_first)
     rows = [

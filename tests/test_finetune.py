@@ -7,6 +7,7 @@ import pytest
 
 from kt_transfer import UserError, finetune, pretrain
 from kt_transfer.models.freezing import layers_with_weights
+from kt_transfer.reporting.layers import layer_weights
 
 QUICK = {"labels": 100, "epochs": 6, "quiet": True}
 
@@ -24,15 +25,11 @@ def transfer(source, out, **settings):
 
 def moved(source, run):
     """Which layers of the encoder are no longer the source's."""
-    pairs = zip(
-        layers_with_weights(source.load_model().get_layer("encoder")),
-        layers_with_weights(run.load_model().get_layer("encoder")),
-        strict=True,
+    before, after = (
+        layer_weights(layers_with_weights(run.load_model().get_layer("encoder")))
+        for run in (source, run)
     )
-    return {
-        old.name: not all(map(np.array_equal, old.get_weights(), new.get_weights()))
-        for old, new in pairs
-    }
+    return {name: not all(map(np.array_equal, before[name], after[name])) for name in before}
 
 
 @pytest.mark.parametrize("strategy", ["one_device", "mirrored"])

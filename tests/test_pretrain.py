@@ -132,7 +132,7 @@ def test_the_table_of_layers(tmp_path, invoke):
     assert "learning rate" in done.out
     rows = read(Run(tmp_path / "run"))["layers"]
     assert [row["layer"] for row in rows] == [
-        *("hidden_1", "bottleneck"),
-        *("hidden_1", "reconstruction"),
+        *("encoder/hidden_1", "bottleneck"),
+        *("decoder/hidden_1", "reconstruction"),
     ]
     assert all(row["trained"] for row in rows)

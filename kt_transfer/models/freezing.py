@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import keras
 
 from kt_transfer.errors import UserError
@@ -41,14 +43,29 @@ def freeze_layers(model: keras.Model, count: int | str) -> list[str]:
     return [layer.name for layer in stacked[:num_locked]]
 
 
-def layers_with_weights(model: keras.Model) -> list[keras.layers.Layer]:
-    """The layers that have weights, in order, those of nested models among them."""
-    return [
-        inner
-        for layer in model.layers
-        for inner in (layers_with_weights(layer) if isinstance(layer, keras.Model) else [layer])
-        if inner.weights
-    ]
+def layers_with_weights(model: keras.Model) -> dict[str, keras.layers.Layer]:
+    """The layers that have weights by name, in order, those of nested models among them.
+
+    Where two have one name, the name of the model that holds them comes before it.
+
+    Example:
+        >>> list(layers_with_weights(dense_autoencoder(784, (16,), 4)))
+        ['encoder/hidden_1', 'bottleneck', 'decoder/hidden_1', 'reconstruction']
+    """
+    found = list(_weighted(model))
+    names = [layer.name for _, layer in found]
+    return {
+        layer.name if names.count(layer.name) == 1 else f"{holder.name}/{layer.name}": layer
+        for holder, layer in found
+    }
+
+
+def _weighted(model: keras.Model) -> Iterator[tuple[keras.Model, keras.layers.Layer]]:
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from _weighted(layer)
+        elif layer.weights:
+            yield model, layer
 
 
 def split_frozen(model: keras.Model) -> tuple[keras.Model, keras.Model] | None:

@@ -9,16 +9,18 @@ from kt_transfer.reporting.terminal import format_table
 _MOST_ROWS = 16
 
 
-def layer_weights(layers) -> dict[str, list[np.ndarray]]:
+def layer_weights(layers: dict) -> dict[str, list[np.ndarray]]:
     """The weights of each layer, by its name, as they are now."""
-    return {layer.name: layer.get_weights() for layer in layers}
+    return {name: layer.get_weights() for name, layer in layers.items()}
 
 
-def layer_rows(layers, before: dict, learning_rate: float, rates: dict[str, float]) -> list[dict]:
+def layer_rows(
+    layers: dict, before: dict, learning_rate: float, rates: dict[str, float]
+) -> list[dict]:
     """Which layers were trained, how fast, and how far they moved.
 
     Args:
-        layers: Keras layers in order.
+        layers: Keras layers by name, in order.
         before: Their weights before the fit, as from :func:`layer_weights`.
         learning_rate: Initial learning rate of the fit.
         rates: Factor of it by layer; 1 for those that are not named.
@@ -29,15 +31,15 @@ def layer_rows(layers, before: dict, learning_rate: float, rates: dict[str, floa
     """
     return [
         {
-            "layer": layer.name,
-            "parameters": int(sum(np.size(weight) for weight in layer.get_weights())),
+            "layer": name,
+            "parameters": int(sum(np.size(weight) for weight in before[name])),
             "trained": bool(layer.trainable_weights),
-            "learning_rate": learning_rate * rates.get(layer.name, 1.0)
-            if layer.trainable_weights
-            else 0.0,
-            "moved": _moved(before[layer.name], layer.get_weights()),
+            "learning_rate": (
+                learning_rate * rates.get(name, 1.0) if layer.trainable_weights else 0.0
+            ),
+            "moved": _moved(before[name], layer.get_weights()),
         }
-        for layer in layers
+        for name, layer in layers.items()
     ]
 
 

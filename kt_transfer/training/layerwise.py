@@ -6,6 +6,8 @@ This module stands on a private method of Keras's optimizers (``_get_variable_in
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import keras
 
 
@@ -16,16 +18,17 @@ class LayerwiseAdam(keras.optimizers.Adam):
     learning rate with which a variable's step is taken is multiplied by the variable's factor.
 
     Args:
-        factors: ``{variable: factor}``, 0 or more; variables that are not in it have 1.
+        factors: Pairs of a variable and its factor, 0 or more; all others have 1.
         **kwargs: Those of ``keras.optimizers.Adam``.
 
     Example:
-        >>> optimizer = LayerwiseAdam({v: 0.1 for v in encoder.trainable_variables})
+        >>> optimizer = LayerwiseAdam([(v, 0.1) for v in encoder.trainable_variables])
     """
 
-    def __init__(self, factors: dict, **kwargs):
+    def __init__(self, factors: Iterable[tuple[keras.Variable, float]], **kwargs):
         super().__init__(**kwargs)
-        self._factors_by_id = {id(variable): factor for variable, factor in factors.items()}
+        # By identity: Keras's variables compare by value.
+        self._factors_by_id = {id(variable): factor for variable, factor in factors}
         self._factors: list[float] = []
 
     def build(self, variables):
@@ -39,28 +42,28 @@ class LayerwiseAdam(keras.optimizers.Adam):
         super().update_step(gradient, variable, learning_rate * factor)
 
 
-def decayed_rates(layers: list[keras.layers.Layer], decay: float) -> dict[str, float]:
+def decayed_rates(names: Iterable[str], decay: float) -> dict[str, float]:
     """Factors of the learning rate by layer: 1 for the last, ``decay`` times less each before.
 
     Discriminative fine-tuning (Howard & Ruder, 2018, https://arxiv.org/abs/1801.06146).
 
     Args:
-        layers: Layers in their order, input to output; those without weights are left out.
+        names: Names of the layers, input to output.
         decay: R, above 0 and at most 1.
 
     Example:
-        >>> decayed_rates([first, second, head], 0.5)
+        >>> decayed_rates(["hidden_1", "hidden_2", "head"], 0.5)
         {'hidden_1': 0.25, 'hidden_2': 0.5, 'head': 1.0}
     """
-    names = [layer.name for layer in layers if layer.weights]
+    names = list(names)
     return {name: decay ** (len(names) - 1 - n) for n, name in enumerate(names)}
 
 
-def factors_of_variables(layers: list[keras.layers.Layer], rates: dict[str, float]) -> dict:
-    """``{variable: factor}`` of the layers that ``rates`` names."""
-    return {
-        variable: rates[layer.name]
-        for layer in layers
-        if layer.name in rates
+def factors_of_variables(layers: dict, rates: dict[str, float]) -> list[tuple]:
+    """Variables with their factors, of the layers, by name, that ``rates`` names."""
+    return [
+        (variable, rates[name])
+        for name, layer in layers.items()
+        if name in rates
         for variable in layer.weights
-    }
+    ]

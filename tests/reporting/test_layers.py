@@ -14,11 +14,15 @@ def model():
     return keras.Sequential([keras.Input((3,)), *layers])
 
 
+def layers_of(model):
+    return {layer.name: layer for layer in model.layers}
+
+
 def test_what_was_locked_and_how_far_the_rest_moved(model):
-    before = layer_weights(model.layers)
+    before = layer_weights(layers_of(model))
     freeze_layers(model, 1)
     model.layers[2].set_weights([w * 1.5 for w in model.layers[2].get_weights()])
-    rows = layer_rows(model.layers, before, 0.01, {"second": 0.5})
+    rows = layer_rows(layers_of(model), before, 0.01, {"second": 0.5})
     assert [row["layer"] for row in rows] == ["first", "second", "head"]
     assert [row["parameters"] for row in rows] == [8, 6, 6]
     assert [row["trained"] for row in rows] == [False, True, True]
@@ -29,14 +33,14 @@ def test_what_was_locked_and_how_far_the_rest_moved(model):
 def test_weights_that_were_zero_have_no_share_to_move_by():
     layer = keras.layers.Dense(1, kernel_initializer="zeros")
     layer.build((None, 2))
-    before = layer_weights([layer])
+    before = layer_weights({"zero": layer})
     layer.set_weights([np.ones((2, 1)), np.ones(1)])
-    assert layer_rows([layer], before, 0.1, {})[0]["moved"] is None
+    assert layer_rows({"zero": layer}, before, 0.1, {})[0]["moved"] is None
 
 
 def test_the_table(model):
     freeze_layers(model, 1)
-    text = format_layers(layer_rows(model.layers, layer_weights(model.layers), 0.01, {}))
+    text = format_layers(layer_rows(layers_of(model), layer_weights(layers_of(model)), 0.01, {}))
     assert "first" in text
     assert "locked" in text
     assert text.count("trained") == 2

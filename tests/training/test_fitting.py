@@ -6,6 +6,7 @@ import pytest
 
 from kt_transfer import FusedModel, classifier, freeze_layers
 from kt_transfer.models.freezing import layers_with_weights
+from kt_transfer.reporting.layers import layer_weights
 from kt_transfer.runs import Run
 from kt_transfer.training import fitting, steps
 from kt_transfer.training.callbacks import Checkpoint, read_history
@@ -143,7 +144,7 @@ def fit_in_stages(folder, *, interrupt=None):
     first, second = (keras.layers.Dense(8, "relu", name=name) for name in ("first", "second"))
     body = keras.Model(x, second(first(x)), name="encoder")
     network = classifier(body, 2)
-    before = {layer.name: layer.get_weights() for layer in layers_with_weights(network)}
+    before = layer_weights(layers_with_weights(network))
     folder.mkdir(exist_ok=True)
     moved = {}
     for stage in unfreezing(2, EPOCHS, unfreeze_every=3):
@@ -163,9 +164,9 @@ def fit_in_stages(folder, *, interrupt=None):
             total_epochs=EPOCHS,
             quiet=True,
         )
-        for layer in layers_with_weights(network):
-            same = all(map(np.array_equal, layer.get_weights(), before[layer.name]))
-            moved.setdefault(layer.name, []).append(not same)
+        for name, weights in layer_weights(layers_with_weights(network)).items():
+            same = all(map(np.array_equal, weights, before[name]))
+            moved.setdefault(name, []).append(not same)
     return network.get_weights(), history, moved
 
 
