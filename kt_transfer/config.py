@@ -97,7 +97,7 @@ class PretrainConfig(Training):
     """Train an autoencoder on a source task, without labels."""
 
     data: str = "digits"
-    """Source data: digits, tfds:NAME[:VERSION], idx:DIR or npz:FILE."""
+    """Source data: digits, tfds:NAME[:VERSION], idx:DIR, images:DIR or npz:FILE."""
 
     model: Literal["dense", "sparse"] = "dense"
     """Dense autoencoder, or one with a sparsity penalty on its code."""
@@ -341,7 +341,7 @@ class QuickstartConfig(Training):
     """The whole chain as one command: pretrain, finetune, distill, evaluate, export."""
 
     data: str = "digits"
-    """Data for every step: digits, tfds:NAME[:VERSION], idx:DIR or npz:FILE."""
+    """Data for every step: digits, tfds:NAME[:VERSION], idx:DIR, images:DIR or npz:FILE."""
 
     epochs: int = 100
     """Passes over the examples in each step."""
