@@ -98,7 +98,7 @@ class PretrainConfig(Training):
     """Train an autoencoder (or, with labels, a classifier) on a source task."""
 
     data: str = "digits"
-    """Source data: digits, tfds:NAME[:VERSION], idx:DIR or npz:FILE."""
+    """Source data: digits, tfds:NAME[:VERSION], idx:DIR, images:DIR or npz:FILE."""
 
     objective: Literal["reconstruction", "classification"] = "reconstruction"
     """Reconstruct the examples, without labels; or learn the labels of the source data, so that
@@ -417,7 +417,7 @@ class QuickstartConfig(Training):
     """The whole chain as one command: pretrain, finetune, distill, evaluate, export."""
 
     data: str = "digits"
-    """Data for every step: digits, tfds:NAME[:VERSION], idx:DIR or npz:FILE."""
+    """Data for every step: digits, tfds:NAME[:VERSION], idx:DIR, images:DIR or npz:FILE."""
 
     epochs: int = 100
     """Passes over the examples in each step."""

@@ -5,11 +5,16 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from kt_transfer.data import digits, idx, npz, tfds
+from kt_transfer.data import digits, idx, images, npz, tfds
 from kt_transfer.data.dataset import Dataset
 from kt_transfer.errors import UserError
 
-_EXPECTED = "digits, tfds:NAME[:VERSION], idx:DIR or npz:FILE"
+_EXPECTED = "digits, tfds:NAME[:VERSION], idx:DIR, images:DIR or npz:FILE"
+_FILES = {
+    "idx": "a folder with MNIST-format files",
+    "images": "a folder with one folder of pictures per class",
+    "npz": "a file",
+}
 
 
 def load_data(spec: str, *, data_dir: str | os.PathLike | None = None) -> Dataset:
@@ -18,7 +23,9 @@ def load_data(spec: str, *, data_dir: str | os.PathLike | None = None) -> Datase
     Args:
         spec: ``digits`` (the UCI digits that scikit-learn carries: 1,797 images of 8 × 8),
             ``tfds:NAME[:VERSION]``, ``idx:DIR`` (the four MNIST-format files, ``.gz`` or
-            not) or ``npz:FILE`` (arrays ``x``, ``y``, optional ``x_test``, ``y_test``).
+            not), ``images:DIR`` (one folder of pictures per class, ``unlabelled`` for those
+            without; or ``train/`` and ``test/`` holding such) or ``npz:FILE`` (arrays ``x``,
+            ``y``, optional ``x_test``, ``y_test``).
         data_dir: TensorFlow Datasets directory, for ``tfds:``.
 
     Returns:
@@ -39,6 +46,8 @@ def load_data(spec: str, *, data_dir: str | os.PathLike | None = None) -> Datase
         return tfds.load(spec, where, data_dir)
     if kind == "idx":
         return idx.load(spec, Path(where).expanduser())
+    if kind == "images":
+        return images.load(spec, Path(where).expanduser())
     return npz.load(spec, Path(where).expanduser())
 
 
@@ -56,15 +65,14 @@ def require_data(spec: str, *, data_dir: str | os.PathLike | None = None) -> Non
     if kind == "tfds":
         tfds.prepare(spec, where, data_dir)
     elif kind != "digits" and not Path(where).expanduser().exists():
-        what = "a folder with MNIST-format files" if kind == "idx" else "a file"
         raise UserError(
-            f"--data {spec} was given, expected {what}, but {where} does not exist: give one that "
-            "does."
+            f"--data {spec} was given, expected {_FILES[kind]}, but {where} does not exist: give "
+            "one that does."
         )
 
 
 def _parse(spec: str) -> tuple[str, str]:
     kind, _, where = spec.partition(":")
-    if kind in ("tfds", "idx", "npz") and where or spec == "digits":
+    if kind in ("tfds", *_FILES) and where or spec == "digits":
         return kind, where
     raise UserError(f"--data {spec} was given, expected {_EXPECTED}: give one of these.")
