@@ -148,10 +148,10 @@ class PretrainConfig(Training):
         _require_units("--hidden-units", self.hidden_units)
         _require(self.latent_dim >= 1, "--latent-dim", self.latent_dim, "at least 1")
         _require(
-            0 <= self.noise < (1 if self.noise_kind == "masking" else math.inf),
+            0 <= self.noise < 1 or (self.noise == 1 and self.noise_kind == "gaussian"),
             "--noise",
             self.noise,
-            "a share from 0 to below 1 (masking), or a deviation of 0 or more (gaussian)",
+            "a share from 0 to below 1 (masking), or a deviation from 0 to 1 (gaussian)",
         )
         _require(
             0 < self.sparsity_target < 1,

@@ -236,7 +236,8 @@ def _fit_from_scratch(config, run, strategy, network, preprocessing, data, train
     from kt_transfer.training.steps import FusedModel, scaling
 
     with strategy.scope():
-        fresh = keras.models.clone_model(network)
+        # Not clone_model, which takes the training configuration along.
+        fresh = type(network).from_config(network.get_config())
         for layer in fresh.layers:
             layer.trainable = True
         recording.compile_classifier(fresh, keras.optimizers.Adam(config.learning_rate))

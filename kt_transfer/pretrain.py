@@ -199,7 +199,8 @@ def _measure(config: PretrainConfig, run, task, preprocessing, data, validation)
     from kt_transfer.training.steps import predict_raw
 
     network = task.network
-    model = _reconstruct(config, network, preprocessing, data, None, None).model
+    with task.model.strategy.scope():
+        model = _reconstruct(config, network, preprocessing, data, None, None).model
     codes = predict_raw(network.get_layer("encoder"), preprocessing, data.x_test)
     some = data.x_test[:1000]
     inputs = np.asarray(preprocessing(some))

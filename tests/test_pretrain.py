@@ -77,7 +77,7 @@ def test_data_without_labels_cannot_teach_classes(tmp_path):
     ("settings", "layer"),
     [
         ({"noise": 0.3}, keras.layers.Dropout),
-        ({"noise": 1.5, "noise_kind": "gaussian"}, keras.layers.GaussianNoise),
+        ({"noise": 1.0, "noise_kind": "gaussian"}, keras.layers.GaussianNoise),
     ],
 )
 def test_the_kind_of_noise(tmp_path, settings, layer):

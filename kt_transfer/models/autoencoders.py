@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import keras
 from keras import layers, ops
 
+from kt_transfer.models.batch_penalties import penalty_layer, replica_mean
+
 # Next to a squared error summed over the features. k-sparse has no weight: it is a constraint.
 DEFAULT_SPARSITY_WEIGHTS = {"squared_l1": 1e-3, "l1": 1e-2, "kl": 1.0, "k_sparse": 0.0}
 
@@ -35,7 +37,7 @@ def dense_autoencoder(
             https://www.jmlr.org/papers/v11/vincent10a.html).
         noise_kind: ``"masking"`` drops that share of the inputs, from 0 to below 1 (what is
             kept grows by 1 / (1 - noise), as in dropout); ``"gaussian"`` adds noise of that
-            standard deviation.
+            standard deviation, from 0 to 1.
 
     Returns:
         A functional model with the layers ``"encoder"`` and ``"decoder"``, each a functional
@@ -132,10 +134,8 @@ def noise_layer(noise: float, noise_kind: str) -> keras.layers.Layer | None:
     """
     if noise_kind not in ("masking", "gaussian"):
         raise ValueError(f"noise_kind {noise_kind!r}, expected 'masking' or 'gaussian'")
-    if not 0 <= noise < (1 if noise_kind == "masking" else float("inf")):
-        raise ValueError(
-            f"noise {noise} of kind {noise_kind}, expected 0 or more (a share below 1)"
-        )
+    if not 0 <= noise <= 1 or (noise == 1 and noise_kind == "masking"):
+        raise ValueError(f"noise {noise} ({noise_kind}), expected 0 to 1 (masking: below 1)")
     if not noise:
         return None
     kind = layers.Dropout if noise_kind == "masking" else layers.GaussianNoise
@@ -196,28 +196,8 @@ def _l1_norm(z):
     return ops.sum(ops.abs(z), axis=-1)
 
 
-def _batch_mean(z):
-    """The mean of each unit over the batch, all replicas together.
-
-    The one stock layer that looks across replicas is a synchronized BatchNormalization. With an
-    epsilon far above any variance of a sigmoid code it only takes the mean away and divides by
-    the root of epsilon; with a momentum of one nothing is remembered, so that evaluation, which
-    has to use its own batch's mean as well, changes nothing.
-    """
-    root = 1000.0
-    centre = layers.BatchNormalization(
-        momentum=1.0,
-        epsilon=root**2,
-        center=False,
-        scale=False,
-        synchronized=True,
-        name="batch_mean",
-    )
-    return ops.mean(z - root * centre(z, training=True), axis=0)
-
-
 def _kl_to_target(z, rho: float):
-    mean = ops.clip(_batch_mean(z), 1e-7, 1.0 - 1e-7)
+    mean = ops.clip(replica_mean(z), 1e-7, 1.0 - 1e-7)
     return ops.sum(
         rho * (ops.log(rho) - ops.log(mean))
         + (1.0 - rho) * (ops.log(1.0 - rho) - ops.log(1.0 - mean))
@@ -231,8 +211,7 @@ def _penalized(z, penalty, weight: float):
     stock one is put on the penalty itself, a number that is never negative. A functional
     model keeps only what leads to its output: hence the sum, in which it counts nothing.
     """
-    penalty = layers.ActivityRegularization(l1=weight, name="sparsity_penalty")(penalty)
-    return ops.add(z, ops.multiply(penalty, 0.0))
+    return ops.add(z, ops.multiply(penalty_layer(weight)(penalty), 0.0))
 
 
 def _k_largest(z, k: int):

@@ -31,7 +31,8 @@ def sigmoid(x):
 
 
 def dense_weights(model):
-    return [layer.get_weights() for layer in model.layers if layer.weights]
+    dense = [layer for layer in model.layers if isinstance(layer, keras.layers.Dense)]
+    return [layer.get_weights() for layer in dense]
 
 
 def in_numpy(model, x, code=relu, constrain=lambda z: z):
@@ -154,8 +155,9 @@ def test_a_larger_weight_gives_a_smaller_code():
     assert norms[1] < 0.5 * norms[0]
 
 
-def test_noise_is_dropout_on_the_input_in_training_alone():
-    model = dense_autoencoder(12, (8,), 4, noise=0.5)
+@pytest.mark.parametrize("kind", ["masking", "gaussian"])
+def test_noise_is_on_the_input_in_training_alone(kind):
+    model = dense_autoencoder(12, (8,), 4, noise=0.5, noise_kind=kind)
     plain = dense_autoencoder(12, (8,), 4)
     plain.set_weights([w for w in model.get_weights() if w.dtype == np.float32])
     np.testing.assert_allclose(model(X, training=False), plain(X), rtol=1e-6)
@@ -164,6 +166,20 @@ def test_noise_is_dropout_on_the_input_in_training_alone():
         "hidden_1",
         "bottleneck",
     ]
+
+
+def test_gaussian_noise_has_that_deviation():
+    noise = sparse_autoencoder(12, noise=0.7, noise_kind="gaussian").get_layer("noise")
+    drawn = noise(np.zeros((1000, 12)), training=True)
+    assert float(np.std(drawn)) == pytest.approx(0.7, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"noise": 1.0}, {"noise": 1.1, "noise_kind": "gaussian"}, {"noise_kind": "pink"}]
+)
+def test_noise_out_of_range_is_refused(wrong):
+    with pytest.raises(ValueError, match="noise"):
+        dense_autoencoder(12, **{"noise": 0.1, **wrong})
 
 
 @pytest.mark.parametrize("sparsity", SPARSITIES)

@@ -62,22 +62,20 @@ def test_many_labels_are_not_repeated():
     np.testing.assert_array_equal(targets.label_weight, np.ones(10))
 
 
-def test_labels_reach_the_code():
-    """With labels the same network separates the classes better than without."""
+@pytest.mark.parametrize(("label_weight", "least", "most"), [(10.0, 0.9, 1.0), (0.0, 0.2, 0.8)])
+def test_labels_reach_the_head(label_weight, least, most):
     keras.utils.set_random_seed(0)
     y = np.arange(200) % 2
     x = RNG.normal(size=(200, 8)).astype(np.float32)
-    x[:, 0] += 2.0 * y
-    autoencoder = dense_autoencoder(8, (8,), 4)
-    joint = joint_model(autoencoder, 2)
-    compile_joint(joint, keras.optimizers.Adam(0.01), label_weight=10.0)
+    x[:, 0] += 5.0 * y
+    joint = joint_model(dense_autoencoder(8, (8,), 4), 2)
+    compile_joint(joint, keras.optimizers.Adam(0.01), label_weight=label_weight)
     rows, targets = repeat_labelled(np.where(np.arange(200) < 40, y, -1))
-    transform = joint_transform(keras.Sequential([keras.Input((8,)), keras.layers.Identity()]))
-    FusedModel(joint, transform=transform).fit(
-        x[rows], targets, batch_size=32, epochs=30, verbose=0
-    )
+    as_it_is = keras.Sequential([keras.Input((8,)), keras.layers.Identity()])
+    model = FusedModel(joint, transform=joint_transform(as_it_is))
+    model.fit(x[rows], targets, batch_size=32, epochs=30, verbose=0)
     guessed = joint.predict(x[40:], verbose=0)[1].argmax(axis=1)
-    assert (guessed == y[40:]).mean() > 0.75
+    assert least <= (guessed == y[40:]).mean() <= most
 
 
 def test_the_noise_is_before_the_head_too():
