@@ -42,6 +42,7 @@ def main(
     try:
         config = parse(command, config_class, argv)
         _require_data(config)
+        _require_source(config)
         import_tensorflow_quietly()
         signal.signal(signal.SIGTERM, _terminate)
         execute(config)
@@ -101,6 +102,12 @@ def _require_data(config) -> None:
 
     if spec := getattr(config, "data", None):
         require_data(spec, data_dir=config.data_dir)
+
+
+def _require_source(config) -> None:
+    """A source that is not there likewise."""
+    if source := getattr(config, "source", None):
+        runs.open_source(source)
 
 
 @contextlib.contextmanager

@@ -181,10 +181,15 @@ class FinetuneConfig(Training):
     """Transfer a source model to a target task with labels."""
 
     source: str
-    """Run folder of a pretrained model, or scratch for no transfer."""
+    """What to transfer from: a run folder, FILE.keras, keras_applications:NAME (weights from
+    ImageNet, fetched by Keras), or scratch for no transfer."""
+
+    source_range: tuple[float, float] | None = None
+    """What the smallest and the largest raw value become for a FILE.keras (default: -1 1, or raw
+    values as they are where the model begins with a Rescaling or Normalization layer)."""
 
     data: str | None = None
-    """Target data (default: the source run's data; digits with --source scratch)."""
+    """Target data (default: the source run's data; digits for any other source)."""
 
     epochs: int = 100
     """Passes over the labelled training examples."""
@@ -195,11 +200,15 @@ class FinetuneConfig(Training):
     method: Literal["parameters", "features"] = "parameters"
     """Transfer the parameters and train on, or the features of the frozen encoder."""
 
+    features_from: str = "bottleneck"
+    """Features to take (--method features): bottleneck for the encoder's output, the name of one
+    of its layers, or all for those of every layer with weights."""
+
     head: Literal["dense", "logistic_regression"] | None = None
     """New classifier (default: dense for parameters, logistic_regression for features)."""
 
     freeze: int | Literal["all"] = 0
-    """Lock the first N layers of the encoder, or all of them."""
+    """Lock the first N layers of the encoder that have weights, or all of them."""
 
     head_epochs: int | None = None
     """Train the new head alone for this many epochs first (default: 0, or --unfreeze-every)."""
@@ -270,6 +279,7 @@ class FinetuneConfig(Training):
             self.warmup_epochs,
             f"fewer than the {self.epochs} epochs",
         )
+        _require_source_range(self.source, self.source_range)
         _require_patience(self.patience)
         if self.source == "scratch" and self.method == "features":
             raise UserError(
@@ -287,6 +297,11 @@ class FinetuneConfig(Training):
             raise UserError(
                 "--head logistic_regression was given with --method parameters, expected dense: "
                 "logistic regression fits frozen features, so give --method features with it."
+            )
+        if self.method == "parameters" and self.features_from != "bottleneck":
+            raise UserError(
+                f"--features-from {self.features_from} was given with --method parameters, "
+                "expected --method features: give that, or leave --features-from out."
             )
 
     @property
@@ -495,6 +510,19 @@ def _require_labels(config) -> None:
     )
 
 
+def _require_source_range(source: str, given: tuple[float, float] | None) -> None:
+    if given is None:
+        return
+    low, high = given
+    shown = f"{low:g} {high:g}"
+    _require(-math.inf < low < high < math.inf, "--source-range", shown, "a smaller and a larger")
+    if not source.endswith(".keras"):
+        raise UserError(
+            f"--source-range {shown} was given with --source {source}, expected a FILE.keras: "
+            "leave it out, since runs and applications know their range."
+        )
+
+
 def _require_name(name: str | None) -> None:
     fits = name is None or (name == Path(name).name and not name.startswith("."))
     _require(fits, "--name", name, "one word that can name a folder")
@@ -531,6 +559,8 @@ def _converter():
     converter = make_converter(forbid_extra_keys=True)
     converter.register_unstructure_hook(Path, str)
     converter.register_structure_hook(Path, lambda value, _: Path(value))
+    # As JSON reads it back, so that a resumed run finds its settings unchanged.
+    converter.register_unstructure_hook_func(lambda kind: kind == tuple[float, float], list)
     # The one field that is a number or a word.
     converter.register_structure_hook(int | Literal["all"], lambda value, _: value)
     return converter

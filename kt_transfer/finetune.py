@@ -33,10 +33,9 @@ def execute(config: FinetuneConfig) -> Run:
     from kt_transfer.data import draw_labels, hold_out, load_data
     from kt_transfer.models.classifiers import classifier
     from kt_transfer.models.freezing import freeze_layers, layers_with_weights
-    from kt_transfer.models.preprocessing import preprocessing_model
     from kt_transfer.reporting.layers import layer_rows, layer_weights
 
-    source = None if config.source == "scratch" else runs.open_run(config.source, "--source")
+    source = runs.open_source(config.source)
     config = dataclasses.replace(config, data=config.data or _data_of(source))
     with cli.start_run("finetune", config) as run:
         strategy = recording.begin(run, config)
@@ -48,12 +47,12 @@ def execute(config: FinetuneConfig) -> Run:
         )
         recording.note_data(run, data, train=train, labelled=train, validation=validation)
         with strategy.scope():
-            preprocessing = preprocessing_model(data.input_shape, data.value_range, data.x.dtype)
-            encoder = _encoder(config, source, data)
+            encoder, preprocessing, expected = _backbone(config, source, data)
             locked = freeze_layers(encoder, "all" if config.method == "features" else config.freeze)
             network = classifier(encoder, data.num_classes)
             layers = layers_with_weights(network)
             before = layer_weights(layers)
+            _note_adaptation(config, run, data, expected)
             fit = _fit_features if config.method == "features" else _fit_parameters
             history = fit(config, run, network, preprocessing, data, train, validation)
             rates = _rates(config, network)
@@ -78,16 +77,35 @@ def _data_of(source: Run | None) -> str:
     return "digits" if source is None else source.settings["data"]
 
 
-def _encoder(config: FinetuneConfig, source: Run | None, data):
+def _backbone(config: FinetuneConfig, source: Run | None, data):
+    """The encoder, the preprocessing that makes raw examples fit it, and what it expects."""
     import keras
 
+    from kt_transfer.models.adapting import adapting_model
+    from kt_transfer.models.bodies import features_from
     from kt_transfer.models.classifiers import dense_encoder
-    from kt_transfer.sources import source_encoder
+    from kt_transfer.models.preprocessing import preprocessing_model
+    from kt_transfer.sources import load_source
 
-    if source is None:
-        return dense_encoder(data.input_dim, config.hidden_units, config.latent_dim)
-    encoder = source_encoder(source, data)
-    return keras.models.clone_model(encoder) if config.reinitialize else encoder
+    raw = (data.input_shape, data.value_range, data.x.dtype)
+    if config.source == "scratch":
+        encoder = dense_encoder(data.input_dim, config.hidden_units, config.latent_dim)
+        return encoder, preprocessing_model(*raw), None
+    encoder, expected = load_source(config.source, source, data, config.source_range)
+    if config.reinitialize:
+        encoder = keras.models.clone_model(encoder)
+    return features_from(encoder, config.features_from), adapting_model(*raw, expected), expected
+
+
+def _note_adaptation(config: FinetuneConfig, run: Run, data, expected) -> None:
+    """Say and write down how examples are made to fit the source."""
+    from kt_transfer.models.adapting import describe
+
+    if expected is None:
+        return
+    line = describe(data.input_shape, data.value_range, expected)
+    run.update_json("run.json", expects=expected.to_note(), adaptation=line)
+    cli.say(config)(line)
 
 
 def _fit_parameters(config, run, network, preprocessing, data, train, validation) -> list[dict]:

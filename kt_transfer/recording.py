@@ -51,15 +51,20 @@ def compile_classifier(network, optimizer) -> None:
 
 
 def save_classifier(run: Run, network, preprocessing, source: Run | None) -> None:
-    """Write the models, and hand on the autoencoder that the chain began with."""
+    """Write the models, and hand on the autoencoder that the chain began with.
+
+    One that takes other inputs than the classifier (its student may see images larger than the
+    source did) is left out: served, it would be asked with what it never saw.
+    """
     run.save_model("model.keras", network)
     run.save_model("preprocessing.keras", preprocessing)
     if source is None:
         return
-    if source.is_autoencoder:
-        run.save_model("autoencoder.keras", source.load_model())
-    elif source.has("autoencoder.keras"):
-        run.save_model("autoencoder.keras", source.load_model("autoencoder.keras"))
+    name = "model.keras" if source.is_autoencoder else "autoencoder.keras"
+    if source.has(name):
+        autoencoder = source.load_model(name)
+        if autoencoder.input_shape == preprocessing.output_shape:
+            run.save_model("autoencoder.keras", autoencoder)
 
 
 def test_metrics(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:

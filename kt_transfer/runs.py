@@ -24,6 +24,8 @@ from kt_transfer.errors import UserError
 
 # Settings that say how a command is run, not what it computes: a resumed run may change them.
 SESSION_SETTINGS = frozenset({"out", "overwrite", "resume", "from_run", "quiet", "debug"})
+# How the name of a source begins that is a model of keras.applications.
+APPLICATION = "keras_applications:"
 _PACKAGES = ("kt-transfer", "tensorflow", "keras", "numpy", "scikit-learn", "keras-tuner")
 
 
@@ -159,6 +161,30 @@ def open_run(path: str | os.PathLike, flag: str = "--run") -> Run:
             f"`{resume_command(description.get('command', 'COMMAND'), run.path)}`."
         )
     return run
+
+
+def open_source(source: str) -> Run | None:
+    """The run folder that a source is; refused at once, if it is not there.
+
+    Args:
+        source: A run folder, ``FILE.keras``, ``keras_applications:NAME`` or ``scratch``.
+
+    Returns:
+        The run; ``None`` for a file, an application and scratch.
+
+    Raises:
+        UserError: If there is no such file, or no complete run.
+    """
+    if source == "scratch" or source.startswith(APPLICATION):
+        return None
+    if not source.endswith(".keras") or Path(source).is_dir():
+        return open_run(source, "--source")
+    if not Path(source).is_file():
+        raise UserError(
+            f"--source {source} was given, expected a file that Keras saved, but it does not "
+            "exist: give a .keras file, a run folder, keras_applications:NAME or scratch."
+        )
+    return None
 
 
 @contextlib.contextmanager

@@ -26,6 +26,8 @@ CONFIGS = [
     PretrainConfig(hidden_units=(), sparsity_weight=0.5, patience=3, out=Path("a b"), noise=0.3),
     FinetuneConfig(source="runs/source", freeze="all", labels=100, head="dense"),
     FinetuneConfig(source="scratch", freeze=2, latent_dim=8, lr_decay="cosine"),
+    FinetuneConfig(source="m.keras", source_range=(0.0, 255.0)),
+    FinetuneConfig(source="run", method="features", features_from="all"),
     DistillConfig(teacher=(Path("one"), Path("two")), student_units=(8, 4)),
     EvaluateConfig(run=Path("run"), split="all"),
     PredictConfig(run=Path("run")),
@@ -44,6 +46,8 @@ DISTILL = {"teacher": (Path("one"),)}
 def test_settings_survive_json(original):
     settings = json.loads(json.dumps(to_settings(original)))
     assert from_settings(type(original), settings) == original
+    # A resumed run compares its settings as they come out of JSON.
+    assert to_settings(original) == settings
 
 
 def test_every_field_says_what_it_is():
@@ -102,6 +106,22 @@ def test_a_value_out_of_range_is_refused_in_json_too():
             {"source": "scratch", "method": "features"},
             "--method features .*scratch",
         ),
+        (
+            FinetuneConfig,
+            {"source": "m.keras", "source_range": (1.0, 1.0)},
+            "--source-range 1 1 .*smaller and a larger",
+        ),
+        (
+            FinetuneConfig,
+            {"source": "m.keras", "source_range": (0.0, float("inf"))},
+            "--source-range 0 inf",
+        ),
+        (
+            FinetuneConfig,
+            FINETUNE | {"source_range": (0.0, 1.0)},
+            "--source-range 0 1 .*--source runs/source",
+        ),
+        (FinetuneConfig, FINETUNE | {"features_from": "all"}, "--features-from all"),
         (FinetuneConfig, FINETUNE | {"head": "logistic_regression"}, "--head logistic_regression"),
         (DistillConfig, DISTILL | {"temperature": 0.0}, "--temperature 0.0"),
         (DistillConfig, DISTILL | {"alpha": 1.1}, "--alpha 1.1"),

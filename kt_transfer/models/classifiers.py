@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import keras
@@ -12,6 +13,10 @@ from kt_transfer.models.autoencoders import code_layer, dense_stack
 
 # Logit of a class that has no examples: its probability is zero, its logarithm finite.
 _NEVER = -1000.0
+# Inverse regularization strengths to choose from, the strongest regularization first.
+STRENGTHS = tuple(np.logspace(-4, 2, 7))
+# Five folds of more examples than this cost more than they tell.
+MANY_EXAMPLES = 10_000
 
 
 def dense_encoder(
@@ -59,33 +64,28 @@ def classifier(backbone: keras.Model, num_classes: int, *, name: str = "classifi
 def fit_logistic_regression(
     features: np.ndarray, labels: np.ndarray, num_classes: int, *, seed: int
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """Logistic regression with its regularization chosen by inner cross-validation.
+    """Logistic regression with its regularization chosen inside the given examples.
+
+    By five stratified folds, or fewer where a class has fewer examples; by one stratified
+    hold-out of 20 % above ``MANY_EXAMPLES``, where C rises until the held-out loss does and each
+    fit starts at the one before. A class of one example leaves nothing to choose by: C is 1.
 
     Args:
-        features: Shape ``(n, width)``.
+        features: Shape ``(n, width)``; ``float32`` is kept.
         labels: Shape ``(n,)``, at least two classes; one without examples is never answered.
         num_classes: Number of classes.
-        seed: Seed of the inner folds.
+        seed: Seed of the folds or the hold-out.
 
     Returns:
         Kernel ``(width, num_classes)`` and bias ``(num_classes,)`` for the features as they
         are (the scaler is folded in), and the inverse regularization strength C.
     """
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import GridSearchCV, StratifiedKFold
     from sklearn.preprocessing import StandardScaler
 
     scaler = StandardScaler().fit(features)
     scaled = scaler.transform(features)
     present, counts = np.unique(labels, return_counts=True)
-    regression = LogisticRegression(max_iter=1000)
-    if counts.min() >= 2:
-        folds = StratifiedKFold(min(5, counts.min()), shuffle=True, random_state=seed)
-        grid = {"C": np.logspace(-4, 2, 7)}
-        search = GridSearchCV(regression, grid, cv=folds, scoring="neg_log_loss")
-        regression = search.fit(scaled, labels).best_estimator_
-    else:  # one example of a class cannot be both in a fold and outside it
-        regression.fit(scaled, labels)
+    regression = _fitted_regression(scaled, labels, counts.min(), seed)
     coefficients, intercepts = regression.coef_.T, regression.intercept_
     if len(present) == 2:  # one column of log-odds: as two logits
         coefficients = np.hstack([np.zeros_like(coefficients), coefficients])
@@ -95,3 +95,42 @@ def fit_logistic_regression(
     kernel[:, present] = coefficients / scaler.scale_[:, None]
     bias[present] = intercepts - scaler.mean_ @ kernel[:, present]
     return kernel.astype("float32"), bias.astype("float32"), float(regression.C)
+
+
+def _fitted_regression(scaled, labels, smallest_class: int, seed: int):
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GridSearchCV, StratifiedKFold
+
+    regression = LogisticRegression(max_iter=1000)
+    if smallest_class < 2:  # it cannot be both in a fold and outside it
+        return regression.fit(scaled, labels)
+    if len(labels) > MANY_EXAMPLES:
+        return _fitted_along_path(scaled, labels, seed)
+    folds = StratifiedKFold(min(5, smallest_class), shuffle=True, random_state=seed)
+    grid = {"C": STRENGTHS}
+    search = GridSearchCV(regression, grid, cv=folds, scoring="neg_log_loss")
+    return search.fit(scaled, labels).best_estimator_
+
+
+def _fitted_along_path(scaled, labels, seed: int):
+    """C by one hold-out; then all examples with it."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import log_loss
+    from sklearn.model_selection import train_test_split
+
+    x, held_x, y, held_y = train_test_split(
+        scaled, labels, test_size=0.2, stratify=labels, random_state=seed
+    )
+    regression = LogisticRegression(max_iter=300, warm_start=True)
+    best, lowest = STRENGTHS[0], np.inf
+    with warnings.catch_warnings():
+        # Fits that stop early are judged as they are.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        for strength in STRENGTHS:
+            regression.set_params(C=strength).fit(x, y)
+            loss = log_loss(held_y, regression.predict_proba(held_x), labels=regression.classes_)
+            if loss >= lowest:
+                break
+            best, lowest = strength, loss
+        return regression.set_params(C=best).fit(scaled, labels)

@@ -12,8 +12,9 @@ from kt_transfer.errors import UserError
 def freeze_layers(model: keras.Model, count: int | str) -> list[str]:
     """Lock the first layers of a model; the others learn.
 
-    Only layers that have weights count. A locked BatchNormalization also stays in inference
-    mode. Compile the model afterwards, as always in Keras.
+    Only layers that have weights count, those of a nested model one by one. A locked
+    BatchNormalization also stays in inference mode. Compile the model afterwards, as always in
+    Keras.
 
     Args:
         model: A functional or sequential model, its layers in order.
@@ -30,7 +31,7 @@ def freeze_layers(model: keras.Model, count: int | str) -> list[str]:
         >>> freeze_layers(encoder, 2)
         ['hidden_1', 'hidden_2']
     """
-    stacked = [layer for layer in model.layers if layer.weights]
+    stacked = list(layers_with_weights(model).values())
     if count != "all" and not 0 <= count <= len(stacked):
         raise UserError(
             f"--freeze {count} was given, but the {model.name} has {len(stacked)} layers with "
@@ -38,8 +39,10 @@ def freeze_layers(model: keras.Model, count: int | str) -> list[str]:
             "or all."
         )
     num_locked = len(stacked) if count == "all" else count
-    for position, layer in enumerate(stacked):
-        layer.trainable = position >= num_locked
+    for layer in model.layers:
+        layer.trainable = True  # a nested model too: locked as a whole, it would lock its layers
+    for layer in stacked[:num_locked]:
+        layer.trainable = False
     return [layer.name for layer in stacked[:num_locked]]
 
 
@@ -80,33 +83,43 @@ def split_frozen(model: keras.Model) -> tuple[keras.Model, keras.Model] | None:
 
     Returns:
         Models from the input to the last locked layer, and from there to the logits; ``None``
-        where nothing is locked, layers do not follow one another in a plain chain, or a
-        locked beginning draws random numbers.
+        where nothing is locked, a locked beginning draws random numbers, or layers do not
+        follow one another in a plain chain (unless all of them are locked).
     """
     encoder, head = model.get_layer("encoder"), model.get_layer("head")
-    chain = [layer for layer in encoder.layers if not isinstance(layer, keras.layers.InputLayer)]
-    num_locked = _num_locked(chain)
-    if not num_locked or not _is_chain(encoder, chain) or _is_random(chain[:num_locked]):
+    inner = [layer for layer in encoder.layers if not isinstance(layer, keras.layers.InputLayer)]
+    num_locked = _num_locked(inner)
+    if not num_locked or _is_random(inner[:num_locked]):
         return None
-    features = chain[num_locked - 1].output
-    x = rest = keras.Input(features.shape[1:], name="frozen_features")
-    for layer in [*chain[num_locked:], head]:
-        rest = layer(rest)
-    return keras.Model(encoder.input, features), keras.Model(x, rest, name="trained_part")
+    if _is_chain(encoder, inner):
+        features = inner[num_locked - 1].output
+    elif not encoder.trainable_weights and not _is_random(inner):
+        features = encoder.output
+    else:
+        return None
+    rest = keras.Model(features, head(encoder.output), name="trained_part")
+    return keras.Model(encoder.input, features), rest
 
 
-def _num_locked(chain: list) -> int:
-    learning = [n for n, layer in enumerate(chain) if layer.trainable_weights]
-    locked = [n for n, layer in enumerate(chain) if layer.weights and not layer.trainable_weights]
-    before = learning[0] if learning else len(chain)
+def _num_locked(inner: list) -> int:
+    learning = [n for n, layer in enumerate(inner) if layer.trainable_weights]
+    locked = [n for n, layer in enumerate(inner) if layer.weights and not layer.trainable_weights]
+    before = learning[0] if learning else len(inner)
     return max((n + 1 for n in locked if n < before), default=0)
 
 
-def _is_chain(encoder: keras.Model, chain: list) -> bool:
-    tensors = [encoder.input, *(layer.output for layer in chain)]
-    follows = all(layer.input is before for layer, before in zip(chain, tensors, strict=False))
+def _is_chain(encoder: keras.Model, inner: list) -> bool:
+    if any(isinstance(layer, keras.Model) for layer in inner):
+        return False  # its input and output are those of its own graph
+    tensors = [encoder.input, *(layer.output for layer in inner)]
+    follows = all(layer.input is before for layer, before in zip(inner, tensors, strict=False))
     return follows and encoder.output is tensors[-1]
 
 
 def _is_random(layers: list) -> bool:
-    return any(getattr(layer, "seed_generator", None) is not None for layer in layers)
+    """Whether one draws random numbers: dropout and noise hold a seed, augmentation another."""
+    return any(
+        getattr(layer, name, None) is not None
+        for layer in layers
+        for name in ("seed_generator", "generator")
+    )

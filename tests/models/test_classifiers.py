@@ -2,7 +2,8 @@ import keras
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, StratifiedKFold
+from sklearn.metrics import log_loss
+from sklearn.model_selection import GridSearchCV, StratifiedKFold, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -71,3 +72,39 @@ def test_a_class_without_examples_is_never_answered():
     probabilities = softmax(features @ kernel + bias)
     assert np.array_equal(probabilities.argmax(axis=1), labels)
     assert probabilities[:, 1].max() < 0.01
+
+
+@pytest.fixture(scope="module")
+def many():
+    """More examples than folds are made of; noise in most features, so that C matters."""
+    labels = np.arange(10_500) % 3
+    features = RNG.normal(size=(10_500, 30)).astype(np.float32)
+    features[:, :2] += labels[:, None] * [0.4, -0.3]
+    return features, labels
+
+
+def test_many_examples_choose_by_one_hold_out(many):
+    features, labels = many
+    kernel, bias, strength = fit_logistic_regression(features, labels, 3, seed=5)
+    scaled = StandardScaler().fit_transform(features)
+    x, held_x, y, held_y = train_test_split(
+        scaled, labels, test_size=0.2, stratify=labels, random_state=5
+    )
+    strengths = np.logspace(-4, 2, 7)
+    losses = [
+        log_loss(held_y, LogisticRegression(C=c, max_iter=1000).fit(x, y).predict_proba(held_x))
+        for c in strengths
+    ]
+    # Neighbours may lie within what an early stop leaves open.
+    assert losses[list(strengths).index(strength)] <= min(losses) + 1e-4
+    assert losses[0] > min(losses) + 1e-3
+    regression = LogisticRegression(C=strength, max_iter=1000).fit(scaled, labels)
+    expected = regression.predict_proba(scaled)
+    np.testing.assert_allclose(softmax(features @ kernel + bias), expected, atol=5e-3)
+    assert (kernel.dtype, bias.dtype) == (np.float32, np.float32)
+
+
+def test_many_examples_give_the_same_again(many):
+    first, second = (fit_logistic_regression(*many, 3, seed=5) for _ in range(2))
+    assert np.array_equal(first[0], second[0])
+    assert np.array_equal(first[1], second[1])

@@ -2,7 +2,8 @@ import keras
 import numpy as np
 import pytest
 
-from kt_transfer import UserError, dense_autoencoder, freeze_layers
+from kt_transfer import UserError, classifier, dense_autoencoder, freeze_layers
+from kt_transfer.models.freezing import split_frozen
 
 
 @pytest.fixture
@@ -58,3 +59,82 @@ def test_a_locked_batch_normalization_keeps_its_statistics():
     model.fit(np.full((8, 3), 5.0), np.ones(8), verbose=0)
     for old, new in zip(statistics, model.layers[1].get_weights(), strict=True):
         assert np.array_equal(old, new)
+
+
+def with_batch_normalization(nested=False):
+    inner = [keras.layers.Dense(4), keras.layers.BatchNormalization(), keras.layers.Dense(3)]
+    if nested:
+        base = keras.Sequential([keras.Input((6,)), *inner[:2]], name="base")
+        inner = [base, inner[2]]
+    return keras.Sequential([keras.Input((6,)), *inner])
+
+
+def test_layers_of_a_nested_model_count_one_by_one():
+    model = with_batch_normalization(nested=True)
+    base = model.get_layer("base")
+    assert freeze_layers(model, 1) == [base.layers[0].name]
+    assert [layer.trainable for layer in (*base.layers, model.layers[1])] == [False, True, True]
+    assert len(freeze_layers(model, "all")) == 3
+    base.trainable = False
+    freeze_layers(model, 1)
+    assert len(model.trainable_weights) == 2 + 2
+    with pytest.raises(UserError, match="--freeze 4 .*3 layers"):
+        freeze_layers(model, 4)
+
+
+def branching():
+    x = keras.Input((6,))
+    left, right = keras.layers.Dense(4)(x), keras.layers.Dense(3, activation="relu")(x)
+    return keras.Model(x, keras.layers.Concatenate()([left, right]), name="encoder")
+
+
+def chain(*more):
+    stack = (keras.layers.Dense(4), keras.layers.BatchNormalization(), *more)
+    x = y = keras.Input((6,))
+    for layer in (*stack, keras.layers.Dense(3)):
+        y = layer(y)
+    return keras.Model(x, y, name="encoder")
+
+
+@pytest.mark.parametrize(
+    ("encoder", "count", "width"),
+    [(chain(), 1, 4), (chain(), 2, 4), (chain(), "all", 3), (branching(), "all", 7)],
+)
+def test_a_frozen_beginning_and_the_rest_are_the_whole(encoder, count, width):
+    model = classifier(encoder, 2)
+    freeze_layers(encoder, count)
+    frozen, rest = split_frozen(model)
+    assert frozen.output_shape == (None, width)
+    assert not frozen.trainable_weights
+    assert len(rest.trainable_weights) == len(model.trainable_weights)
+    x = np.random.default_rng(0).normal(size=(5, 6)).astype(np.float32)
+    np.testing.assert_allclose(rest(frozen(x)), model(x), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "count"),
+    [
+        (chain(), 0),
+        (branching(), 1),  # what is locked is not a beginning
+        (chain(keras.layers.Dropout(0.5)), "all"),
+        (chain(keras.layers.GaussianNoise(0.5)), "all"),
+    ],
+)
+def test_what_cannot_be_computed_once_is_not(encoder, count):
+    model = classifier(encoder, 2)
+    freeze_layers(encoder, count)
+    assert split_frozen(model) is None
+
+
+def test_locked_statistics_stay_while_the_rest_learns():
+    encoder = chain()
+    model = classifier(encoder, 2)
+    freeze_layers(encoder, 2)
+    before = [layer.get_weights() for layer in encoder.layers[1:]]
+    _, rest = split_frozen(model)
+    for trained, x in ((model, np.full((16, 6), 5.0)), (rest, np.full((16, 4), 5.0))):
+        trained.compile("sgd", loss="mse", jit_compile=False)
+        trained.fit(x, np.ones((16, 2)), epochs=2, verbose=0)
+    for number, layer in enumerate(encoder.layers[1:]):
+        for old, new in zip(before[number], layer.get_weights(), strict=True):
+            assert np.array_equal(old, new) == (number < 2)

@@ -1,0 +1,197 @@
+"""The body of any Keras model: what is transferred of it, and which of its features."""
+
+from __future__ import annotations
+
+import keras
+from keras import layers
+
+from kt_transfer.errors import UserError
+from kt_transfer.models.autoencoders import transferable_encoder
+
+_POOLING = {
+    3: layers.GlobalAveragePooling1D,
+    4: layers.GlobalAveragePooling2D,
+    5: layers.GlobalAveragePooling3D,
+}
+
+
+def body(model: keras.Model, input_shape: tuple[int, ...] | None = None) -> keras.Model:
+    """What is transferred of a model: all of it but its head.
+
+    That is its layer ``"encoder"`` if this is a model; otherwise everything up to the input of
+    the Dense layer that ends it, with whatever weightless layers follow that; otherwise the
+    whole model. Feature maps are averaged over their positions.
+
+    Layers of nested models stand in line with the others, so that the first N layers are what
+    one expects, and are copies: nothing of how the model was compiled or called comes along.
+
+    Args:
+        model: A functional or sequential model of stock layers, with one input and one output.
+        input_shape: Shape of one example, for a model that takes several (default: its own).
+
+    Returns:
+        A functional model named ``"encoder"``, ``(batch, *input_shape)`` to
+        ``(batch, width)``, with the model's weights.
+
+    Raises:
+        ValueError: If the model is of another kind; the message says which, as the end of a
+            sentence that begins with "it".
+
+    Example:
+        >>> base = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4)])
+        >>> model = keras.Sequential([keras.Input((8,)), base, keras.layers.Dense(10)])
+        >>> body(model).output_shape
+        (None, 4)
+    """
+    single_input(model)
+    has_encoder = any(
+        layer.name == "encoder" and isinstance(layer, keras.Model) for layer in model.layers
+    )
+    whole = transferable_encoder(model) if has_encoder else model
+    taken = ("features", "pooled_features", whole.inputs[0].name)
+    _name_apart(whole, dict.fromkeys(taken))
+    copy = _copied(_in_line(whole), input_shape)
+    output = copy.output if has_encoder else _before_head(copy)
+    encoder = keras.Model(copy.input, _pooled(output, "pooled_features"), name="encoder")
+    if not encoder.weights:
+        raise ValueError("has no layers with weights before its last Dense layer")
+    return encoder
+
+
+def single_input(model: keras.Model):
+    """The symbolic input of a model that :func:`body` understands; others are refused.
+
+    Raises:
+        ValueError: As :func:`body`.
+    """
+    kind = f"{model.name} ({type(model).__name__})"
+    if _is_custom(model) or not getattr(model, "inputs", None):
+        raise ValueError(
+            f"is, or contains, a subclassed or unbuilt model, {kind}, which does not say how its "
+            "layers follow one another"
+        )
+    for what, tensors in (("input", model.inputs), ("output", model.outputs)):
+        if len(tensors) != 1:
+            raise ValueError(f"has {len(tensors)} {what}s, expected one, in {kind}")
+    for operation in _graph(model).operations:
+        if isinstance(operation, keras.Model):
+            single_input(operation)
+        elif _is_custom(operation):
+            raise ValueError(
+                f"has a layer that Keras does not know, {operation.name} "
+                f"({type(operation).__name__}), without which it would not load elsewhere"
+            )
+    return model.inputs[0]
+
+
+def scales_itself(encoder: keras.Model) -> bool:
+    """Whether a model begins with a Rescaling or Normalization layer of its own."""
+    for layer in encoder.layers:
+        if isinstance(layer, (layers.Rescaling, layers.Normalization)):
+            return True
+        if layer.weights:
+            return False
+    return False
+
+
+def features_from(encoder: keras.Model, which: str) -> keras.Model:
+    """An encoder that gives other features than its output.
+
+    Args:
+        encoder: A functional model.
+        which: ``"bottleneck"`` for its output, the name of a layer for that layer's output,
+            or ``"all"`` for the outputs of all layers that have weights, one after the other.
+            Feature maps are averaged over their positions.
+
+    Returns:
+        A functional model named ``"encoder"`` over the same layers, to ``(batch, width)``.
+
+    Raises:
+        UserError: If there is no layer of that name.
+
+    Example:
+        >>> encoder = dense_autoencoder(784).get_layer("encoder")
+        >>> features_from(encoder, "hidden_1").output_shape
+        (None, 128)
+        >>> features_from(encoder, "all").output_shape
+        (None, 248)
+    """
+    if which == "bottleneck":
+        return encoder
+    inner = [layer for layer in encoder.layers if not isinstance(layer, layers.InputLayer)]
+    chosen = [layer for layer in inner if layer.name == which or (which == "all" and layer.weights)]
+    if not chosen:
+        raise UserError(
+            f"--features-from {which} was given, expected bottleneck, all or a layer of the "
+            f"source ({', '.join(layer.name for layer in inner)}): name one of these."
+        )
+    parts = [_pooled(layer.output, f"{layer.name}_features") for layer in chosen]
+    output = parts[0] if len(parts) == 1 else layers.Concatenate(name="all_features")(parts)
+    return keras.Model(encoder.input, output, name="encoder")
+
+
+def _is_custom(thing) -> bool:
+    return type(thing).__module__.split(".")[0] != "keras"
+
+
+def _graph(model: keras.Model) -> keras.Model:
+    """A functional or sequential model as a functional one over the same layers."""
+    return keras.Model(model.inputs[0], model.outputs[0])
+
+
+def _name_apart(model: keras.Model, taken: dict) -> None:
+    """Give the layers of nested models names that are theirs alone."""
+    for operation in _graph(model).operations:
+        if isinstance(operation, keras.Model):
+            _name_apart(operation, taken)
+        elif not isinstance(operation, layers.InputLayer):
+            stem, number = operation.name, 1
+            while taken.get(operation.name, operation) is not operation:
+                number += 1
+                operation.name = f"{stem}_{number}"
+            taken[operation.name] = operation
+
+
+def _in_line(model: keras.Model) -> keras.Model:
+    """A functional model over the same layers, those of nested models among them."""
+
+    def call(layer, *args, **kwargs):
+        if not isinstance(layer, keras.Model):
+            return layer(*args, **kwargs)
+        inner = _in_line(layer)
+        return keras.Function(inner.inputs, inner.outputs).call([args[0]])[0]
+
+    return keras.models.clone_model(
+        _graph(model), clone_function=lambda layer: layer, call_function=call
+    )
+
+
+def _copied(model: keras.Model, input_shape: tuple[int, ...] | None) -> keras.Model:
+    """Fresh layers with the same weights: each is called once, as ``layer.output`` needs it."""
+    shape = model.input_shape[1:] if input_shape is None else input_shape
+    copy = keras.models.clone_model(model, input_tensors=keras.Input(shape, name="features"))
+    for layer in copy.layers:
+        if layer.weights:
+            layer.set_weights(model.get_layer(layer.name).get_weights())
+        if layer.weights and isinstance(layer, layers.Normalization):
+            layer.finalize_state()  # it computes with constants that it makes of its weights
+    return copy
+
+
+def _before_head(model: keras.Model):
+    """The input of the Dense layer that ends a model, or the output of a model without one."""
+    made_by = {id(operation.output): operation for operation in model.operations}
+    tensor = model.output
+    while (operation := made_by.get(id(tensor))) is not None:
+        if isinstance(operation, layers.Dense):
+            return operation.input
+        before = [] if isinstance(operation, layers.InputLayer) else operation.input
+        if isinstance(before, list) or getattr(operation, "weights", ()):
+            break  # several paths meet here, or something learns: no head
+        tensor = before
+    return model.output
+
+
+def _pooled(x, name: str):
+    pooling = _POOLING.get(len(x.shape))
+    return pooling(name=name)(x) if pooling else x
