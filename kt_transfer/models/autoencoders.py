@@ -18,6 +18,7 @@ def dense_autoencoder(
     output_activation: str = "tanh",
     *,
     noise: float = 0.0,
+    noise_kind: str = "masking",
 ) -> keras.Model:
     """An autoencoder of dense layers, x ↦ D(E(x)); the decoder mirrors the encoder.
 
@@ -29,9 +30,12 @@ def dense_autoencoder(
         hidden_units: Widths of the encoder's hidden layers, ReLU each.
         latent_dim: Width of the code, the layer ``"bottleneck"``, ReLU as well.
         output_activation: Activation of the reconstruction; ``"tanh"`` for [-1, 1].
-        noise: Share of the inputs dropped during training, 0 to below 1: a denoising
-            autoencoder (Vincent et al., 2010, https://www.jmlr.org/papers/v11/vincent10a.html)
-            with dropout as its noise, so that what is kept grows by 1 / (1 - noise).
+        noise: Strength of the corruption of the inputs during training; more than 0 makes a
+            denoising autoencoder (Vincent et al., 2010,
+            https://www.jmlr.org/papers/v11/vincent10a.html).
+        noise_kind: ``"masking"`` drops that share of the inputs, from 0 to below 1 (what is
+            kept grows by 1 / (1 - noise), as in dropout); ``"gaussian"`` adds noise of that
+            standard deviation.
 
     Returns:
         A functional model with the layers ``"encoder"`` and ``"decoder"``, each a functional
@@ -42,8 +46,9 @@ def dense_autoencoder(
         >>> model.get_layer("encoder").output_shape
         (None, 8)
     """
+    corrupt = noise_layer(noise, noise_kind)
     return _autoencoder(
-        input_dim, hidden_units, latent_dim, output_activation, noise, "relu", lambda code: code
+        input_dim, hidden_units, latent_dim, output_activation, corrupt, "relu", lambda code: code
     )
 
 
@@ -58,6 +63,7 @@ def sparse_autoencoder(
     sparsity_target: float = 0.05,
     num_active: int | None = None,
     noise: float = 0.0,
+    noise_kind: str = "masking",
 ) -> keras.Model:
     """A dense autoencoder whose code z = E(x) is held sparse.
 
@@ -82,7 +88,8 @@ def sparse_autoencoder(
             ``None`` takes ``DEFAULT_SPARSITY_WEIGHTS``.
         sparsity_target: ρ, between 0 and 1 (``"kl"``).
         num_active: k, from 1 to ``latent_dim`` (``"k_sparse"``; default: a quarter).
-        noise: Share of the inputs dropped during training.
+        noise: Strength of the corruption, as in :func:`dense_autoencoder`.
+        noise_kind: Kind of the corruption, as there.
 
     Returns:
         As :func:`dense_autoencoder`.
@@ -111,9 +118,28 @@ def sparse_autoencoder(
         "k_sparse": lambda z: _k_largest(z, k),
     }[sparsity]
     activation = "sigmoid" if sparsity == "kl" else "relu"
+    corrupt = noise_layer(noise, noise_kind)
     return _autoencoder(
-        input_dim, hidden_units, latent_dim, output_activation, noise, activation, constrain
+        input_dim, hidden_units, latent_dim, output_activation, corrupt, activation, constrain
     )
+
+
+def noise_layer(noise: float, noise_kind: str) -> keras.layers.Layer | None:
+    """The layer ``"noise"``, which corrupts during training only; ``None`` without noise.
+
+    Raises:
+        ValueError: If ``noise_kind`` is none, or ``noise`` is out of its range.
+    """
+    if noise_kind not in ("masking", "gaussian"):
+        raise ValueError(f"noise_kind {noise_kind!r}, expected 'masking' or 'gaussian'")
+    if not 0 <= noise < (1 if noise_kind == "masking" else float("inf")):
+        raise ValueError(
+            f"noise {noise} of kind {noise_kind}, expected 0 or more (a share below 1)"
+        )
+    if not noise:
+        return None
+    kind = layers.Dropout if noise_kind == "masking" else layers.GaussianNoise
+    return kind(noise, name="noise")
 
 
 def transferable_encoder(model: keras.Model) -> keras.Model:
@@ -148,7 +174,7 @@ def code_layer(x, latent_dim: int, activation: str = "relu"):
 
 
 def _autoencoder(
-    input_dim, hidden_units, latent_dim, output_activation, noise, code_activation, constrain
+    input_dim, hidden_units, latent_dim, output_activation, corrupt, code_activation, constrain
 ) -> keras.Model:
     x = keras.Input((input_dim,), name="features")
     hidden = dense_stack(x, hidden_units)
@@ -162,7 +188,7 @@ def _autoencoder(
 
     x = keras.Input((input_dim,), name="features")
     # Outside the encoder: what is transferred has no noise in it.
-    corrupted = layers.Dropout(noise, name="noise")(x) if noise else x
+    corrupted = corrupt(x) if corrupt else x
     return keras.Model(x, decoder(encoder(corrupted)), name="autoencoder")
 
 
