@@ -28,7 +28,6 @@ def execute(config: DistillConfig) -> Run:
     from kt_transfer import recording
     from kt_transfer.data import load_data
     from kt_transfer.models.classifiers import classifier, dense_encoder
-    from kt_transfer.models.preprocessing import preprocessing_model
     from kt_transfer.sources import average_in_probability, teacher_logits
     from kt_transfer.training.fitting import fit_in_folder
     from kt_transfer.training.schedules import learning_rate_callbacks
@@ -51,12 +50,12 @@ def execute(config: DistillConfig) -> Run:
         labels = np.full_like(data.y, -1)
         labels[labelled] = data.y[labelled]
         with strategy.scope():
-            preprocessing = preprocessing_model(data.input_shape, data.value_range, data.x.dtype)
             student = classifier(
                 dense_encoder(data.input_dim, config.student_units),
                 data.num_classes,
                 name="student",
             )
+            preprocessing = recording.preprocessing_for(student, data)
             model = _trainer(config, teachers[0].load_model(), student, preprocessing)
         history = fit_in_folder(
             model,
@@ -77,7 +76,7 @@ def execute(config: DistillConfig) -> Run:
             title=f"distill {config.data}",
             quiet=config.quiet,
         )
-        recording.save_classifier(run, student, preprocessing, teachers[0])
+        recording.save_classifier(run, student, preprocessing, teachers[0], data)
         metrics = recording.classifier_metrics(student, preprocessing, data, validation)
         metrics["teacher"] = recording.test_metrics(data.y_test, test_targets)
         metrics["agreement_with_teacher"] = _agreement(

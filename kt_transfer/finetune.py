@@ -8,7 +8,7 @@ import numpy as np
 
 from kt_transfer import cli, runs
 from kt_transfer.config import FinetuneConfig
-from kt_transfer.rows import take_rows
+from kt_transfer.rows import quarter_of_memory, take_rows
 from kt_transfer.runs import Run
 
 
@@ -28,7 +28,6 @@ def execute(config: FinetuneConfig) -> Run:
     from kt_transfer.data import draw_labels, hold_out, load_data
     from kt_transfer.models.classifiers import classifier
     from kt_transfer.models.freezing import freeze_layers
-    from kt_transfer.models.preprocessing import preprocessing_model
 
     source = None if config.source == "scratch" else runs.open_run(config.source, "--source")
     config = dataclasses.replace(config, data=config.data or _data_of(source))
@@ -42,13 +41,13 @@ def execute(config: FinetuneConfig) -> Run:
         )
         recording.note_data(run, data, train=train, labelled=train, validation=validation)
         with strategy.scope():
-            preprocessing = preprocessing_model(data.input_shape, data.value_range, data.x.dtype)
             encoder = _encoder(config, source, data)
+            preprocessing = recording.preprocessing_for(encoder, data)
             locked = freeze_layers(encoder, "all" if config.method == "features" else config.freeze)
             network = classifier(encoder, data.num_classes)
             fit = _fit_features if config.method == "features" else _fit_parameters
             history = fit(config, run, network, preprocessing, data, train, validation)
-        recording.save_classifier(run, network, preprocessing, source)
+        recording.save_classifier(run, network, preprocessing, source, data)
         metrics = recording.classifier_metrics(network, preprocessing, data, validation)
         metrics["locked_layers"] = locked
         metrics["num_trained_parameters"] = _count(network.trainable_weights)
@@ -80,13 +79,20 @@ def _fit_parameters(config, run, network, preprocessing, data, train, validation
     from kt_transfer.training.steps import predict_raw, scaling
 
     parts = split_frozen(network)
-    if parts is None:
+    rows = np.concatenate([train, validation])
+    if parts is None or not _fits_in_memory(parts[0], len(rows)):
         transform = scaling(preprocessing)
         return _fit(config, run, network, transform, data.x, data.y, train, validation)
     frozen, trained = parts
-    rows = np.concatenate([train, validation])
     features = predict_raw(frozen, preprocessing, take_rows(data.x, rows))
     return _fit(config, run, trained, None, features, data.y[rows], *_positions(train, validation))
+
+
+def _fits_in_memory(model, num_rows: int) -> bool:
+    """Whether what a model gives may be kept: convolutions give more than they are given."""
+    numbers = num_rows * int(np.prod(model.output_shape[1:]))
+    copies = 4  # on the way from the batches of a prediction to the tensors of the training
+    return copies * 4 * numbers <= quarter_of_memory()
 
 
 def _positions(train, validation) -> tuple[np.ndarray, np.ndarray]:

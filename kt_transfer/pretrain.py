@@ -6,6 +6,7 @@ import numpy as np
 
 from kt_transfer import cli
 from kt_transfer.config import PretrainConfig
+from kt_transfer.errors import UserError
 from kt_transfer.rows import take_rows
 from kt_transfer.runs import Run
 
@@ -24,7 +25,6 @@ def execute(config: PretrainConfig) -> Run:
     """Strategy, data, model, fit, save."""
     from kt_transfer import recording
     from kt_transfer.data import hold_out, load_data
-    from kt_transfer.models.preprocessing import preprocessing_model
     from kt_transfer.reporting.plots import plot_history, plot_reconstructions
     from kt_transfer.training.fitting import fit_in_folder
 
@@ -34,8 +34,8 @@ def execute(config: PretrainConfig) -> Run:
         train, validation = hold_out(data.y, 0.1, config.seed)
         recording.note_data(run, data, train=train, validation=validation)
         with strategy.scope():
-            preprocessing = preprocessing_model(data.input_shape, data.value_range, data.x.dtype)
-            network = _build(config, data.input_dim)
+            network = _build(config, data)
+            preprocessing = recording.preprocessing_for(network, data)
             model = _trainer(network, preprocessing, config)
         history = fit_in_folder(
             model,
@@ -69,19 +69,30 @@ def execute(config: PretrainConfig) -> Run:
     return run
 
 
-def _build(config: PretrainConfig, input_dim: int):
+def _build(config: PretrainConfig, data):
     from kt_transfer.models.autoencoders import dense_autoencoder, sparse_autoencoder
+    from kt_transfer.models.convolutional import conv_autoencoder
+    from kt_transfer.models.preprocessing import image_shape
 
-    shape = {
-        "hidden_units": config.hidden_units,
-        "latent_dim": config.latent_dim,
-        "noise": config.noise,
-    }
+    shape = {"latent_dim": config.latent_dim, "noise": config.noise}
+    if config.model == "conv":
+        _require_images(data)
+        return conv_autoencoder(image_shape(data.input_shape), config.filters, **shape)
+    shape["hidden_units"] = config.hidden_units
     if config.model == "dense":
-        return dense_autoencoder(input_dim, **shape)
+        return dense_autoencoder(data.input_dim, **shape)
     return sparse_autoencoder(
-        input_dim, sparsity=config.sparsity, sparsity_weight=config.sparsity_weight, **shape
+        data.input_dim, sparsity=config.sparsity, sparsity_weight=config.sparsity_weight, **shape
     )
+
+
+def _require_images(data) -> None:
+    if len(data.input_shape) not in (2, 3):
+        raise UserError(
+            f"--model conv was given with {data.spec}, whose examples have the shape "
+            f"{data.input_shape}, expected images, (height, width[, channels]): give --model "
+            "dense, or data that are images."
+        )
 
 
 def _trainer(network, preprocessing, config: PretrainConfig):

@@ -1,10 +1,11 @@
-"""What every training command writes about itself in the same way."""
+"""What every training command does and writes about itself in the same way."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from kt_transfer.data import Dataset
+from kt_transfer.models.preprocessing import can_take, preprocessing_model, takes_images
 from kt_transfer.reporting.classification import classification_metrics
 from kt_transfer.reporting.plots import plot_history
 from kt_transfer.rows import take_rows
@@ -34,21 +35,37 @@ def note_data(run: Run, data: Dataset, **splits: np.ndarray) -> None:
     run.update_json("run.json", data={"spec": data.spec, "fingerprint": data.fingerprint})
 
 
+def preprocessing_for(network, data: Dataset):
+    """From the raw examples of a data set to what a network takes, flat or as images."""
+    return preprocessing_model(
+        data.input_shape, data.value_range, data.x.dtype, flatten=not takes_images(network)
+    )
+
+
 def note_execution(run: Run, model) -> None:
     """Write how the steps were executed."""
     run.update_json("run.json", execution=model.execution)
 
 
-def save_classifier(run: Run, network, preprocessing, source: Run | None) -> None:
+def save_classifier(run: Run, network, preprocessing, source: Run | None, data: Dataset) -> None:
     """Write the models, and hand on the autoencoder that the chain began with."""
     run.save_model("model.keras", network)
     run.save_model("preprocessing.keras", preprocessing)
-    if source is None:
+    autoencoder = _autoencoder_of(source)
+    if autoencoder is None or not can_take(autoencoder, data.input_shape):
         return
+    run.save_model("autoencoder.keras", autoencoder)
+    if takes_images(autoencoder) != takes_images(network):
+        # A student sees flat examples, the autoencoder that it descends from images.
+        run.save_model("autoencoder_preprocessing.keras", preprocessing_for(autoencoder, data))
+
+
+def _autoencoder_of(source: Run | None):
+    if source is None:
+        return None
     if source.command == "pretrain":
-        run.save_model("autoencoder.keras", source.load_model())
-    elif source.has("autoencoder.keras"):
-        run.save_model("autoencoder.keras", source.load_model("autoencoder.keras"))
+        return source.load_model()
+    return source.load_model("autoencoder.keras") if source.has("autoencoder.keras") else None
 
 
 def test_metrics(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:

@@ -8,6 +8,7 @@ import numpy as np
 from kt_transfer.data import Dataset
 from kt_transfer.errors import UserError
 from kt_transfer.models.autoencoders import transferable_encoder
+from kt_transfer.models.preprocessing import can_take
 from kt_transfer.runs import Run
 from kt_transfer.training.steps import predict_raw
 
@@ -25,10 +26,11 @@ def source_encoder(source: Run, data: Dataset) -> keras.Model:
             f"has {', '.join(layer.name for layer in model.layers)}: give a pretrained run."
         )
     encoder = transferable_encoder(model)
-    if encoder.input_shape[-1] != data.input_dim:
+    if not can_take(encoder, data.input_shape):
         raise UserError(
-            f"--source {source.path} was given with {encoder.input_shape[-1]} inputs, but an "
-            f"example of {data.spec} has {data.input_dim} values: pretrain on data of that size."
+            f"--source {source.path} was given, whose encoder takes {encoder.input_shape[1:]}, but "
+            f"an example of {data.spec} has the shape {data.input_shape}: pretrain on data of that "
+            "shape."
         )
     return encoder
 
