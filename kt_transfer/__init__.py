@@ -16,6 +16,7 @@ _HOMES = {
     # models
     "dense_autoencoder": "models.autoencoders",
     "sparse_autoencoder": "models.autoencoders",
+    "conv_autoencoder": "models.convolutional",
     "classifier": "models.classifiers",
     "freeze_layers": "models.freezing",
     # training

@@ -17,6 +17,7 @@ from kt_transfer.errors import UserError
 LearningRateDecay = Literal["none", "exponential", "step", "cosine", "plateau"]
 Sparsity = Literal["squared_l1", "l1", "kl", "k_sparse"]
 LABEL_WEIGHT = 100.0
+LATENT_DIMS = {"dense": 8, "sparse": 8, "conv": 64}
 
 
 def _require(condition: bool, flag: str, given: object, expected: str) -> None:
@@ -104,14 +105,19 @@ class PretrainConfig(Training):
     """Reconstruct the examples, without labels; or learn the labels of the source data, so that
     a classifier's body can be transferred."""
 
-    model: Literal["dense", "sparse"] = "dense"
-    """Dense autoencoder, or one with a sparsity penalty on its code."""
+    model: Literal["dense", "sparse", "conv"] = "dense"
+    """Dense autoencoder, one with a sparsity penalty on its code, or a convolutional one for
+    images of any size and channels."""
 
     hidden_units: tuple[int, ...] = (128, 64, 32, 16)
-    """Widths of the encoder's hidden layers; the decoder mirrors them."""
+    """Widths of the encoder's hidden layers; the decoder mirrors them (--model dense or sparse)."""
 
-    latent_dim: int = 8
-    """Width of the code."""
+    filters: tuple[int, ...] = (16, 32)
+    """Filters of the encoder's convolutions, each of which halves height and width; the decoder
+    mirrors them (--model conv)."""
+
+    latent_dim: int | None = None
+    """Width of the code (default: 8, with --model conv 64)."""
 
     sparsity: Sparsity = "squared_l1"
     """Penalty on the code (--model sparse)."""
@@ -145,7 +151,11 @@ class PretrainConfig(Training):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.latent_dim is None:  # resolved at once, as config.json has it
+            object.__setattr__(self, "latent_dim", LATENT_DIMS[self.model])
         _require_units("--hidden-units", self.hidden_units)
+        _require_units("--filters", self.filters)
+        _require(len(self.filters) > 0, "--filters", self.filters, "at least one number")
         _require(self.latent_dim >= 1, "--latent-dim", self.latent_dim, "at least 1")
         _require(
             0 <= self.noise < 1 or (self.noise == 1 and self.noise_kind == "gaussian"),

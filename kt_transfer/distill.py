@@ -29,7 +29,6 @@ def execute(config: DistillConfig) -> Run:
     from kt_transfer.data import load_data
     from kt_transfer.models.classifiers import classifier, dense_encoder
     from kt_transfer.models.freezing import layers_with_weights
-    from kt_transfer.models.preprocessing import preprocessing_model
     from kt_transfer.reporting.layers import layer_rows, layer_weights
     from kt_transfer.sources import average_in_probability, teacher_logits
     from kt_transfer.training.fitting import fit_in_folder
@@ -53,12 +52,12 @@ def execute(config: DistillConfig) -> Run:
         labels = np.full_like(data.y, -1)
         labels[labelled] = data.y[labelled]
         with strategy.scope():
-            preprocessing = preprocessing_model(data.input_shape, data.value_range, data.x.dtype)
             student = classifier(
                 dense_encoder(data.input_dim, config.student_units),
                 data.num_classes,
                 name="student",
             )
+            preprocessing = recording.preprocessing_for(student, data)
             model = _trainer(config, teachers[0].load_model(), student, preprocessing)
         layers = layers_with_weights(student)
         before = layer_weights(layers)
@@ -81,7 +80,7 @@ def execute(config: DistillConfig) -> Run:
             title=f"distill {config.data}",
             quiet=config.quiet,
         )
-        recording.save_classifier(run, student, preprocessing, teachers[0])
+        recording.save_classifier(run, student, preprocessing, teachers[0], data)
         metrics = recording.classifier_metrics(student, preprocessing, data, validation)
         metrics["layers"] = layer_rows(layers, before, config.learning_rate, {})
         metrics["teacher"] = recording.test_metrics(data.y_test, test_targets)

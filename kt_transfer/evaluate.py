@@ -136,7 +136,8 @@ def _squared_errors(network, preprocessing, x) -> np.ndarray:
     from kt_transfer.training.steps import FusedModel
 
     features = preprocessing.output
-    errors = keras.ops.sum(keras.ops.square(features - network(features)), axis=-1)
+    every_value = tuple(range(1, len(features.shape)))
+    errors = keras.ops.sum(keras.ops.square(features - network(features)), axis=every_value)
     return FusedModel(keras.Model(preprocessing.input, errors)).predict(x)
 
 

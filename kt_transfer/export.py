@@ -34,7 +34,7 @@ def execute(config: ExportConfig) -> Path:
     source = runs.open_run(config.run)
     name = config.name or source.path.resolve().name
     preprocessing = source.load_model("preprocessing.keras")
-    classifier, autoencoder = _models(source)
+    classifier, autoencoder, autoencoder_preprocessing = _models(source)
     folder = Path(config.export_dir) / name
     version = export_saved_model(
         folder,
@@ -42,6 +42,7 @@ def execute(config: ExportConfig) -> Path:
         classifier=classifier,
         class_names=source.label_names if classifier is not None else (),
         autoencoder=autoencoder,
+        autoencoder_preprocessing=autoencoder_preprocessing,
         metadata=_metadata(source, name, classifier),
         examples=_examples(preprocessing),
     )
@@ -53,12 +54,13 @@ def execute(config: ExportConfig) -> Path:
 
 
 def _models(source: Run):
-    """The classifier and the autoencoder of a run, each if it has one."""
+    """The classifier, the autoencoder and its own preprocessing, each if the run has one."""
     if source.is_autoencoder:
-        return None, source.load_model()
-    has_autoencoder = source.has("autoencoder.keras")
-    autoencoder = source.load_model("autoencoder.keras") if has_autoencoder else None
-    return source.load_model(), autoencoder
+        return None, source.load_model(), None
+    handed_on = ("autoencoder.keras", "autoencoder_preprocessing.keras")
+    return source.load_model(), *(
+        source.load_model(name) if source.has(name) else None for name in handed_on
+    )
 
 
 def _metadata(source: Run, name: str, classifier) -> dict:
@@ -73,7 +75,7 @@ def _metadata(source: Run, name: str, classifier) -> dict:
         "metrics": source.read_json("metrics.json")["test"],
         "versions": description["versions"],
         "exported": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "reconstruction": "scaled to [-1, 1] and flat, as the autoencoder emits it",
+        "reconstruction": "scaled to [-1, 1], in the shape that the autoencoder emits",
     }
 
 

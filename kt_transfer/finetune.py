@@ -9,7 +9,7 @@ import numpy as np
 
 from kt_transfer import cli, runs
 from kt_transfer.config import FinetuneConfig
-from kt_transfer.rows import take_rows
+from kt_transfer.rows import quarter_of_memory, take_rows
 from kt_transfer.runs import Run
 
 # Examples seen in all epochs together, and these times parameters, up to which the same training
@@ -56,7 +56,7 @@ def execute(config: FinetuneConfig) -> Run:
             fit = _fit_features if config.method == "features" else _fit_parameters
             history = fit(config, run, network, preprocessing, data, train, validation)
             rates = _rates(config, network)
-        recording.save_classifier(run, network, preprocessing, source)
+        recording.save_classifier(run, network, preprocessing, source, data)
         metrics = recording.classifier_metrics(network, preprocessing, data, validation)
         metrics["locked_layers"] = locked
         metrics["num_trained_parameters"] = _count(network.trainable_weights)
@@ -135,12 +135,19 @@ def _unless_frozen(network, preprocessing, data, train, validation) -> tuple:
     from kt_transfer.training.steps import predict_raw, scaling
 
     parts = split_frozen(network)
-    if parts is None:
+    rows = np.concatenate([train, validation])
+    if parts is None or not _fits_in_memory(parts[0], len(rows)):
         return network, scaling(preprocessing), data.x, data.y, train, validation
     frozen, trained = parts
-    rows = np.concatenate([train, validation])
     features = predict_raw(frozen, preprocessing, take_rows(data.x, rows))
     return trained, None, features, data.y[rows], *_positions(train, validation)
+
+
+def _fits_in_memory(model, num_rows: int) -> bool:
+    """Whether what a model gives may be kept: convolutions give more than they are given."""
+    numbers = num_rows * int(np.prod(model.output_shape[1:]))
+    copies = 4  # on the way from the batches of a prediction to the tensors of the training
+    return copies * 4 * numbers <= quarter_of_memory()
 
 
 def _positions(train, validation) -> tuple[np.ndarray, np.ndarray]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from kt_transfer import cli
 from kt_transfer.config import PretrainConfig
+from kt_transfer.errors import UserError
 from kt_transfer.rows import take_rows
 from kt_transfer.runs import Run
 
@@ -31,7 +32,6 @@ def execute(config: PretrainConfig) -> Run:
     from kt_transfer import recording
     from kt_transfer.data import load_data
     from kt_transfer.models.freezing import layers_with_weights
-    from kt_transfer.models.preprocessing import preprocessing_model
     from kt_transfer.reporting.layers import layer_rows, layer_weights
     from kt_transfer.reporting.plots import plot_history
     from kt_transfer.training.fitting import fit_in_folder
@@ -43,8 +43,8 @@ def execute(config: PretrainConfig) -> Run:
         train, validation, labelled = _split(config, data)
         recording.note_data(run, data, train=train, labelled=labelled, validation=validation)
         with strategy.scope():
-            preprocessing = preprocessing_model(data.input_shape, data.value_range, data.x.dtype)
-            network = _build(config, data.input_dim)
+            network = _build(config, data)
+            preprocessing = recording.preprocessing_for(network, data)
             task = learn(config, network, preprocessing, data, train, labelled)
         layers = layers_with_weights(task.network)
         before = layer_weights(layers)
@@ -171,25 +171,39 @@ def _reconstruct_itself(preprocessing):
     return transform
 
 
-def _build(config: PretrainConfig, input_dim: int):
+def _build(config: PretrainConfig, data):
     from kt_transfer.models.autoencoders import dense_autoencoder, sparse_autoencoder
+    from kt_transfer.models.convolutional import conv_autoencoder
+    from kt_transfer.models.preprocessing import image_shape
 
     shape = {
-        "hidden_units": config.hidden_units,
         "latent_dim": config.latent_dim,
         "noise": config.noise,
         "noise_kind": config.noise_kind,
     }
+    if config.model == "conv":
+        _require_images(data)
+        return conv_autoencoder(image_shape(data.input_shape), config.filters, **shape)
+    shape["hidden_units"] = config.hidden_units
     if config.model == "dense":
-        return dense_autoencoder(input_dim, **shape)
+        return dense_autoencoder(data.input_dim, **shape)
     return sparse_autoencoder(
-        input_dim,
+        data.input_dim,
         sparsity=config.sparsity,
         sparsity_weight=config.sparsity_weight,
         sparsity_target=config.sparsity_target,
         num_active=config.num_active,
         **shape,
     )
+
+
+def _require_images(data) -> None:
+    if len(data.input_shape) not in (2, 3):
+        raise UserError(
+            f"--model conv was given with {data.spec}, whose examples have the shape "
+            f"{data.input_shape}, expected images, (height, width[, channels]): give --model "
+            "dense, or data that are images."
+        )
 
 
 def _measure(config: PretrainConfig, run, task, preprocessing, data, validation) -> dict:

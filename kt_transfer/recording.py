@@ -1,10 +1,11 @@
-"""What every training command writes about itself in the same way."""
+"""What every training command does and writes about itself in the same way."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from kt_transfer.data import Dataset
+from kt_transfer.models.preprocessing import can_take, preprocessing_model, takes_images
 from kt_transfer.reporting.classification import classification_metrics
 from kt_transfer.reporting.plots import plot_history
 from kt_transfer.rows import take_rows
@@ -34,6 +35,13 @@ def note_data(run: Run, data: Dataset, **splits: np.ndarray) -> None:
     run.update_json("run.json", data={"spec": data.spec, "fingerprint": data.fingerprint})
 
 
+def preprocessing_for(network, data: Dataset):
+    """From the raw examples of a data set to what a network takes, flat or as images."""
+    return preprocessing_model(
+        data.input_shape, data.value_range, data.x.dtype, flatten=not takes_images(network)
+    )
+
+
 def note_execution(run: Run, model) -> None:
     """Write how the steps were executed."""
     run.update_json("run.json", execution=model.execution)
@@ -50,7 +58,7 @@ def compile_classifier(network, optimizer) -> None:
     )
 
 
-def save_classifier(run: Run, network, preprocessing, source: Run | None) -> None:
+def save_classifier(run: Run, network, preprocessing, source: Run | None, data: Dataset) -> None:
     """Write the models, and hand on the autoencoder that the chain began with.
 
     One that takes other inputs than the classifier (its student may see images larger than the
@@ -58,13 +66,23 @@ def save_classifier(run: Run, network, preprocessing, source: Run | None) -> Non
     """
     run.save_model("model.keras", network)
     run.save_model("preprocessing.keras", preprocessing)
-    if source is None:
+    autoencoder = _autoencoder_of(source)
+    if autoencoder is None:
         return
-    name = "model.keras" if source.is_autoencoder else "autoencoder.keras"
-    if source.has(name):
-        autoencoder = source.load_model(name)
-        if autoencoder.input_shape == preprocessing.output_shape:
-            run.save_model("autoencoder.keras", autoencoder)
+    if autoencoder.input_shape == preprocessing.output_shape:
+        run.save_model("autoencoder.keras", autoencoder)
+    elif can_take(autoencoder, data.input_shape):
+        # A student sees flat examples, the autoencoder that it descends from images.
+        run.save_model("autoencoder.keras", autoencoder)
+        run.save_model("autoencoder_preprocessing.keras", preprocessing_for(autoencoder, data))
+
+
+def _autoencoder_of(source: Run | None):
+    if source is None:
+        return None
+    if source.is_autoencoder:
+        return source.load_model()
+    return source.load_model("autoencoder.keras") if source.has("autoencoder.keras") else None
 
 
 def test_metrics(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:

@@ -79,8 +79,12 @@ def suggest_pretrain(hp, base: config.PretrainConfig) -> config.PretrainConfig:
         "learning_rate": _learning_rate(hp, base.learning_rate),
         "batch_size": _choice(hp, "batch_size", (32, 64, 128), base.batch_size),
         "noise": _choice(hp, "noise", (0.0, 0.2, 0.4), base.noise),
-        "hidden_units": _units(hp, base.hidden_units),
     }
+    if base.model == "conv":
+        changes["filters"] = _widths(hp, "filters", base.filters, (32, 64), (16, 32, 64))
+    else:
+        others = (256, 128), (512, 256, 128)
+        changes["hidden_units"] = _widths(hp, "hidden_units", base.hidden_units, *others)
     return dataclasses.replace(base, **changes)
 
 
@@ -128,11 +132,10 @@ def _choice(hp, name: str, values: tuple, default):
     return hp.Choice(name, sorted({*values, default}), default=default)
 
 
-def _units(hp, base: tuple[int, ...]) -> tuple[int, ...]:
+def _widths(hp, name: str, base: tuple[int, ...], *others: tuple[int, ...]) -> tuple[int, ...]:
     """Widths as a word, since KerasTuner chooses among words and numbers only."""
-    options = {"-".join(map(str, units)): units for units in (base, (256, 128), (512, 256, 128))}
-    default = next(iter(options))
-    return options[hp.Choice("hidden_units", list(options), default=default)]
+    options = {"-".join(map(str, widths)): widths for widths in (base, *others)}
+    return options[hp.Choice(name, list(options), default=next(iter(options)))]
 
 
 def _keep_best(run: Run, trial: Path) -> None:

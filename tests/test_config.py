@@ -24,6 +24,7 @@ from kt_transfer.config import (
 CONFIGS = [
     PretrainConfig(),
     PretrainConfig(hidden_units=(), sparsity_weight=0.5, patience=3, out=Path("a b"), noise=0.3),
+    PretrainConfig(model="conv", filters=(4,)),
     FinetuneConfig(source="runs/source", freeze="all", labels=100, head="dense"),
     FinetuneConfig(source="scratch", freeze=2, latent_dim=8, lr_decay="cosine"),
     FinetuneConfig(source="m.keras", source_range=(0.0, 255.0)),
@@ -92,6 +93,8 @@ def test_a_value_out_of_range_is_refused_in_json_too():
         (PretrainConfig, {"num_devices": 0}, "--num-devices 0"),
         (PretrainConfig, {"hidden_units": (8, 0)}, r"--hidden-units \(8, 0\)"),
         (PretrainConfig, {"latent_dim": 0}, "--latent-dim 0"),
+        (PretrainConfig, {"filters": (8, 0)}, r"--filters \(8, 0\)"),
+        (PretrainConfig, {"filters": ()}, r"--filters \(\)"),
         (PretrainConfig, {"noise": 1.0}, "--noise 1.0"),
         (PretrainConfig, {"sparsity_weight": -1.0}, "--sparsity-weight -1.0"),
         (PretrainConfig, {"patience": 0}, "--patience 0"),
@@ -148,6 +151,13 @@ def test_the_reference_network_is_the_default():
     default = PretrainConfig()
     assert (default.hidden_units, default.latent_dim) == ((128, 64, 32, 16), 8)
     assert (default.learning_rate, default.batch_size) == (1e-3, 64)
+
+
+@pytest.mark.parametrize(("model", "width"), [("dense", 8), ("sparse", 8), ("conv", 64)])
+def test_the_width_of_the_code_follows_the_model(model, width):
+    assert PretrainConfig(model=model).latent_dim == width
+    assert to_settings(PretrainConfig(model=model))["latent_dim"] == width
+    assert PretrainConfig(model=model, latent_dim=5).latent_dim == 5
 
 
 @pytest.mark.parametrize(

@@ -43,13 +43,13 @@ def classifier(backbone: keras.Model, num_classes: int, *, name: str = "classifi
     """``backbone`` with a new dense head.
 
     Args:
-        backbone: Functional model from ``(batch, features)`` to ``(batch, width)``; its layers
-            and weights are shared, not copied.
+        backbone: Functional model from ``(batch, features)``, or from images, to
+            ``(batch, width)``; its layers and weights are shared, not copied.
         num_classes: Width of the head, the layer ``"head"``.
         name: Name of the model.
 
     Returns:
-        A functional model from ``(batch, features)`` to logits of ``(batch, num_classes)``.
+        A functional model from the same to logits of ``(batch, num_classes)``.
 
     Example:
         >>> model = classifier(dense_encoder(64, [32]), num_classes=10)

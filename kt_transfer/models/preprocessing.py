@@ -8,9 +8,13 @@ import keras
 
 
 def preprocessing_model(
-    input_shape: tuple[int, ...], value_range: tuple[float, float], dtype: str = "uint8"
+    input_shape: tuple[int, ...],
+    value_range: tuple[float, float],
+    dtype: str = "uint8",
+    *,
+    flatten: bool = True,
 ) -> keras.Model:
-    """Scale raw values from their range to [-1, 1] and flatten each example.
+    """Scale raw values from their range to [-1, 1], as flat features or as an image.
 
     The same model runs inside training, prediction and the exported graph.
 
@@ -18,9 +22,15 @@ def preprocessing_model(
         input_shape: Shape of one raw example.
         value_range: Smallest and largest raw value; they become -1 and 1.
         dtype: Type of the raw values.
+        flatten: Whether each example becomes flat; otherwise it stays an image, of the shape
+            that :func:`image_shape` tells.
 
     Returns:
-        A functional model, ``(batch, *input_shape)`` to ``(batch, features)``.
+        A functional model, ``(batch, *input_shape)`` to ``(batch, features)`` or
+        ``(batch, height, width, channels)``.
+
+    Raises:
+        ValueError: If it should stay an image and is none.
 
     Example:
         >>> scale = preprocessing_model((2, 2), (0.0, 255.0))
@@ -32,15 +42,45 @@ def preprocessing_model(
     raw = keras.Input(input_shape, dtype=dtype, name="raw")
     scaled = keras.layers.Rescaling(scale, offset=-1.0 - low * scale, name="scale")(raw)
     # Reshape, not Flatten: Flatten gives a dimension that is unknown for shape (1,).
-    flat = keras.layers.Reshape((math.prod(input_shape),), name="flatten")(scaled)
-    return keras.Model(raw, flat, name="preprocessing")
+    shape = (math.prod(input_shape),) if flatten else image_shape(input_shape)
+    shaped = keras.layers.Reshape(shape, name="flatten" if flatten else "image")(scaled)
+    return keras.Model(raw, shaped, name="preprocessing")
+
+
+def image_shape(input_shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """Height, width and channels of one raw example; where no channels are named it has one.
+
+    Raises:
+        ValueError: If it is no image.
+
+    Example:
+        >>> image_shape((8, 8))
+        (8, 8, 1)
+    """
+    if len(input_shape) not in (2, 3):
+        raise ValueError(f"input_shape {input_shape}, expected (height, width[, channels])")
+    return (*input_shape, 1) if len(input_shape) == 2 else tuple(input_shape)
+
+
+def takes_images(model: keras.Model) -> bool:
+    """Whether a model's input is images, not flat features."""
+    return len(model.input_shape) > 2
+
+
+def can_take(model: keras.Model, input_shape: tuple[int, ...]) -> bool:
+    """Whether raw examples of that shape, flat or as images, are what a model takes."""
+    if takes_images(model):
+        is_image = len(input_shape) in (2, 3)
+        return is_image and image_shape(input_shape) == tuple(model.input_shape[1:])
+    return model.input_shape[-1] == math.prod(input_shape)
 
 
 def raw_values(features, input_shape: tuple[int, ...], value_range: tuple[float, float]):
-    """The inverse of :func:`preprocessing_model`: features in [-1, 1] back to raw values.
+    """The inverse of :func:`preprocessing_model`: values in [-1, 1] back to raw ones.
 
     Args:
-        features: Array or tensor of shape ``(batch, features)``.
+        features: Array or tensor of shape ``(batch, features)`` or
+            ``(batch, height, width, channels)``.
         input_shape: Shape of one raw example.
         value_range: Smallest and largest raw value.
 

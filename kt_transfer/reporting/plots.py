@@ -82,15 +82,20 @@ def _plot_column(axis, rows, name: str, label: str | None, **style) -> None:
 
 
 def _show(axis, example: np.ndarray, reference: np.ndarray) -> None:
-    if example.ndim == 3 and example.shape[-1] == 1:
-        example = example[..., 0]
-    if example.ndim >= 2:
-        axis.imshow(example, cmap="gray", vmin=reference.min(), vmax=reference.max())
+    if example.ndim in (2, 3):
+        axis.imshow(_picture(example, reference), cmap="gray", vmin=0, vmax=1)
         axis.axis("off")
     else:
-        axis.plot(example, linewidth=0.8)
+        axis.plot(example.ravel(), linewidth=0.8)
         axis.set_xticks([])
         axis.set_yticks([])
+
+
+def _picture(example: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Values from 0 to 1: three channels are red, green and blue, any other number is grey."""
+    low, high = float(reference.min()), float(reference.max())
+    scaled = np.clip((example - low) / max(high - low, 1e-12), 0, 1)
+    return scaled if scaled.ndim == 2 or scaled.shape[-1] == 3 else scaled.mean(axis=-1)
 
 
 def _save(figure, path: Path) -> None:

@@ -26,6 +26,7 @@ def export_saved_model(
     classifier=None,
     class_names=(),
     autoencoder=None,
+    autoencoder_preprocessing=None,
     metadata: dict,
     examples: np.ndarray,
 ) -> Path:
@@ -33,7 +34,7 @@ def export_saved_model(
 
     Signatures, all from raw examples: ``serving_default`` (``probabilities``, ``class_id``,
     ``label``), ``encode`` (``features``) and, with an autoencoder, ``reconstruct``
-    (``reconstruction`` as the autoencoder emits it, scaled to [-1, 1] and flat, and
+    (``reconstruction`` as the autoencoder emits it, scaled to [-1, 1], flat or images, and
     ``reconstruction_error``, ‖x − x̂‖² of each example). Without a classifier
     ``serving_default`` is ``encode`` and ``reconstruct`` together.
 
@@ -43,6 +44,8 @@ def export_saved_model(
         classifier: Keras model from that input to logits, with a layer ``"encoder"``.
         class_names: Names of its classes.
         autoencoder: Keras model with the layers ``"encoder"`` and ``"decoder"``.
+        autoencoder_preprocessing: Keras model from raw examples to its input (default:
+            ``preprocessing``).
         metadata: What ``metadata.json`` says about where the model comes from.
         examples: Raw examples on which the written model must answer as the Keras models do.
 
@@ -53,7 +56,13 @@ def export_saved_model(
         UserError: If the folder cannot be written.
         RuntimeError: If the written model answers otherwise.
     """
-    module, signatures = _served_module(preprocessing, classifier, class_names, autoencoder)
+    module, signatures = _served_module(
+        preprocessing,
+        classifier,
+        class_names,
+        autoencoder,
+        autoencoder_preprocessing or preprocessing,
+    )
     made = [path for path in (folder, folder.parent) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -122,7 +131,7 @@ def _difference(given: np.ndarray, expected: np.ndarray) -> float:
     return float(np.max(np.abs(given - expected) / scale, initial=0.0))
 
 
-def _served_module(preprocessing, classifier, class_names, autoencoder):
+def _served_module(preprocessing, classifier, class_names, autoencoder, autoencoder_preprocessing):
     module = tf.Module()
     encoder = (classifier or autoencoder).get_layer("encoder")
     raw = preprocessing.inputs[0]
@@ -130,20 +139,25 @@ def _served_module(preprocessing, classifier, class_names, autoencoder):
     specs = [tf.TensorSpec([None, *raw.shape[1:]], raw.dtype, name=name)]
     labels = tf.constant(list(class_names)) if class_names else None
 
-    def classify(x):
+    def classify(raw_input):
+        x = preprocessing(raw_input, training=False)
         probabilities = tf.nn.softmax(classifier(x, training=False))
         class_id = tf.argmax(probabilities, axis=-1)
         label = tf.gather(labels, class_id)
         return {"probabilities": probabilities, "class_id": class_id, "label": label}
 
-    def encode(x):
-        return {"features": encoder(x, training=False)}
+    def encode(raw_input):
+        return {"features": encoder(preprocessing(raw_input, training=False), training=False)}
 
-    def reconstruct(x):
+    def reconstruct(raw_input):
+        x = autoencoder_preprocessing(raw_input, training=False)
         code = autoencoder.get_layer("encoder")(x, training=False)
         output = autoencoder.get_layer("decoder")(code, training=False)
-        error = tf.reduce_sum(tf.square(x - output), axis=-1)
+        error = tf.reduce_sum(tf.square(x - output), axis=list(range(1, len(x.shape))))
         return {"reconstruction": output, "reconstruction_error": error}
+
+    def encode_and_reconstruct(raw_input):
+        return {**encode(raw_input), **reconstruct(raw_input)}
 
     functions = {"encode": encode}
     if autoencoder is not None:
@@ -151,18 +165,29 @@ def _served_module(preprocessing, classifier, class_names, autoencoder):
     if classifier is not None:
         functions["serving_default"] = classify
     else:
-        functions["serving_default"] = lambda x: {**encode(x), **reconstruct(x)}
+        functions["serving_default"] = encode_and_reconstruct
     # The variables alone: a tracked Keras model would be stored with its own call functions.
     models = [model for model in (classifier, autoencoder) if model is not None]
     module.weights = [weight.value for model in models for weight in model.weights]
 
-    def on_raw_input(function):
-        def served(raw_input):
-            return function(preprocessing(raw_input, training=False))
+    return module, {
+        key: tf.function(_on_any_batch(function), input_signature=specs, autograph=False)
+        for key, function in functions.items()
+    }
 
-        return tf.function(served, input_signature=specs, autograph=False)
 
-    return module, {key: on_raw_input(function) for key, function in functions.items()}
+def _on_any_batch(function):
+    """``function``, which answers an empty batch too: a graph's fused convolutions fail on one."""
+
+    def served(raw_input):
+        count = tf.shape(raw_input)[0]
+        # An example of zeros where there is none; its answer is cut off again.
+        missing = tf.cast(tf.equal(count, 0), tf.int32)
+        paddings = [[0, missing]] + [[0, 0]] * (len(raw_input.shape) - 1)
+        answers = function(tf.pad(raw_input, paddings))
+        return {name: answer[:count] for name, answer in answers.items()}
+
+    return served
 
 
 def _publish(unfinished: Path, folder: Path) -> Path:

@@ -82,6 +82,12 @@ def num_rows(data) -> int:
     return len(next(leaf for leaf in tree.flatten(data) if leaf is not None))
 
 
+def rows_at_once(data) -> int:
+    """How many examples a prediction takes at once: 1024, or fewer of large ones."""
+    values = sum(np.prod(tuple(leaf.shape[1:])) for leaf in tree.flatten(data) if leaf is not None)
+    return int(np.clip(BLOCK_BYTES // (4 * max(values, 1)), 1, 1024))
+
+
 def batches_of(data, size: int) -> Iterator:
     """The examples in their order, at most ``size`` at a time."""
     for start in range(0, num_rows(data), size):

@@ -2,7 +2,13 @@ import keras
 import numpy as np
 import pytest
 
-from kt_transfer import UserError, classifier, dense_autoencoder, freeze_layers
+from kt_transfer import (
+    UserError,
+    classifier,
+    conv_autoencoder,
+    dense_autoencoder,
+    freeze_layers,
+)
 from kt_transfer.models.freezing import split_frozen
 
 
@@ -138,3 +144,16 @@ def test_locked_statistics_stay_while_the_rest_learns():
     for number, layer in enumerate(encoder.layers[1:]):
         for old, new in zip(before[number], layer.get_weights(), strict=True):
             assert np.array_equal(old, new) == (number < 2)
+
+
+@pytest.mark.parametrize("count", [1, 2, "all"])
+def test_the_locked_beginning_of_a_convolutional_encoder_and_the_rest_are_the_whole(count):
+    encoder = conv_autoencoder((9, 7, 3), (4, 6), 5).get_layer("encoder")
+    network = classifier(encoder, 3)
+    names = ["conv_1", "conv_2", "bottleneck"]
+    assert freeze_layers(encoder, count) == names[: 3 if count == "all" else count]
+    frozen, rest = split_frozen(network)
+    assert frozen.output_shape == {1: (None, 5, 4, 4), 2: (None, 3, 2, 6), "all": (None, 5)}[count]
+    x = np.random.default_rng(0).normal(size=(4, 9, 7, 3)).astype(np.float32)
+    np.testing.assert_allclose(rest(frozen(x)), network(x), atol=1e-5)
+    assert not frozen.trainable_weights

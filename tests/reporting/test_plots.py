@@ -53,3 +53,28 @@ def test_figures_are_closed(tmp_path):
 
     plot_history([{"epoch": 0, "loss": 1.0}], tmp_path / "loss.png")
     assert plt.get_fignums() == []
+
+
+def test_colours_are_those_of_the_image_whatever_its_numbers_are(tmp_path):
+    red, blue = [255, 0, 0], [0, 0, 255]
+    originals = np.array([[[red, blue], [blue, red]]] * 3, np.uint8)
+    plot_reconstructions(originals, originals.astype(np.float32), tmp_path / "r.png")
+    pixels = matplotlib.image.imread(tmp_path / "r.png")[..., :3]
+    for half in np.array_split(pixels, 2):
+        for colour in (red, blue):
+            assert (half == np.array(colour) / 255).all(axis=-1).sum() > 1000
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+def test_any_other_number_of_channels_is_grey(tmp_path, channels):
+    originals = RNG.integers(0, 256, (4, 8, 8, channels), dtype=np.uint8)
+    plot_reconstructions(originals, originals * 0.5, tmp_path / "r.png")
+    picture(tmp_path / "r.png")
+    pixels = matplotlib.image.imread(tmp_path / "r.png")[..., :3]
+    assert np.ptp(pixels, axis=-1).max() < 0.02
+
+
+def test_what_is_neither_image_nor_curve_is_a_curve(tmp_path):
+    originals = RNG.integers(0, 256, (4, 3, 3, 3, 3), dtype=np.uint8)
+    plot_reconstructions(originals, originals * 0.5, tmp_path / "r.png")
+    picture(tmp_path / "r.png")

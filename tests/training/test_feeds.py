@@ -32,3 +32,11 @@ def test_float64_becomes_float32_and_uint8_stays():
 def test_arrays_of_unequal_length_are_refused():
     with pytest.raises(ValueError, match=r"arrays of \[2, 3\] rows were given"):
         feeds.pack(np.zeros((3, 2)), np.zeros(2))
+
+
+def test_a_prediction_takes_fewer_of_large_examples_at_once():
+    taken = {
+        shape: feeds.rows_at_once(feeds.pack(np.broadcast_to(np.uint8(0), (9, *shape))))
+        for shape in [(784,), (28, 28, 1), (224, 224, 3), (9000, 9000)]
+    }
+    assert taken == {(784,): 1024, (28, 28, 1): 1024, (224, 224, 3): 111, (9000, 9000): 1}

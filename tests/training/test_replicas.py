@@ -14,6 +14,7 @@ from kt_transfer import (
     ReconstructionLoss,
     UserError,
     classifier,
+    conv_autoencoder,
     dense_autoencoder,
     freeze_layers,
     sparse_autoencoder,
@@ -37,6 +38,13 @@ def sparse(sparsity):
     return lambda: autoencoder(
         sparse_autoencoder(12, (8, 6), 4, sparsity=sparsity, sparsity_weight=0.5)
     )
+
+
+def convolutional():
+    x = keras.Input((12,))
+    images = keras.layers.Reshape((3, 2, 2))(x)
+    flat = keras.layers.Reshape((12,))(conv_autoencoder((3, 2, 2), (8,), 4)(images))
+    return autoencoder(keras.Model(x, flat))
 
 
 def frozen_classifier():
@@ -64,6 +72,7 @@ def distiller(loss):
 
 KINDS = {
     "dense": lambda: autoencoder(dense_autoencoder(12, (8, 6), 4)),
+    "conv": convolutional,
     "squared_l1": sparse("squared_l1"),
     "k_sparse": sparse("k_sparse"),
     "kl": sparse("kl"),

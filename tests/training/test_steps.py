@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kt_transfer import Distiller, FusedModel, ReconstructionLoss, dense_autoencoder
+from kt_transfer import (
+    Distiller,
+    FusedModel,
+    ReconstructionLoss,
+    conv_autoencoder,
+    dense_autoencoder,
+)
 from kt_transfer.training import steps
 from kt_transfer.training.feeds import epoch_order
 from kt_transfer.training.strategy import choose_strategy
@@ -20,6 +26,14 @@ Y = RNG.integers(0, 4, 640).astype("int32")
 
 def autoencoder():
     model = dense_autoencoder(20, (16, 8), 4)
+    model.compile(keras.optimizers.Adam(1e-3), loss=ReconstructionLoss(), metrics=["mse"])
+    return model
+
+
+def convolutional():
+    x = keras.Input((20,))
+    output = conv_autoencoder((5, 4, 1), (4, 6), 4)(keras.layers.Reshape((5, 4, 1))(x))
+    model = keras.Model(x, keras.layers.Reshape((20,))(output))
     model.compile(keras.optimizers.Adam(1e-3), loss=ReconstructionLoss(), metrics=["mse"])
     return model
 
@@ -57,10 +71,10 @@ def assert_same_weights(one, other, tolerance=1e-5):
 
 
 @pytest.mark.parametrize("jit", [True, False])
-@pytest.mark.parametrize("build", [autoencoder, classifier, distiller])
+@pytest.mark.parametrize("build", [autoencoder, convolutional, classifier, distiller])
 def test_a_hundred_steps_give_the_weights_of_stock_keras(build, jit):
     # 640 / 32 = 20 steps an epoch, five epochs.
-    targets = (X,) if build is autoencoder else (Y,)
+    targets = (X,) if build in (autoencoder, convolutional) else (Y,)
     stock, fused = seeded(build), seeded(build)
     options = {"batch_size": 32, "epochs": 5, "shuffle": False, "verbose": 0}
     expected = stock.fit(X, *targets, **options).history
@@ -288,6 +302,13 @@ def test_xla_only_where_the_fit_is_long_enough(caplog):
     long = FusedModel(autoencoder())
     long.fit(X, X, batch_size=64, epochs=steps.MIN_STEPS_FOR_XLA // 10, verbose=0)
     assert long.execution == "XLA, data resident, 1 replica"
+
+
+def test_convolutions_on_a_cpu_are_not_compiled_unasked(monkeypatch):
+    monkeypatch.setattr(steps, "MIN_STEPS_FOR_XLA", 1)
+    model = FusedModel(convolutional())
+    model.fit(X, X, batch_size=64, verbose=0)
+    assert model.execution.startswith("graph")
 
 
 @pytest.mark.parametrize("shuffle", [False, True])
