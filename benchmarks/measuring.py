@@ -192,11 +192,11 @@ def gemm_ways() -> list[Way]:
     return [product(library) for library in ("tensorflow", "torch", "jax")]
 
 
-def gemm_rates(measured: Measured) -> dict[str, float]:
-    """FLOP a second in each library."""
+def gemm_rates(measured: Measured, what: str = "gflops") -> dict[str, float]:
+    """FLOP a second in each library: of the large product, or of a step's (``own_gflops``)."""
     return {
         way.name.split(", ")[1]: statistics.median(
-            taken.said["gflops"] * 1e9 for taken in measured.longest(way.name)
+            taken.said[what] * 1e9 for taken in measured.longest(way.name)
         )
         for way in gemm_ways()
     }

@@ -60,7 +60,10 @@ def execute(config: FinetuneConfig) -> Run:
         metrics = recording.classifier_metrics(network, preprocessing, data, validation)
         metrics["locked_layers"] = locked
         metrics["num_trained_parameters"] = _count(network.trainable_weights)
-        metrics["layers"] = layer_rows(layers, before, config.learning_rate, rates)
+        by_steps = config.chosen_head == "dense"
+        metrics["layers"] = layer_rows(
+            layers, before, config.learning_rate if by_steps else 0.0, rates
+        )
         scratch = []
         if _is_scratch_wanted(config, network, train, validation):
             scratch = _fit_from_scratch(

@@ -22,7 +22,7 @@ def layer_rows(
     Args:
         layers: Keras layers by name, in order.
         before: Their weights before the fit, as from :func:`layer_weights`.
-        learning_rate: Initial learning rate of the fit.
+        learning_rate: Initial learning rate of the fit; 0 where it took no steps.
         rates: Factor of it by layer; 1 for those that are not named.
 
     Returns:
@@ -49,7 +49,7 @@ def format_layers(rows: list[dict]) -> str:
     if len(rows) > _MOST_ROWS:
         groups = []
         for row in rows:
-            if groups and groups[-1][-1]["learning_rate"] == row["learning_rate"]:
+            if groups and _alike(groups[-1][-1], row):
                 groups[-1].append(row)
             else:
                 groups.append([row])
@@ -66,9 +66,13 @@ def _cells(group: list[dict]) -> list:
         names if len(group) < 3 else f"{names} ({len(group)} layers)",
         f"{sum(row['parameters'] for row in group):,}",
         "trained" if first["trained"] else "locked",
-        f"{first['learning_rate']:.3g}" if first["trained"] else "",
+        f"{first['learning_rate']:.3g}" if first["learning_rate"] else "",
         f"{np.mean(moved):.1%}" if moved else "",
     ]
+
+
+def _alike(one: dict, other: dict) -> bool:
+    return all(one[key] == other[key] for key in ("trained", "learning_rate"))
 
 
 def _moved(before: list, after: list) -> float | None:
