@@ -69,7 +69,7 @@ def execute(config: FinetuneConfig) -> Run:
             scratch = _fit_from_scratch(
                 config, run, strategy, network, preprocessing, data, train, validation
             )
-            metrics["saved_by_transfer"] = _saved(history, scratch, metrics, run)
+            metrics["saved_by_transfer"] = _saved(history, scratch, metrics, run, len(validation))
         run.write_json("metrics.json", metrics)
         recording.plot_classifier(run, history, scratch)
     _tell(config, run, data, len(drawn), metrics)
@@ -294,13 +294,13 @@ def _fit_from_scratch(config, run, strategy, network, preprocessing, data, train
     return read_history(log)
 
 
-def _saved(history: list[dict], scratch: list[dict], metrics: dict, run: Run) -> dict:
+def _saved(history, scratch, metrics: dict, run: Run, num_validation: int) -> dict:
     from kt_transfer.reporting.savings import saved_by_transfer
 
     if not history:  # logistic regression: one fit, no epochs
         seconds = run.read_json("run.json")["logistic_regression_seconds"]
         history = [{"seconds": seconds, "val_accuracy": metrics["validation"]["accuracy"]}]
-    return saved_by_transfer(history, scratch)
+    return saved_by_transfer(history, scratch, num_validation)
 
 
 def _count(weights) -> int:

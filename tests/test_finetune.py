@@ -81,7 +81,7 @@ def test_what_the_transfer_saved(source, tmp_path, invoke):
     flags = ["--labels", "100", "--epochs", "5", "--out", "run"]
     done = invoke("finetune", "--source", source.path, *flags)
     assert done.code == 0, done.err
-    assert "which scratch ends with" in done.out
+    assert "that scratch ends with" in done.out
     saved = json.loads((tmp_path / "run" / "metrics.json").read_text())["saved_by_transfer"]
     assert 1 <= saved["scratch"]["epochs"] <= 5
     rows = (tmp_path / "run" / "scratch_history.csv").read_text().splitlines()

@@ -5,21 +5,23 @@ from __future__ import annotations
 import numpy as np
 
 
-def saved_by_transfer(transferred: list[dict], scratch: list[dict]) -> dict:
+def saved_by_transfer(transferred: list[dict], scratch: list[dict], num_validation: int) -> dict:
     """Epochs and seconds until the accuracy that scratch ends with, on both sides.
 
     Args:
         transferred: Rows of the transfer's history, with ``seconds`` and ``val_accuracy``.
         scratch: Rows of the same fit from fresh weights.
+        num_validation: Examples that this accuracy is measured on.
 
     Returns:
-        ``accuracy`` (what scratch ends with, on the validation examples), ``scratch`` and
-        ``transfer``: each ``{"epochs": …, "seconds": …}``, the first time that it is reached;
-        ``transfer`` is ``None`` if it never is.
+        ``accuracy`` (what scratch ends with, on the validation examples),
+        ``num_validation``, ``scratch`` and ``transfer``: each ``{"epochs": …, "seconds": …}``,
+        the first time that it is reached; ``transfer`` is ``None`` if it never is.
     """
     accuracy = scratch[-1]["val_accuracy"]
     return {
         "accuracy": accuracy,
+        "num_validation": num_validation,
         "scratch": _reached(scratch, accuracy),
         "transfer": _reached(transferred, accuracy),
     }
@@ -27,15 +29,19 @@ def saved_by_transfer(transferred: list[dict], scratch: list[dict]) -> dict:
 
 def tell_saved(saved: dict) -> str:
     """The same as one sentence."""
-    target = f"{saved['accuracy']:.4f} validation accuracy, which scratch ends with,"
-    scratch, transfer = saved["scratch"], saved["transfer"]
-    if transfer is None:
-        return f"transfer never reached the {target} in epoch {scratch['epochs']}"
-    return (
-        f"transfer reached the {target} in {transfer['epochs']} epochs "
-        f"({transfer['seconds']:.1f} s), scratch in {scratch['epochs']} "
-        f"({scratch['seconds']:.1f} s)"
+    target = (
+        f"the accuracy that scratch ends with ({saved['accuracy']:.4f} of "
+        f"{saved['num_validation']} validation examples)"
     )
+    scratch = _told(saved["scratch"])
+    if saved["transfer"] is None:
+        return f"transfer never reached {target}; scratch did in {scratch}"
+    return f"transfer reached {target} in {_told(saved['transfer'])}, scratch in {scratch}"
+
+
+def _told(reached: dict) -> str:
+    epochs = reached["epochs"]
+    return f"{epochs} epoch{'s' * (epochs != 1)} ({reached['seconds']:.1f} s)"
 
 
 def _reached(rows: list[dict], accuracy: float) -> dict | None:

@@ -1,5 +1,3 @@
-import pytest
-
 from kt_transfer.reporting.savings import saved_by_transfer, tell_saved
 
 
@@ -11,23 +9,25 @@ def history(*accuracies, seconds=2.0):
 
 
 def test_the_first_time_that_scratchs_last_accuracy_is_reached():
-    saved = saved_by_transfer(history(0.5, 0.81, 0.7), history(0.2, 0.4, 0.9, 0.8, seconds=1.0))
+    saved = saved_by_transfer(history(0.5, 0.81, 0.7), history(0.2, 0.4, 0.9, 0.8, seconds=1.0), 40)
     assert saved["accuracy"] == 0.8
     assert saved["transfer"] == {"epochs": 2, "seconds": 4.0}
     assert saved["scratch"] == {"epochs": 3, "seconds": 3.0}
     assert tell_saved(saved) == (
-        "transfer reached the 0.8000 validation accuracy, which scratch ends with, in 2 epochs "
-        "(4.0 s), scratch in 3 (3.0 s)"
+        "transfer reached the accuracy that scratch ends with (0.8000 of 40 validation examples) "
+        "in 2 epochs (4.0 s), scratch in 3 epochs (3.0 s)"
     )
 
 
 def test_a_transfer_that_hurts_is_told():
-    saved = saved_by_transfer(history(0.1, 0.2), history(0.3, 0.6))
+    saved = saved_by_transfer(history(0.1, 0.2), history(0.3, 0.6), 10)
     assert saved["transfer"] is None
     assert "never reached" in tell_saved(saved)
+    assert "scratch did in 2 epochs" in tell_saved(saved)
 
 
-@pytest.mark.parametrize("seconds", [0.5])
-def test_one_fit_without_epochs(seconds):
-    once = [{"seconds": seconds, "val_accuracy": 0.9}]
-    assert saved_by_transfer(once, history(0.3, 0.6))["transfer"] == {"epochs": 1, "seconds": 0.5}
+def test_one_fit_without_epochs():
+    once = [{"seconds": 0.5, "val_accuracy": 0.9}]
+    saved = saved_by_transfer(once, history(0.3, 0.6), 10)
+    assert saved["transfer"] == {"epochs": 1, "seconds": 0.5}
+    assert "in 1 epoch (0.5 s)" in tell_saved(saved)
