@@ -92,7 +92,7 @@ def fetch_application(application: Callable, input_shape: tuple[int, int, int]) 
                 raise
             raise UserError(
                 f"--source keras_applications:{application.__name__} was given, expected its "
-                f"weights in {path}, but they cannot be fetched or read ({_first_line(error)}): "
+                f"weights in {path}, but they cannot be fetched or read ({_reason(error)}): "
                 f"where there is a network fetch {url}, and put it there."
             ) from error
 
@@ -121,5 +121,5 @@ def _sought(error: Exception) -> tuple[str | None, str]:
     return path, url
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0]
+def _reason(error: Exception) -> str:
+    return str(error).strip().split("\n")[0].split(" -- ")[-1]  # Keras names the address first

@@ -185,10 +185,9 @@ def _before_head(model: keras.Model):
     while (operation := made_by.get(id(tensor))) is not None:
         if isinstance(operation, layers.Dense):
             return operation.input
-        before = [] if isinstance(operation, layers.InputLayer) else operation.input
-        if isinstance(before, list) or getattr(operation, "weights", ()):
-            break  # several paths meet here, or something learns: no head
-        tensor = before
+        if isinstance(operation, layers.InputLayer) or getattr(operation, "weights", ()):
+            break
+        tensor = operation.input  # a list where several paths meet, which nothing made
     return model.output
 
 

@@ -96,6 +96,13 @@ def test_a_model_without_a_head_is_transferred_whole():
     np.testing.assert_allclose(encoder(IMAGES), expected, atol=1e-6)
 
 
+def test_a_dense_layer_that_others_learn_from_is_no_head():
+    stack = layers.Dense(4), layers.BatchNormalization(), layers.ReLU()
+    encoder = body(keras.Sequential([keras.Input((6,)), *stack]))
+    assert encoder.output_shape == (None, 4)
+    assert len(inner(encoder)) == 2
+
+
 def test_sequences_are_averaged_too():
     model = keras.Sequential([keras.Input((6, 2)), layers.Conv1D(3, 2)])
     x = RNG.normal(size=(4, 6, 2)).astype(np.float32)

@@ -94,6 +94,12 @@ def branching():
     return keras.Model(x, keras.layers.Concatenate()([left, right]), name="encoder")
 
 
+def augmented():
+    x = keras.Input((8, 8, 1))
+    y = keras.layers.Flatten()(keras.layers.Conv2D(2, 3)(keras.layers.RandomFlip()(x)))
+    return keras.Model(x, y, name="encoder")
+
+
 def chain(*more):
     stack = (keras.layers.Dense(4), keras.layers.BatchNormalization(), *more)
     x = y = keras.Input((6,))
@@ -124,6 +130,7 @@ def test_a_frozen_beginning_and_the_rest_are_the_whole(encoder, count, width):
         (branching(), 1),  # what is locked is not a beginning
         (chain(keras.layers.Dropout(0.5)), "all"),
         (chain(keras.layers.GaussianNoise(0.5)), "all"),
+        (augmented(), "all"),
     ],
 )
 def test_what_cannot_be_computed_once_is_not(encoder, count):
