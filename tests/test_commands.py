@@ -116,6 +116,8 @@ def test_a_run_folder_holds_what_the_contract_names(chain, name):
     }
     if name != "source":
         expected.add("autoencoder.keras")
+    if name == "teacher":
+        expected.add("scratch_history.csv")
     assert {path.name for path in folder.iterdir()} == expected
     assert list(folder.glob("plots/*.png"))
     assert list(folder.glob("logs/train/events*"))
@@ -857,6 +859,8 @@ def begin(folder, *words):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # A shell's background jobs ignore Ctrl-C, and what they start inherits that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 

@@ -259,13 +259,9 @@ MISTAKES = {
     ),
     "no filters": ("pretrain --model conv --filters", "--filters () was given"),
     "a filter of none": ("pretrain --model conv --filters 8 0", "--filters (8, 0) was given"),
-    "images of another size": (
-        "finetune --source {colour} --data digits",
-        "takes (9, 7, 3), but an example of digits has the shape (8, 8)",
-    ),
     "no images for a source": (
         "finetune --source {colour} --data npz:flat.npz",
-        "takes (9, 7, 3), but an example of npz:flat.npz has the shape (6,)",
+        "a row of 6 values cannot become 9x7x3",
     ),
 }
 
