@@ -198,7 +198,9 @@ def _build(config: PretrainConfig, data):
 
 
 def _require_images(data) -> None:
-    if len(data.input_shape) not in (2, 3):
+    from kt_transfer.models.preprocessing import as_image
+
+    if as_image(data.input_shape) is None:
         raise UserError(
             f"--model conv was given with {data.spec}, whose examples have the shape "
             f"{data.input_shape}, expected images, (height, width[, channels]): give --model "

@@ -9,7 +9,7 @@ import numpy as np
 
 from kt_transfer.data import Dataset
 from kt_transfer.errors import UserError
-from kt_transfer.models.adapting import Expected, as_image, why_not
+from kt_transfer.models.adapting import Expected, why_not
 from kt_transfer.models.applications import (
     expected_by,
     fetch_application,
@@ -18,6 +18,7 @@ from kt_transfer.models.applications import (
 )
 from kt_transfer.models.autoencoders import transferable_encoder
 from kt_transfer.models.bodies import body, scales_itself, single_input
+from kt_transfer.models.preprocessing import as_image
 from kt_transfer.runs import APPLICATION, Run
 from kt_transfer.training.steps import predict_raw
 

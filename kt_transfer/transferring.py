@@ -75,8 +75,8 @@ def _fit_parameters(task: Task) -> list[dict]:
 def _beyond_frozen(task: Task) -> _Examples:
     """The part of the network to train: what locked first layers give is computed once."""
     parts = split_frozen(task.network)
-    rows = np.concatenate([task.train, task.validation])
-    if parts is None or not _fits_in_memory(parts[0], len(rows)):
+    num_rows = len(task.train) + len(task.validation)
+    if parts is None or not _fits_in_memory(parts[0], num_rows):
         transform = scaling(task.preprocessing)
         return _Examples(task.network, transform, task.x, task.y, task.train, task.validation)
     frozen, trained = parts

@@ -8,6 +8,8 @@ import math
 import keras
 from keras import layers, ops
 
+from kt_transfer.models.preprocessing import as_image
+
 # A value for all channels, or one for each.
 Value = float | tuple[float, ...]
 
@@ -38,18 +40,6 @@ class Expected:
     def from_note(cls, note: dict) -> Expected:
         """What :meth:`to_note` wrote, read back from JSON."""
         return cls(**{name: _as_tuples(value) for name, value in note.items()})
-
-
-def as_image(shape: tuple[int, ...]) -> tuple[int, int, int] | None:
-    """Height, width and channels of examples of that shape; ``None`` if they are no images.
-
-    Example:
-        >>> as_image((8, 8)), as_image((32, 32, 3)), as_image((30,))
-        ((8, 8, 1), (32, 32, 3), None)
-    """
-    if len(shape) == 2:
-        return (*shape, 1)
-    return tuple(shape) if len(shape) == 3 else None
 
 
 def why_not(input_shape: tuple[int, ...], expected: Expected) -> str | None:

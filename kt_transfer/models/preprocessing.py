@@ -47,6 +47,18 @@ def preprocessing_model(
     return keras.Model(raw, shaped, name="preprocessing")
 
 
+def as_image(shape: tuple[int, ...]) -> tuple[int, int, int] | None:
+    """Height, width and channels of examples of that shape; ``None`` if they are no images.
+
+    Example:
+        >>> as_image((8, 8)), as_image((32, 32, 3)), as_image((30,))
+        ((8, 8, 1), (32, 32, 3), None)
+    """
+    if len(shape) == 2:
+        return (*shape, 1)
+    return tuple(shape) if len(shape) == 3 else None
+
+
 def image_shape(input_shape: tuple[int, ...]) -> tuple[int, int, int]:
     """Height, width and channels of one raw example; where no channels are named it has one.
 
@@ -57,9 +69,10 @@ def image_shape(input_shape: tuple[int, ...]) -> tuple[int, int, int]:
         >>> image_shape((8, 8))
         (8, 8, 1)
     """
-    if len(input_shape) not in (2, 3):
+    image = as_image(input_shape)
+    if image is None:
         raise ValueError(f"input_shape {input_shape}, expected (height, width[, channels])")
-    return (*input_shape, 1) if len(input_shape) == 2 else tuple(input_shape)
+    return image
 
 
 def takes_images(model: keras.Model) -> bool:
@@ -70,8 +83,7 @@ def takes_images(model: keras.Model) -> bool:
 def can_take(model: keras.Model, input_shape: tuple[int, ...]) -> bool:
     """Whether raw examples of that shape, flat or as images, are what a model takes."""
     if takes_images(model):
-        is_image = len(input_shape) in (2, 3)
-        return is_image and image_shape(input_shape) == tuple(model.input_shape[1:])
+        return as_image(input_shape) == tuple(model.input_shape[1:])
     return model.input_shape[-1] == math.prod(input_shape)
 
 
