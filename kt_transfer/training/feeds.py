@@ -16,7 +16,13 @@ from keras import tree
 
 from kt_transfer.rows import DiskRows, take_rows
 
-BLOCK_BYTES = 64 * 2**20
+# A block is read while the one before it trains: several an epoch, so that this is most of it.
+BLOCK_BYTES = 8 * 2**20
+# From disk more at once: every block reads rows from all over the file.
+DISK_BLOCK_BYTES = 32 * 2**20
+MAX_BLOCK_STEPS = 1024
+# What a prediction takes at once, as float32.
+PREDICTED_BYTES = 64 * 2**20
 # Small data is padded to a power of two rows, so that folds of nearly one size share a program.
 MAX_ROWS_TO_PAD = 2**14
 
@@ -85,7 +91,7 @@ def num_rows(data) -> int:
 def rows_at_once(data) -> int:
     """How many examples a prediction takes at once: 1024, or fewer of large ones."""
     values = sum(np.prod(tuple(leaf.shape[1:])) for leaf in tree.flatten(data) if leaf is not None)
-    return int(np.clip(BLOCK_BYTES // (4 * max(values, 1)), 1, 1024))
+    return int(np.clip(PREDICTED_BYTES // (4 * max(values, 1)), 1, 1024))
 
 
 def batches_of(data, size: int) -> Iterator:
@@ -134,8 +140,10 @@ class StreamedFeed:
         self.array = data
         self.batch_size = batch_size
         self.num_rows = num_rows(data)
-        row_bytes = sum(leaf[:1].nbytes for leaf in tree.flatten(data) if leaf is not None)
-        self.block_steps = max(1, min(BLOCK_BYTES // (row_bytes * batch_size), 1024))
+        leaves = [leaf for leaf in tree.flatten(data) if leaf is not None]
+        on_disk = any(isinstance(leaf, DiskRows) for leaf in leaves)
+        batch_bytes = batch_size * sum(leaf[:1].nbytes for leaf in leaves)
+        self.block_steps = _steps_in_block(batch_bytes, on_disk)
         self.num_steps = -(-self.num_rows // batch_size)
 
     def example(self):
@@ -177,8 +185,8 @@ class DatasetFeed:
         if cardinality == tf.data.INFINITE_CARDINALITY:
             raise ValueError("an endless tf.data.Dataset was given: give steps_per_epoch with it")
         self.num_steps = cardinality if cardinality > 0 else None
-        bytes_ = sum(np.asarray(leaf).nbytes for leaf in tree.flatten(self.first))
-        self.block_steps = max(1, min(BLOCK_BYTES // max(bytes_, 1), self.num_steps or 1024, 1024))
+        batch_bytes = sum(np.asarray(leaf).nbytes for leaf in tree.flatten(self.first))
+        self.block_steps = min(_steps_in_block(batch_bytes), self.num_steps or MAX_BLOCK_STEPS)
         self.rows = self.block_steps * self.batch_size
         self.blocks_of_rows = dataset.rebatch(self.rows).prefetch(1)
 
@@ -191,6 +199,11 @@ class DatasetFeed:
         for data in self.blocks_of_rows:
             rows = np.arange(num_rows(data), dtype=np.int32)
             yield _map(lambda leaf: _pad_tensor(leaf, self.rows), data), rows
+
+
+def _steps_in_block(batch_bytes: int, on_disk: bool = False) -> int:
+    size = DISK_BLOCK_BYTES if on_disk else BLOCK_BYTES
+    return int(np.clip(size // max(batch_bytes, 1), 1, MAX_BLOCK_STEPS))
 
 
 def _standard(leaf):

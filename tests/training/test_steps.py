@@ -200,7 +200,8 @@ def test_batch_hooks_of_a_users_callback_see_every_batch():
 @pytest.mark.parametrize("kind", ["memmap", "dataset"])
 def test_streamed_data_gives_what_resident_data_gives(kind, tmp_path, monkeypatch):
     # Blocks of four batches, so that an epoch is several, the last one short.
-    monkeypatch.setattr("kt_transfer.training.feeds.BLOCK_BYTES", 4 * 48 * 20 * 4)
+    for size in ("BLOCK_BYTES", "DISK_BLOCK_BYTES"):
+        monkeypatch.setattr(f"kt_transfer.training.feeds.{size}", 4 * 48 * 20 * 4)
     resident, streamed = seeded(autoencoder), seeded(autoencoder)
     options = {"batch_size": 48, "epochs": 2, "shuffle": kind == "memmap", "verbose": 0}
     FusedModel(resident, transform=reconstruct).fit(X, **options)
