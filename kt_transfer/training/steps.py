@@ -197,8 +197,9 @@ class FusedModel:
         for epoch in range(first, epochs):
             self.model.reset_metrics()
             callbacks.on_epoch_begin(epoch)
+            blocks = feed.blocks(order_seed, epoch, epoch + 1 < epochs)
             for end, logs in self._train.run(
-                feed, order_seed, epoch, every_batch, callbacks.on_train_batch_begin
+                feed, blocks, every_batch, callbacks.on_train_batch_begin
             ):
                 callbacks.on_train_batch_end(end, logs)
                 if self.model.stop_training:
@@ -326,7 +327,8 @@ class FusedModel:
         self.model.reset_metrics()
         callbacks.on_test_begin()
         logs = {}
-        for end, logs in self._test.run(feed, None, 0, False, callbacks.on_test_batch_begin):
+        blocks = feed.blocks(None, 0)
+        for end, logs in self._test.run(feed, blocks, False, callbacks.on_test_batch_begin):
             callbacks.on_test_batch_end(end, logs)
         logs = self._epoch_logs(logs)
         callbacks.on_test_end(logs)
@@ -367,12 +369,12 @@ class _Program:
         self.seconds_per_step = 0.0
 
     def run(
-        self, feed, seed: int | None, epoch: int, every_batch: bool, on_begin: Callable
+        self, feed, blocks: Iterator, every_batch: bool, on_begin: Callable
     ) -> Iterator[tuple[int, dict]]:
-        """Run one epoch; yields the last step and the logs of each execution."""
+        """Run the blocks of one epoch; yields the last step and the logs of each execution."""
         size = feed.batch_size
         step = 0
-        for data, rows in feed.blocks(seed, epoch):
+        for data, rows in blocks:
             full, tail = divmod(len(rows), size)
             if full and 0 < tail < self.num_replicas:
                 # Every replica needs a row: a tail too small to share joins the batch before.
