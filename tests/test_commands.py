@@ -891,7 +891,11 @@ def test_ctrl_c_names_the_command_that_goes_on(tmp_path):
 @pytest.mark.slow
 def test_a_terminated_run_goes_on_to_exactly_the_same_weights(tmp_path):
     process = begin(tmp_path, *LONG, "run", "--epochs", 600)
-    # A checkpoint is written after ten seconds, and again ten seconds later.
+    wait_until(process, (tmp_path / "run" / "history.csv").is_file)
+    # A checkpoint is written after ten seconds, however few a machine takes for the whole run.
+    process.send_signal(signal.SIGSTOP)
+    time.sleep(10)
+    process.send_signal(signal.SIGCONT)
     wait_until(process, lambda: list((tmp_path / "run").glob("checkpoint/[0-9]*")))
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=30)
