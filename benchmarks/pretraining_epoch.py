@@ -40,7 +40,7 @@ The program of an epoch is one call into XLA, and nearly all of it is the produc
 what they reach by themselves is in the paragraph on GFLOP/s above. Without effect on them were
 XLA's vector width, fast math, its concurrency-optimized scheduler, its thunk runtime off, products
 through oneDNN, XNNPACK and YNNPACK, and Eigen on one thread; the second core, which a large product
-gains from, adds little to such small ones. Left is to give each core half of a batch, which would change
+gains from, adds little to such small ones. Left is to give each core half of a batch, which would
 batch normalization and is not done. JAX runs the same program of the same compiler, and the two
 differ by less than the rounds do. PyTorch's loader loop takes one of two speeds from process to
 process, as its range shows."""

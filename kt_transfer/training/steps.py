@@ -13,6 +13,7 @@ they move.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from keras import tree
 
 from kt_transfer.rows import quarter_of_memory
 from kt_transfer.training import feeds
+from kt_transfer.training.randomness import as_in_a_graph
 
 logger = logging.getLogger("kt_transfer")
 
@@ -350,7 +352,8 @@ class _Program:
         def one(data, rows):
             # Gathered where the data is: a replica elsewhere is sent a batch, not the data.
             batch = _map(lambda leaf: tf.gather(leaf, rows), data)
-            logs = strategy.run(on_replica, args=(batch,))
+            with as_in_a_graph() if jit else contextlib.nullcontext():
+                logs = strategy.run(on_replica, args=(batch,))
             return _map(lambda value: strategy.reduce("MEAN", value, axis=None), logs)
 
         one = tf.function(one, reduce_retracing=True, autograph=False)

@@ -47,6 +47,7 @@ def classifier(dropout=0.0):
     ]
     if dropout:
         layers.insert(3, keras.layers.Dropout(dropout, seed=3))
+        layers.insert(1, keras.layers.GaussianNoise(dropout, seed=4))
     model = keras.Sequential(layers)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(1e-3), loss=loss, metrics=["accuracy"])
@@ -84,12 +85,13 @@ def test_a_hundred_steps_give_the_weights_of_stock_keras(build, jit):
     np.testing.assert_allclose(given["loss"], expected["loss"], rtol=1e-2)
 
 
-def test_dropout_masks_are_those_of_compiled_stock_keras():
+@pytest.mark.parametrize("jit", [True, False])
+def test_what_is_drawn_is_what_stock_keras_draws(jit):
+    """Dropout and noise, compiled or not, against stock Keras that is not compiled."""
     stock, fused = seeded(classifier, 0.3), seeded(classifier, 0.3)
-    stock.jit_compile = True
     options = {"batch_size": 32, "epochs": 5, "shuffle": False, "verbose": 0}
     stock.fit(X, Y, **options)
-    FusedModel(fused, jit_compile=True).fit(X, Y, **options)
+    FusedModel(fused, jit_compile=jit).fit(X, Y, **options)
     assert_same_weights(stock, fused)
 
 
