@@ -275,7 +275,8 @@ def test_reinitialize_keeps_the_network_and_not_its_knowledge(chain, invoke, tmp
 
 def test_features_with_logistic_regression_are_scikit_learns(chain, invoke, tmp_path):
     from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
+    from sklearn.model_selection import GridSearchCV, StratifiedKFold
+    from sklearn.pipeline import Pipeline
     from sklearn.preprocessing import StandardScaler
 
     words = ("--source", chain.source, "--method", "features", "--labels", 60, "--out", "t")
@@ -287,9 +288,15 @@ def test_features_with_logistic_regression_are_scikit_learns(chain, invoke, tmp_
     encoder = encoder.get_layer("encoder")
     rows = np.load(tmp_path / "t" / "splits.npz")["labelled"]
     strength = json.loads((tmp_path / "t" / "run.json").read_text())["logistic_regression_c"]
-    regression = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=1000))
-    regression.fit(encoder.predict(x[rows], verbose=0), data.y[rows])
-    expected = regression.predict_proba(encoder.predict(x_test, verbose=0))
+    codes, test_codes = (encoder.predict(part, verbose=0) for part in (x[rows], x_test))
+    smallest = np.bincount(data.y[rows]).min()
+    regression = GridSearchCV(
+        Pipeline([("scaler", None), ("lr", LogisticRegression(C=strength, max_iter=1000))]),
+        {"scaler": [StandardScaler(), StandardScaler(with_std=False)]},
+        cv=StratifiedKFold(min(5, smallest), shuffle=True, random_state=0),
+        scoring="neg_log_loss",
+    ).fit(codes / codes.std(), data.y[rows])
+    expected = regression.predict_proba(test_codes / codes.std())
     logits = logits_of(tmp_path / "t", data.x_test).astype(np.float64)
     exp = np.exp(logits - logits.max(axis=1, keepdims=True))
     given = exp / exp.sum(axis=1, keepdims=True)

@@ -4,7 +4,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV, StratifiedKFold, train_test_split
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from kt_transfer import classifier
@@ -42,17 +42,26 @@ def test_a_classifier_emits_logits_of_its_backbones_features():
 
 
 @pytest.mark.parametrize("num_classes", [2, 4])
-def test_logistic_regression_gives_scikit_learns_probabilities(num_classes):
+@pytest.mark.parametrize("each_by_its_own", [True, False])
+def test_logistic_regression_gives_scikit_learns_probabilities(num_classes, each_by_its_own):
     labels = np.arange(80) % num_classes
-    features = RNG.normal(size=(80, 5)) * [1, 10, 0.1, 1, 5] + labels[:, None]
+    if each_by_its_own:
+        features = RNG.normal(size=(80, 5)) * [1, 10, 0.1, 1, 5] + labels[:, None]
+    else:  # what is loud says something, and much that is low does not
+        features = RNG.normal(size=(80, 60)) * np.repeat([1, 0.1], [5, 55])
+        features[:, :5] += labels[:, None]
     kernel, bias, strength = fit_logistic_regression(features, labels, num_classes, seed=3)
-    pipeline = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    pipeline = Pipeline([("scaler", None), ("lr", LogisticRegression(max_iter=1000))])
     folds = StratifiedKFold(5, shuffle=True, random_state=3)
-    grid = {"logisticregression__C": np.logspace(-4, 2, 7)}
-    search = GridSearchCV(pipeline, grid, cv=folds, scoring="neg_log_loss").fit(features, labels)
-    assert strength == pytest.approx(search.best_params_["logisticregression__C"])
-    assert kernel.shape == (5, num_classes)
-    expected = search.predict_proba(features)
+    scalers = [StandardScaler(), StandardScaler(with_std=False)]
+    grid = {"scaler": scalers, "lr__C": np.logspace(-4, 2, 7)}
+    search = GridSearchCV(pipeline, grid, cv=folds, scoring="neg_log_loss")
+    same_spread = features / features.std()
+    search.fit(same_spread, labels)
+    assert search.best_params_["scaler"].with_std == each_by_its_own
+    assert strength == pytest.approx(search.best_params_["lr__C"])
+    assert kernel.shape == (features.shape[1], num_classes)
+    expected = search.predict_proba(same_spread)
     np.testing.assert_allclose(softmax(features @ kernel + bias), expected, atol=1e-4)
 
 
