@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Threads that wait for one another are slow where another process has the other core.
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+
 from kt_transfer.__main__ import main
 from kt_transfer.cli import import_tensorflow_quietly
 
