@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +20,6 @@ from kt_transfer.selection.learners import (
     Schedule,
     StudentLearner,
     learn_features,
-    learn_linear,
 )
 from kt_transfer.selection.scoring import scores
 from kt_transfer.selection.table import NO_SOURCE, Cell, Table
@@ -64,8 +63,15 @@ class Part(NamedTuple):
     seen: np.ndarray
 
 
+class StandsOn(NamedTuple):
+    """Seconds of what a method needs before its own training."""
+
+    pretraining: float = 0.0
+    teacher: float = 0.0
+
+
 class Comparison:
-    """Trains and measures every cell that the table does not hold yet.
+    """Trains and measures cells: one method from one source on one fold of a draw.
 
     Everything random is a pure function of seed, repeat, fold and budget, so that an
     interrupted comparison goes on to the identical table.
@@ -75,9 +81,9 @@ class Comparison:
         y: Their labels, ``-1`` for none; only those of a cell's training part are looked at
             to learn, those held out to judge.
         num_classes: Classes to tell apart.
+        preprocessing: From raw examples to flat inputs, what ``linear`` and students see.
         budgets: Label budgets, ascending, as from :func:`~.folds.resolve_budgets`.
         num_folds: Folds that split each.
-        repeats: Draws of each.
         seed: Seed of all.
         methods: Of :data:`METHODS`.
         sources: What to transfer from; the first one's architecture is that of ``scratch``.
@@ -92,9 +98,9 @@ class Comparison:
         y: np.ndarray,
         *,
         num_classes: int,
+        preprocessing: keras.Model,
         budgets: list[int],
         num_folds: int,
-        repeats: int,
         seed: int,
         methods: tuple[str, ...],
         sources: list[Source],
@@ -103,7 +109,8 @@ class Comparison:
         folder: Path,
     ):
         self.x, self.y, self.num_classes = x, y, num_classes
-        self.budgets, self.num_folds, self.repeats, self.seed = budgets, num_folds, repeats, seed
+        self.preprocessing = preprocessing
+        self.budgets, self.num_folds, self.seed = budgets, num_folds, seed
         self.sources = {source.name: source for source in sources}
         self.schedule, self.student_units = schedule, student_units
         self.folder = Path(folder)
@@ -113,34 +120,29 @@ class Comparison:
             (name, source.name) for source in sources for name in TRANSFERS if name in methods
         ]
         self._networks: dict[tuple, NetworkLearner] = {}
-        self._students: dict[str, StudentLearner] = {}
+        self._student: StudentLearner | None = None
         self._encoders = {source.name: _copy(source.encoder) for source in sources}
+        # The inputs as they are: what linear finds its features in.
+        self.nothing = dense_encoder(preprocessing.output_shape[-1], ())
         self._teacher: tuple[Cell, Learned] | None = None
         self._pretrained: tuple[str, list, float] | None = None
 
-    def cells(self, repeats: int | None = None) -> Iterator[tuple[Cell, Part]]:
-        """Every cell in the order in which they are trained, and what it may use."""
-        for repeat in range(self.repeats if repeats is None else repeats):
-            draw = draw_folds(self.y, self.budgets[-1], self.num_folds, self.seed, repeat)
-            for fold in range(self.num_folds):
-                # What the largest budget holds out, so that one pretraining serves all.
-                seen = np.setdiff1d(np.arange(len(self.x)), draw.split(fold)[1])
-                for labels in self.budgets:
-                    part = Part(labels, repeat, fold, *draw.split(fold, labels), seen)
-                    for method, source in self.candidates:
-                        yield Cell(method, source, labels, repeat, fold), part
+    def cells(self, repeats: int, num_folds: int | None = None) -> Iterator[tuple[Cell, Part]]:
+        """Every cell in the order in which they are trained, and what it may use.
 
-    def run(
-        self,
-        table: Table,
-        repeats: int | None = None,
-        done: Callable[[Cell], None] = lambda _: None,
-    ) -> None:
-        """Train and measure what the table does not hold; ``done`` hears of every cell."""
-        for cell, part in self.cells(repeats):
-            if cell not in table:
-                self._measure(table, cell, part)
-            done(cell)
+        Args:
+            repeats: Draws of each budget.
+            num_folds: Only so many folds, of all repeats together (default: all).
+        """
+        pairs = [(repeat, fold) for repeat in range(repeats) for fold in range(self.num_folds)]
+        for repeat, fold in pairs[:num_folds]:
+            draw = draw_folds(self.y, self.budgets[-1], self.num_folds, self.seed, repeat)
+            # What the largest budget holds out, so that one pretraining serves all.
+            seen = np.setdiff1d(np.arange(len(self.x)), draw.split(fold)[1])
+            for labels in self.budgets:
+                part = Part(labels, repeat, fold, *draw.split(fold, labels), seen)
+                for method, source in self.candidates:
+                    yield Cell(method, source, labels, repeat, fold), part
 
     def refit(self, method: str, source: str, callbacks=()) -> tuple[Learned, np.ndarray]:
         """Learn from all labels of the largest budget's first draw, and all examples.
@@ -158,49 +160,52 @@ class Comparison:
     def model_of(self, method: str, source: str) -> tuple[keras.Model, keras.Model]:
         """A network of a candidate and its preprocessing, whatever its weights."""
         if method == "linear":
-            learned = learn_linear(
-                self.first.preprocessing, self.x[:2], np.arange(2), self.num_classes, seed=0
-            )
-            return learned.network, learned.preprocessing
+            return classifier(self.nothing, self.num_classes), self.preprocessing
         if method == "distilled":
-            student = self._student(source)
-            return student.student, student.preprocessing
+            return self.student.student, self.preprocessing
         learner = self._network(source, self.budgets[-1])
         return learner.network, learner.preprocessing
 
-    def _measure(self, table: Table, cell: Cell, part: Part) -> None:
+    def measure(self, table: Table, cell: Cell, part: Part) -> None:
+        """Train one cell, measure it on what was held out, and add its row."""
         learned, stands_on = self._learn(cell, part)
+        seconds = learned.seconds + stands_on.pretraining + stands_on.teacher
         answers = learned.logits(take_rows(self.x, part.held_out))
         table.add(
             cell,
             learned.curve,
             **scores(self.y[part.held_out], answers),
-            seconds=round(learned.seconds + stands_on, 4),
+            seconds=round(seconds, 4),
+            pretrain_seconds=round(stands_on.pretraining, 4),
+            fit_seconds=round(learned.seconds, 4),
             steps=learned.steps,
             num_parameters=learned.network.count_params(),
             num_train=len(part.train),
             num_held_out=len(part.held_out),
         )
 
-    def _learn(self, cell: Cell, part: Part, callbacks=()) -> tuple[Learned, float]:
-        """What a candidate learns of a part, and the seconds of what it stands on."""
+    def _learn(self, cell: Cell, part: Part, callbacks=()) -> tuple[Learned, StandsOn]:
+        """What a candidate learns of a part, and what it stands on."""
         examples = take_rows(self.x, part.train), self.y[part.train]
         seed = derived_seed(self.seed, part.repeat, part.fold, part.labels, 1)
         if cell.method == "linear":
-            scaled = self.first.preprocessing
-            return learn_linear(scaled, *examples, self.num_classes, seed=seed), 0.0
+            scaled = self.preprocessing
+            learned = learn_features(self.nothing, scaled, *examples, self.num_classes, seed=seed)
+            return learned, StandsOn()
         if cell.method == "scratch":
-            return self._train(cell, part, None, callbacks), 0.0
+            return self._train(cell, part, None, callbacks), StandsOn()
         weights, seconds = self._encoder_weights(cell.source, part)
         if cell.method == "parameters":
-            return self._train(cell, part, weights, callbacks), seconds
+            return self._train(cell, part, weights, callbacks), StandsOn(seconds)
         if cell.method == "distilled":
             teacher = self._train(cell._replace(method="parameters"), part, weights)
-            return self._distil(cell, part, teacher, callbacks), seconds + teacher.seconds
+            stands_on = StandsOn(seconds, teacher.seconds)
+            return self._distil(cell, part, teacher, callbacks), stands_on
         encoder = self._encoders[cell.source]
         encoder.set_weights(weights)
         scaled = self.sources[cell.source].preprocessing
-        return learn_features(encoder, scaled, *examples, self.num_classes, seed=seed), seconds
+        learned = learn_features(encoder, scaled, *examples, self.num_classes, seed=seed)
+        return learned, StandsOn(seconds)
 
     def _train(self, cell: Cell, part: Part, encoder_weights, callbacks=()) -> Learned:
         """Train a network as a whole; what was trained last is at hand as a teacher."""
@@ -223,8 +228,7 @@ class Comparison:
         x = take_rows(self.x, part.seen)
         labels = np.where(np.isin(part.seen, part.train), self.y[part.seen], -1)
         seed = derived_seed(self.seed, part.repeat, part.fold, part.labels, 2)
-        student = self._student(cell.source)
-        return student.learn(x, labels, teacher.logits(x), seed=seed, callbacks=callbacks)
+        return self.student.learn(x, labels, teacher.logits(x), seed=seed, callbacks=callbacks)
 
     def _encoder_weights(self, name: str, part: Part) -> tuple[list[np.ndarray], float]:
         """The weights to transfer, and the seconds of their pretraining."""
@@ -268,21 +272,19 @@ class Comparison:
             )
         return self._networks[key]
 
-    def _student(self, name: str) -> StudentLearner:
-        if name not in self._students:
-            # Of the raw values, whatever its teacher is made to see.
-            scaled = self.sources[name].preprocessing
-            width = scaled.output_shape[-1]
-            self._students[name] = StudentLearner(
-                classifier(
-                    dense_encoder(width, self.student_units), self.num_classes, name="student"
-                ),
-                self._network(name, self.budgets[-1]).network,
-                scaled,
+    @property
+    def student(self) -> StudentLearner:
+        """The learner of the student, one for all sources and budgets."""
+        if self._student is None:
+            encoder = dense_encoder(self.preprocessing.output_shape[-1], self.student_units)
+            self._student = StudentLearner(
+                classifier(encoder, self.num_classes, name="student"),
+                self._network(self.first.name, self.budgets[-1]).network,
+                self.preprocessing,
                 self.schedule,
                 num_examples=len(self.x),
             )
-        return self._students[name]
+        return self._student
 
 
 def _copy(model: keras.Model) -> keras.Model:

@@ -86,9 +86,8 @@ class NetworkLearner:
             loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             metrics=["accuracy"],
         )
-        self._fits = _Fits(
-            self.network, self.network, scaling(preprocessing), schedule, num_examples
-        )
+        transform = scaling(preprocessing)
+        self._fits = _Fits(self.network, self.network, transform, schedule, num_examples)
 
     def learn(
         self, x, y, *, seed: int, encoder_weights=None, watched=None, callbacks=()
@@ -201,7 +200,8 @@ def learn_features(
     Its regularization is chosen by folds of the given examples alone.
 
     Args:
-        encoder: Functional model, ``(batch, ...)`` to ``(batch, width)``.
+        encoder: Functional model, ``(batch, ...)`` to ``(batch, width)``; one without layers
+            makes it logistic regression on the inputs.
         preprocessing: From raw examples to its inputs.
         x: Raw examples.
         y: Their labels.
@@ -211,22 +211,8 @@ def learn_features(
     began = time.perf_counter()
     features = predict_raw(encoder, preprocessing, x)
     network = classifier(encoder, num_classes)
-    return _regression(network, preprocessing, features, y, seed, began)
-
-
-def learn_linear(preprocessing: keras.Model, x, y, num_classes: int, *, seed: int) -> Learned:
-    """Logistic regression on the scaled inputs themselves, as a network of one dense layer."""
-    began = time.perf_counter()
-    inputs = keras.Input(preprocessing.output_shape[1:], name="features")
-    network = keras.Model(inputs, keras.layers.Dense(num_classes, name="head")(inputs))
-    features = np.asarray(preprocessing(x[:]))
-    return _regression(network, preprocessing, features, y, seed, began)
-
-
-def _regression(network, preprocessing, features, y, seed: int, began: float) -> Learned:
-    head = network.get_layer("head")
-    kernel, bias, _ = fit_logistic_regression(features, y, head.units, seed=seed)
-    head.set_weights([kernel, bias])
+    kernel, bias, _ = fit_logistic_regression(features, y, num_classes, seed=seed)
+    network.get_layer("head").set_weights([kernel, bias])
     return Learned(network, preprocessing, time.perf_counter() - began, 0, {})
 
 
