@@ -30,6 +30,7 @@ _COMMANDS = (
     "pretrain",
     "finetune",
     "distill",
+    "compare",
     "tune",
     "evaluate",
     "predict",
