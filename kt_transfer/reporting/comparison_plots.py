@@ -12,7 +12,14 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from kt_transfer.reporting.verdicts import IN_PERCENT, METHODS, METRICS, candidate_name
+from kt_transfer.reporting.verdicts import (
+    IN_PERCENT,
+    METHODS,
+    METRICS,
+    NO_SOURCE,
+    candidate_name,
+    num_sources,
+)
 
 # On a white page, and on a dark one: at least 4.5:1 against either, told apart by the colour-blind.
 COLOURS = {
@@ -185,13 +192,13 @@ def _scale(axis, metric: str) -> None:
 
 def _candidates(rows: Sequence[dict]) -> list[tuple[str, list[dict]]]:
     """Name and rows of each candidate, in the order of the methods."""
-    num_sources = len({row["source"] for row in rows if row["source"]})
+    sources = num_sources(rows)
     groups: dict[tuple, list[dict]] = {}
     for row in sorted(rows, key=lambda row: list(METHODS).index(row["method"])):
         groups.setdefault((row["method"], row["source"]), []).append(row)
-    return [(candidate_name(*own, num_sources), rows) for own, rows in groups.items()]
+    return [(candidate_name(*own, sources), rows) for own, rows in groups.items()]
 
 
 def _source_number(rows: Sequence[dict], row: dict) -> int:
-    sources = list(dict.fromkeys(other["source"] for other in rows if other["source"]))
-    return sources.index(row["source"]) if row["source"] else 0
+    sources = dict.fromkeys(other["source"] for other in rows if other["source"] != NO_SOURCE)
+    return list(sources).index(row["source"]) if row["source"] in sources else 0

@@ -17,9 +17,13 @@ from kt_transfer.reporting.examples import Answers, pairs, surest_mistakes
 from kt_transfer.reporting.verdicts import (
     METHODS,
     METRICS,
+    NO_SOURCE,
     candidate_name,
+    gains,
     headline,
+    improvement,
     is_same,
+    num_sources,
     tell_gain,
     tell_interval,
     tell_reason,
@@ -27,6 +31,7 @@ from kt_transfer.reporting.verdicts import (
     tell_size,
 )
 
+_SCRATCH = {"method": "scratch", "source": NO_SOURCE}
 _MOST_CLASSES = 30  # of a confusion matrix; beyond, the most frequent confusions say more
 _MOST_MISTAKES, _MOST_RECONSTRUCTIONS, _MOST_CONFUSIONS = 12, 8, 15
 
@@ -38,6 +43,7 @@ def comparison_page(
     curve: Sequence[dict],
     answers: Answers,
     reconstructions: tuple[np.ndarray, np.ndarray] | None,
+    worth: Sequence[str],
     command: str,
     settings: dict,
     environment: dict,
@@ -52,6 +58,7 @@ def comparison_page(
         answers: The winner's, on the test split.
         reconstructions: Raw examples and what the source's autoencoder makes of them, in the
             same units; ``None`` where there is no autoencoder.
+        worth: What the transfers are worth, a sentence each.
         command: What was typed.
         settings: Every setting by name.
         environment: Data, machine and versions by name.
@@ -74,11 +81,11 @@ def comparison_page(
         title=f"kt_transfer compare: {settings['data']}",
         eyebrow=f"kt_transfer compare · {settings['data']} · {environment['finished']}",
         headline=headline(comparison),
-        lede=_lede(comparison),
+        lede=worth,
         facts=_facts(comparison, answers),
         metric=METRICS[metric],
         num_folds=len({(row["repeat"], row["fold"]) for row in scores}),
-        budgets=_budgets(comparison, scores),
+        budgets=_budgets(comparison),
         methods=[(name, METHODS[name]) for name in METHODS if name in _present(scores)],
         has_curve=len(budgets) > 1,
         figures=_figures(curve, scores, metric),
@@ -101,16 +108,12 @@ def _present(rows: Sequence[dict]) -> set[str]:
     return {row["method"] for row in rows}
 
 
-def _lede(comparison: dict) -> list[str]:
-    return [sentence for sentence in [comparison.get("worth")] if sentence]
-
-
 def _facts(comparison: dict, answers: Answers) -> list[dict]:
     """What the winner is, at a glance."""
     metric, winner = comparison["metric"], comparison["winner"]
     costs = next(row for row in comparison["costs"] if is_same(row, winner))
     return [
-        _fact("winner", winner["method"], winner["source"]),
+        _fact("winner", winner["method"], _source_of(winner)),
         _fact(
             f"test {METRICS[metric]}",
             tell_score(metric, comparison["test"][metric]),
@@ -125,43 +128,41 @@ def _fact(name: str, value: str, note: str | None) -> dict:
     return {"name": name, "value": value, "note": note}
 
 
-def _budgets(comparison: dict, scores: Sequence[dict]) -> list[dict]:
+def _source_of(row: dict) -> str | None:
+    return None if row["source"] == NO_SOURCE else row["source"]
+
+
+def _budgets(comparison: dict) -> list[dict]:
     """The verdicts of each label budget, below the score of scratch."""
     metric, verdicts = comparison["metric"], comparison["verdicts"]
     reach = max((abs(end) for row in verdicts for end in row["interval"]), default=1.0)
+    several = num_sources(verdicts) > 1
     groups = []
-    for labels in sorted({row["labels"] for row in scores}):
-        own = [row for row in scores if row["labels"] == labels and row["method"] == "scratch"]
-        mean = sum(row[metric] for row in own) / max(len(own), 1)
-        reference = {
-            "method": "scratch",
-            "source": None,
-            "wins": is_same({"method": "scratch", "labels": labels}, comparison["winner"]),
-            "mean": tell_score(metric, mean),
-            "verdict": None,
-        }
-        rows = [
-            _verdict_row(metric, row, reach) | {"wins": is_same(row, comparison["winner"])}
-            for row in verdicts
-            if row["labels"] == labels
-        ]
-        if _num_sources(comparison) < 2:
-            rows = [row | {"source": None} for row in rows]
-        groups.append({"labels": f"{labels:,}", "rows": [reference, *rows]})
+    for base in comparison["scratch"]:
+        own = [row for row in verdicts if row["labels"] == base["labels"]]
+        rows = [_reference_row(metric, base), *(_verdict_row(metric, row, reach) for row in own)]
+        for row, found in zip(rows, [_SCRATCH | base, *own], strict=True):
+            row["source"] = _source_of(found) if several else None
+            row["wins"] = is_same(found, comparison["winner"])
+        groups.append({"labels": f"{base['labels']:,}", "rows": rows})
     return groups
 
 
+def _reference_row(metric: str, base: dict) -> dict:
+    return {"method": "scratch", "mean": tell_score(metric, base["mean"]), "verdict": None}
+
+
 def _verdict_row(metric: str, row: dict, reach: float) -> dict:
-    low, high = row["interval"]
+    low, high = gains(metric, row["interval"])
+    middle = improvement(metric, row["difference"])
     return {
         "method": row["method"],
-        "source": row["source"],
         "mean": tell_score(metric, row["mean"]),
         "gain": tell_gain(metric, row["difference"]),
-        "interval": tell_interval(metric, low, high),
+        "interval": tell_interval(metric, row["interval"]),
         "span": {
             name: round(50 + 46 * value / reach, 1)
-            for name, value in (("low", low), ("middle", row["difference"]), ("high", high))
+            for name, value in (("low", low), ("middle", middle), ("high", high))
         },
         "verdict": {"better": "▲ better", "worse": "▼ worse"}.get(row["verdict"], row["verdict"]),
         "kind": row["verdict"].replace("no difference", "same"),
@@ -177,7 +178,7 @@ def _figures(curve: Sequence[dict], scores: Sequence[dict], metric: str) -> list
     figures = []
     if len(budgets) > 1:
         described = "; ".join(
-            f"{candidate_name(row['method'], row['source'], 2)} with {row['labels']:,} labels: "
+            f"{candidate_name(row['method'], row['source'])} with {row['labels']:,} labels: "
             f"{tell_score(metric, row['mean'])}"
             for row in curve
         )
@@ -196,7 +197,7 @@ def _spread(rows: Sequence[dict], metric: str) -> str:
     for method, source in candidates:
         values = [row[metric] for row in rows if (row["method"], row["source"]) == (method, source)]
         ends = f"{tell_score(metric, min(values))} to {tell_score(metric, max(values))}"
-        told.append(f"{candidate_name(method, source, 2)}: {ends}")
+        told.append(f"{candidate_name(method, source)}: {ends}")
     return "; ".join(told)
 
 
@@ -211,11 +212,11 @@ def _costs(comparison: dict, budgets: Sequence[int]) -> list[dict]:
             _size(cost["bytes"]),
             f"{cost['latency_ms']:.2g} ms",
         ]
-    several = _num_sources(comparison) > 1
+    several = num_sources(comparison["verdicts"]) > 1
     return [
         {
             "method": method,
-            "source": source if several else None,
+            "source": source if several and source != NO_SOURCE else None,
             "cells": [*(own["seconds"].get(labels, "–") for labels in budgets), *own["model"]],
         }
         for (method, source), own in rows.items()
@@ -224,10 +225,6 @@ def _costs(comparison: dict, budgets: Sequence[int]) -> list[dict]:
 
 def _seconds(seconds: float) -> str:
     return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:,.0f} s"
-
-
-def _num_sources(comparison: dict) -> int:
-    return len({row["source"] for row in comparison["verdicts"] if row["source"]})
 
 
 def _size(num_bytes: int) -> str:
@@ -260,7 +257,15 @@ def _guesses(comparison: dict) -> list[dict]:
 def _best_use(comparison: dict, guess: dict) -> dict | None:
     keys = ("source", "labels")
     own = [v for v in comparison["verdicts"] if all(v[key] == guess[key] for key in keys)]
-    return max(own, key=lambda row: row["difference"], default=None)
+    return max(
+        own,
+        key=lambda row: improvement(comparison["metric"], row["difference"]),
+        default=None,
+    )
+
+
+def _best_gain(comparison: dict, guess: dict) -> float:
+    return improvement(comparison["metric"], _best_use(comparison, guess)["difference"])
 
 
 def _guess_sentence(comparison: dict) -> str:
@@ -271,7 +276,7 @@ def _guess_sentence(comparison: dict) -> str:
     most = max(guess["labels"] for guess in guesses)
     guesses = [guess for guess in guesses if guess["labels"] == most]
     guessed = max(guesses, key=lambda guess: guess["logme"])["source"]
-    found = max(guesses, key=lambda guess: _best_use(comparison, guess)["difference"])["source"]
+    found = max(guesses, key=lambda guess: _best_gain(comparison, guess))["source"]
     agrees = "and so did cross-validation" if guessed == found else f"cross-validation {found}"
     return f"With {most:,} labels LogME picks {guessed}, {agrees}."
 

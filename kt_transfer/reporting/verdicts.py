@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 METRICS = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
@@ -16,13 +18,26 @@ METHODS = {
     "distilled": "a small student, taught by a fine-tuned teacher on the unlabelled data as well",
     "linear": "logistic regression on the raw input: the floor",
 }
+# What stands for the source of a method that has none.
+NO_SOURCE = "none"
+LOWER_IS_BETTER = frozenset({"log_loss"})
 IN_PERCENT = ("accuracy", "balanced_accuracy", "macro_f1")
 _NO_TRANSFER = ("scratch", "linear")
 
 
-def candidate_name(method: str, source: str | None, sources: int = 1) -> str:
+def improvement(metric: str, difference):
+    """A difference in the metric, positive where it is for the better."""
+    return -difference if metric in LOWER_IS_BETTER else difference
+
+
+def candidate_name(method: str, source: str, sources: int = 2) -> str:
     """A method, with its source where there are several to tell apart."""
-    return f"{method} · {shorten(source)}" if sources > 1 and source else method
+    return method if source == NO_SOURCE or sources < 2 else f"{method} · {shorten(source)}"
+
+
+def num_sources(rows: Iterable[dict]) -> int:
+    """How many sources there are among rows of methods."""
+    return len({row["source"] for row in rows} - {NO_SOURCE})
 
 
 def shorten(name: str, length: int = 24) -> str:
@@ -41,14 +56,20 @@ def tell_score(metric: str, value: float) -> str:
     return f"{100 * value:.1f} %" if metric in IN_PERCENT else f"{value:.3f}"
 
 
-def tell_gain(metric: str, value: float) -> str:
-    """A difference to scratch, positive where it is an improvement: ``"+4.2 points"``."""
-    return _number(metric, value, "+") + _unit(metric)
+def tell_gain(metric: str, difference: float) -> str:
+    """A difference to scratch, positive where it is for the better: ``"+4.2 points"``."""
+    return _number(metric, improvement(metric, difference), "+") + _unit(metric)
 
 
-def tell_interval(metric: str, low: float, high: float) -> str:
-    """Both ends of an interval, the unit once: ``"+1.1 to +7.3 points"``."""
+def tell_interval(metric: str, ends: Iterable[float]) -> str:
+    """Both ends of a difference, the unit once: ``"+1.1 to +7.3 points"``."""
+    low, high = gains(metric, ends)
     return f"{_number(metric, low, '+')} to {_number(metric, high, '+')}{_unit(metric)}"
+
+
+def gains(metric: str, ends: Iterable[float]) -> list[float]:
+    """The ends of a difference as improvements, ascending."""
+    return sorted(improvement(metric, end) for end in ends)
 
 
 def tell_size(metric: str, value: float) -> str:
@@ -96,7 +117,8 @@ def headline(comparison: dict) -> str:
     )
     if winner["method"] in _NO_TRANSFER:
         return f"Nothing needs to be transferred: {with_labels} a linear model reaches {found}."
-    name = candidate_name(winner["method"], winner["source"], _num_sources(comparison))
+    sources = num_sources(comparison["verdicts"])
+    name = candidate_name(winner["method"], winner["source"], sources)
     return f"Transferring is worth it: {with_labels} {name} reaches {found}."
 
 
@@ -112,10 +134,6 @@ def _nothing_shown(comparison: dict, with_labels: str) -> str:
         f"No way of transferring was shown to be better than training from scratch {with_labels}"
     )
     return sentence + (f"; with {_listed(better)} labels one was." if better else ".")
-
-
-def _num_sources(comparison: dict) -> int:
-    return len({verdict["source"] for verdict in comparison["verdicts"] if verdict["source"]})
 
 
 def _listed(numbers: list[int]) -> str:

@@ -11,8 +11,8 @@ METHODS = ("parameters", "features", "distilled", "linear")
 def _simulated(metric="accuracy", budgets=(50, 200, 1000), sources=("runs/source",), seed=0):
     """SIMULATED scores: ``comparison``, ``scores`` and ``curve``; no number means anything."""
     rng = np.random.default_rng(seed)
-    candidates = [("scratch", None)]
-    candidates += [(m, s) for m in METHODS[:3] for s in sources] + [("linear", None)]
+    candidates = [("scratch", "none")]
+    candidates += [(m, s) for m in METHODS[:3] for s in sources] + [("linear", "none")]
     scores, curve, verdicts, costs = [], [], [], []
     for labels in budgets:
         hardness = rng.normal(0, 0.03, 15)
@@ -34,7 +34,8 @@ def _simulated(metric="accuracy", budgets=(50, 200, 1000), sources=("runs/source
             if method != "scratch":
                 difference = mean - next(c["mean"] for c in curve if c["labels"] == labels)
                 low, high = difference - 0.02, difference + 0.02
-                kind = "better" if low > 0 else "worse" if high < 0 else "no difference"
+                words = ["worse", "no difference", "better"]
+                kind = words[(1 if metric != "log_loss" else -1) * ((low > 0) - (high < 0)) + 1]
                 verdicts.append(
                     own
                     | {"mean": mean, "difference": difference, "interval": [low, high]}
@@ -45,7 +46,11 @@ def _simulated(metric="accuracy", budgets=(50, 200, 1000), sources=("runs/source
         "metric": metric,
         "verdicts": verdicts,
         "winner": {key: winner[key] for key in ("method", "source", "labels")},
-        "worth": "Pretraining is worth about 140 labels here.",
+        "scratch": [
+            {"labels": row["labels"], "mean": row["mean"]}
+            for row in curve
+            if row["method"] == "scratch"
+        ],
         "costs": costs,
         "test": {metric: 0.913},
         "transferability": [

@@ -13,7 +13,7 @@ from kt_transfer.reporting.verdicts import (
 def row(method="features", labels=100, verdict="better", difference=0.052, **more):
     return {
         "method": method,
-        "source": None if method in ("scratch", "linear") else "runs/source",
+        "source": "none" if method in ("scratch", "linear") else "runs/source",
         "labels": labels,
         "mean": 0.912,
         "difference": difference,
@@ -55,7 +55,7 @@ def test_a_winner_that_is_not_better_is_not_called_so(kind):
 
 
 def test_scratch_wins():
-    winner = {"method": "scratch", "source": None, "labels": 1000}
+    winner = {"method": "scratch", "source": "none", "labels": 1000}
     few = [row(labels=labels) for labels in (50, 100)]
     found = comparison(*few, row(labels=1000, verdict="worse"), winner=winner)
     assert headline(found) == (
@@ -67,7 +67,9 @@ def test_scratch_wins():
 def test_a_linear_model_is_no_transfer():
     told = headline(comparison(row("linear")))
     assert told.startswith("Nothing needs to be transferred: with 100 labels a linear model")
-    nothing = comparison(row("linear"), winner={"method": "scratch", "source": None, "labels": 100})
+    nothing = comparison(
+        row("linear"), winner={"method": "scratch", "source": "none", "labels": 100}
+    )
     assert "one was" not in headline(nothing)
 
 
@@ -76,8 +78,14 @@ def test_numbers_in_the_units_of_the_metric():
     assert tell_score("log_loss", 0.31249) == "0.312"
     assert tell_gain("macro_f1", -0.0421) == "−4.2 points"
     assert tell_gain("auc", 0.0421) == "+0.042"
-    assert tell_interval("accuracy", -0.0002, 0.073) == "0.0 to +7.3 points"
-    assert tell_interval("log_loss", -0.002, 0.04) == "−0.002 to +0.040"
+    assert tell_interval("accuracy", [-0.0002, 0.073]) == "0.0 to +7.3 points"
+
+
+def test_a_lower_loss_is_a_gain():
+    assert tell_gain("log_loss", -0.0421) == "+0.042"
+    assert tell_interval("log_loss", [-0.04, 0.002]) == "−0.002 to +0.040"
+    found = comparison(row(difference=-0.052, mean=0.312), metric="log_loss")
+    assert "reaches 0.312 log loss, 0.052 better than" in headline(found)
 
 
 def test_what_a_verdict_rests_on():
