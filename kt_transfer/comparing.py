@@ -33,6 +33,8 @@ from kt_transfer.training.callbacks import EpochLog, progress_bar
 
 # Denoising: a code that only copies its input helps a classifier little.
 NOISE = 0.3
+# Unlabelled examples are many: as pretrain takes them.
+PRETRAIN_BATCH_SIZE = 64
 # What is left for refitting, measuring and exporting the winner, as a share of the time budget.
 RESERVE = 0.1
 # What a fold takes beside training, as a share of it.
@@ -92,7 +94,7 @@ def _pretrained_on(other: Dataset, config: CompareConfig, data: Dataset) -> Sour
         _learner(
             autoencoder,
             other,
-            Schedule(config.pretrain_epochs, config.batch_size, config.learning_rate),
+            Schedule(config.pretrain_epochs, PRETRAIN_BATCH_SIZE, config.learning_rate),
         ),
         None if is_target else other.x,
     )
@@ -149,9 +151,9 @@ def _ancestors(run: Run) -> Iterator[Run]:
 
 def _has_seen(name: str, data: Dataset, how: str) -> UserError:
     return UserError(
-        f"--source {name} was given, expected a model that has not seen the examples "
-        f"of {data.spec} which the folds hold out, but {how}: give a run of pretrain without labels, which is "
-        "trained anew in every fold, or one of other data."
+        f"--source {name} was given, expected a model that has not seen the examples of "
+        f"{data.spec} that the folds hold out, but {how}: give a run of pretrain without labels, "
+        "which is trained anew in every fold, or one of other data."
     )
 
 
@@ -310,7 +312,7 @@ def save_winner(
     method, source = winner["method"], winner["source"]
     (run.path / "history.csv").unlink(missing_ok=True)
     log = EpochLog(run.path / "history.csv")
-    learned, labelled = comparison.refit(method, source, [log])
+    learned, labelled = comparison.refit(method, source, callbacks=[log])
     recording.note_data(run, data, train=labelled, labelled=labelled, validation=np.arange(0))
     given = open_source(source) if source in config.source else None
     recording.save_classifier(run, learned.network, learned.preprocessing, given, data)

@@ -144,17 +144,25 @@ class Comparison:
                 for method, source in self.candidates:
                     yield Cell(method, source, labels, repeat, fold), part
 
-    def refit(self, method: str, source: str, callbacks=()) -> tuple[Learned, np.ndarray]:
-        """Learn from all labels of the largest budget's first draw, and all examples.
+    def refit(
+        self, method: str, source: str, *, repeat: int = 0, callbacks=()
+    ) -> tuple[Learned, np.ndarray]:
+        """Learn from all labels of the largest budget, and from all examples.
+
+        Args:
+            method: Of :data:`METHODS`.
+            source: Name of its source.
+            repeat: Which draw of the labels.
+            callbacks: Keras callbacks.
 
         Returns:
             What was learned, and the labelled rows.
         """
-        draw = draw_folds(self.y, self.budgets[-1], self.num_folds, self.seed)
-        everything = np.arange(len(self.x))
-        # The fold after the last: nothing is held out, and its random numbers are its own.
-        part = Part(self.budgets[-1], 0, self.num_folds, draw.rows, np.arange(0), everything)
-        cell = Cell(method, source, self.budgets[-1], 0, self.num_folds)
+        labels, after_last = self.budgets[-1], self.num_folds
+        draw = draw_folds(self.y, labels, self.num_folds, self.seed, repeat)
+        everything, nothing = np.arange(len(self.x)), np.arange(0)
+        part = Part(labels, repeat, after_last, draw.rows, nothing, everything)
+        cell = Cell(method, source, labels, repeat, after_last)
         return self._learn(cell, part, callbacks)[0], draw.rows
 
     def model_of(self, method: str, source: str) -> tuple[keras.Model, keras.Model]:
