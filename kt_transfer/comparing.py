@@ -160,8 +160,8 @@ def _has_seen(name: str, data: Dataset, how: str) -> UserError:
 def fill(config: CompareConfig, run: Run, data: Dataset, table: Table) -> Comparison:
     """Train every cell that the table does not hold yet, within the time budget if there is one."""
     began = time.perf_counter()
-    if config.time_budget_seconds and not run.read_json("run.json").get("plan"):
-        comparison = comparison_of(config, data, run)
+    comparison, settled = comparison_of(config, data, run), config
+    if config.time_budget_seconds and not _plan_of(run):
         _train(config, comparison, table, TIMED_FOLDS)
         before = run.read_json("run.json").get("wall_seconds", 0.0)
         elapsed = before + time.perf_counter() - began
@@ -169,13 +169,18 @@ def fill(config: CompareConfig, run: Run, data: Dataset, table: Table) -> Compar
         run.update_json("run.json", plan=plan)
         if plan["epochs"] < config.epochs:
             table.forget()
-    if plan := run.read_json("run.json").get("plan"):
+    if plan := _plan_of(run):
         cli.say(config)(plan["told"])
         settings = {name: plan[name] for name in ("repeats", "epochs", "pretrain_epochs")}
-        config = dataclasses.replace(config, **settings)
-    comparison = comparison_of(config, data, run)
-    _train(config, comparison, table)
+        settled = dataclasses.replace(config, **settings)
+    if settled.epochs != config.epochs:
+        comparison = comparison_of(settled, data, run)
+    _train(settled, comparison, table)
     return comparison
+
+
+def _plan_of(run: Run) -> dict | None:
+    return run.read_json("run.json").get("plan")
 
 
 def _train(config: CompareConfig, comparison: Comparison, table: Table, num_folds=None) -> None:
