@@ -3,7 +3,8 @@ import pytest
 
 from kt_transfer.selection.statistics import corrected_interval, holm
 from kt_transfer.selection.table import Cell
-from kt_transfer.selection.verdicts import choose, judge, tell_worth, until_scratch, worth
+from kt_transfer.selection.telling import tell_worth
+from kt_transfer.selection.verdicts import choose, judge, until_scratch, worth
 
 FOLDS, REPEATS = 5, 3
 
