@@ -89,7 +89,7 @@ class Comparison:
         sources: What to transfer from; the first one's architecture is that of ``scratch``.
         schedule: How long and with what steps networks are trained.
         student_units: Widths of the student's hidden layers.
-        folder: Where pretrained encoders are kept in between.
+        folder: Where pretrained autoencoders are kept in between.
     """
 
     def __init__(
@@ -144,17 +144,25 @@ class Comparison:
                 for method, source in self.candidates:
                     yield Cell(method, source, labels, repeat, fold), part
 
-    def refit(self, method: str, source: str, callbacks=()) -> tuple[Learned, np.ndarray]:
-        """Learn from all labels of the largest budget's first draw, and all examples.
+    def refit(
+        self, method: str, source: str, *, repeat: int = 0, callbacks=()
+    ) -> tuple[Learned, np.ndarray]:
+        """Learn from all labels of the largest budget, and from all examples.
+
+        Args:
+            method: Of :data:`METHODS`.
+            source: Name of its source.
+            repeat: Which draw of the labels.
+            callbacks: Keras callbacks.
 
         Returns:
             What was learned, and the labelled rows.
         """
-        draw = draw_folds(self.y, self.budgets[-1], self.num_folds, self.seed)
-        everything = np.arange(len(self.x))
-        # The fold after the last: nothing is held out, and its random numbers are its own.
-        part = Part(self.budgets[-1], 0, self.num_folds, draw.rows, np.arange(0), everything)
-        cell = Cell(method, source, self.budgets[-1], 0, self.num_folds)
+        labels, after_last = self.budgets[-1], self.num_folds
+        draw = draw_folds(self.y, labels, self.num_folds, self.seed, repeat)
+        everything, nothing = np.arange(len(self.x)), np.arange(0)
+        part = Part(labels, repeat, after_last, draw.rows, nothing, everything)
+        cell = Cell(method, source, labels, repeat, after_last)
         return self._learn(cell, part, callbacks)[0], draw.rows
 
     def model_of(self, method: str, source: str) -> tuple[keras.Model, keras.Model]:
@@ -243,20 +251,20 @@ class Comparison:
 
     def _pretrain(self, source: Source, part: Part, numbers: tuple, key: str):
         """Pretrain without the examples that the fold holds out; or read what was kept."""
-        kept = self.folder / f"encoder-{key}.npz"
+        kept, autoencoder = self.folder / f"{key}.npz", source.pretraining.autoencoder
         if kept.is_file():
             with np.load(kept) as arrays:
                 *weights, seconds = (arrays[name] for name in arrays.files)
-            return weights, float(seconds)
+            autoencoder.set_weights(weights)
+            return source.pretraining.encoder_weights, float(seconds)
         x = take_rows(self.x, part.seen) if source.x is None else source.x
         seconds = source.pretraining.learn(x, seed=derived_seed(self.seed, *numbers, 3))
-        weights = source.pretraining.encoder_weights
         self.folder.mkdir(parents=True, exist_ok=True)
         unfinished = kept.with_name(f".{kept.name}")
         with open(unfinished, "wb") as file:
-            np.savez(file, *weights, np.array(seconds))
+            np.savez(file, *autoencoder.get_weights(), np.array(seconds))
         unfinished.rename(kept)
-        return weights, seconds
+        return source.pretraining.encoder_weights, seconds
 
     def _network(self, source: str, labels: int) -> NetworkLearner:
         """The learner of one architecture and budget: its folds share a program."""

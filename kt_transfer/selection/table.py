@@ -10,7 +10,7 @@ from typing import NamedTuple
 from kt_transfer.selection.scoring import METRICS
 
 # What stands in the column "source" of a method that transfers nothing.
-NO_SOURCE = "none"
+NO_SOURCE = ""
 
 
 class Cell(NamedTuple):

@@ -137,21 +137,6 @@ def worth(rows: Iterable[dict], metric: str) -> list[dict]:
     return entries
 
 
-def tell_worth(entry: dict, largest: int) -> str:
-    """One entry of :func:`worth` as a sentence; ``largest`` is the largest budget."""
-    where = f"at {entry['labels']} labels, the score of {entry['method']}"
-    if entry["source"] != NO_SOURCE:
-        where += f" from {entry['source']}"
-    if entry["beyond"]:
-        return f"{where} takes scratch more than the {largest} labels that were tried"
-    if entry["scratch_labels"] is None:
-        return f"{where} is one that scratch reaches with fewer labels than were tried"
-    more = round(entry["scratch_labels"]) - entry["labels"]
-    if more < 0:
-        return f"{where} takes scratch about {-more} labels fewer"
-    return f"{where} takes scratch about {more} labels more: that is what the transfer is worth"
-
-
 def until_scratch(rows: Iterable[dict], curves: dict[Cell, dict[int, float]]) -> list[dict]:
     """Epochs and seconds until the accuracy that scratch ends with, from the learning curves.
 
