@@ -15,7 +15,8 @@ def run(**settings):
 
     Returns:
         The table as a pandas data frame, a row a training. Its ``attrs`` hold ``run`` (the run
-        folder's path), ``verdicts``, ``winner`` and ``plots`` (paths of PNG files).
+        folder's path), ``verdicts``, ``winner`` and ``plots`` (paths of PNG files);
+        ``report.html`` is in the run folder.
 
     Example:
         >>> table = compare.run(data="digits", labels=(50, 100))
@@ -30,6 +31,7 @@ def run(**settings):
 def execute(config: CompareConfig):
     """Strategy, data, every cell, verdicts; the winner refitted, measured once and exported."""
     from kt_transfer import comparing, recording
+    from kt_transfer.comparison_report import write_report
     from kt_transfer.data import load_data
     from kt_transfer.selection.table import Table
 
@@ -42,9 +44,13 @@ def execute(config: CompareConfig):
         with strategy.scope():
             comparison = comparing.fill(config, run, data, table)
             found = comparing.summarize(config, comparison, table)
-            found["test"] = comparing.save_winner(config, run, data, comparison, found["winner"])
+            winner = found["winner"]
+            found["test"], answers = comparing.save_winner(config, run, data, comparison, winner)
         version = export.write_version(run, config.name, config.export_dir)
-        run.write_json("comparison.json", {**found, "exported": str(version)})
+        found["exported"] = str(version)
+        run.write_json("comparison.json", found)
+        then = comparing.commands_after(config, version)
+        write_report(config, run, data, comparison, found, table.rows.values(), answers, then)
     comparing.tell(config, run, found, version)
     frame = table.frame()
     frame.attrs.update(

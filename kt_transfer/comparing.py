@@ -13,13 +13,15 @@ from kt_transfer.candidates import sources_of
 from kt_transfer.config import CompareConfig
 from kt_transfer.data import Dataset
 from kt_transfer.models.preprocessing import preprocessing_model
-from kt_transfer.reporting.classification import confusion_matrix
+from kt_transfer.reporting.classification import confusion_matrix, softmax
+from kt_transfer.reporting.examples import Answers
 from kt_transfer.reporting.plots import plot_confusion_matrix, plot_history
 from kt_transfer.rows import take_rows
 from kt_transfer.runs import Run, open_source
 from kt_transfer.selection.comparison import TRANSFERS, Comparison
 from kt_transfer.selection.costs import costs
 from kt_transfer.selection.folds import resolve_budgets
+from kt_transfer.selection.guesses import guesses
 from kt_transfer.selection.learners import Schedule
 from kt_transfer.selection.scoring import scores
 from kt_transfer.selection.table import Table
@@ -155,6 +157,7 @@ def summarize(config: CompareConfig, comparison: Comparison, table: Table) -> di
         "until_scratch": until_scratch(rows, table.curves),
         "costs": _costs(comparison, rows),
         "equal_budget": tell_budget(rows, comparison.schedule.epochs),
+        "transferability": guesses(comparison),
     }
 
 
@@ -183,11 +186,12 @@ def _costs(comparison: Comparison, rows: list[dict]) -> list[dict]:
 
 def save_winner(
     config: CompareConfig, run: Run, data: Dataset, comparison: Comparison, winner: dict
-) -> dict:
+) -> tuple[dict, Answers]:
     """Refit the winner on all labels, measure it on the test split, save it as this run.
 
     Returns:
-        Its scores on the test split, which is touched here and nowhere else.
+        Its scores on the test split, which is touched here and nowhere else; and its answers
+        there, those to examples that have a label.
     """
     method, source = winner["method"], winner["source"]
     (run.path / "history.csv").unlink(missing_ok=True)
@@ -200,14 +204,12 @@ def save_winner(
         recording.save_autoencoder(
             run, comparison.sources[source].pretraining.autoencoder, learned.preprocessing, data
         )
-    known = data.y_test >= 0
-    logits = learned.logits(data.x_test)
-    test = recording.test_metrics(data.y_test, logits)
-    if known.any():
-        test |= scores(data.y_test[known], logits[known])
-        counts = confusion_matrix(
-            data.y_test[known], logits[known].argmax(axis=1), data.num_classes
-        )
+    known = np.flatnonzero(data.y_test >= 0)
+    y, logits = data.y_test[known], learned.logits(data.x_test)[known]
+    test = recording.test_metrics(y, logits)
+    if len(known):
+        test |= scores(y, logits)
+        counts = confusion_matrix(y, logits.argmax(axis=1), data.num_classes)
         plot_confusion_matrix(
             counts, data.class_names, run.folder("plots") / "confusion_matrix.png"
         )
@@ -215,7 +217,8 @@ def save_winner(
     run.write_json("metrics.json", metrics)
     if log.rows:
         plot_history(log.rows, run.folder("plots") / "loss.png")
-    return test
+    examples = take_rows(data.x_test, known)
+    return test, Answers(examples, y, softmax(logits), data.class_names, data.value_range)
 
 
 def tell(config: CompareConfig, run: Run, found: dict, version: Path) -> None:
@@ -224,7 +227,22 @@ def tell(config: CompareConfig, run: Run, found: dict, version: Path) -> None:
     say(f"{config.metric} on held-out examples of {config.data}, against scratch:\n")
     for line in tell_comparison(found):
         say(line)
-    say(f"run {run.path}   served model {version}: answers as Keras does, checked without Keras")
-    say(f"next: python -m kt_transfer.predict --model {version} --data SPEC --out FILE.csv")
+    say(f"run {run.path}   report {run.path / 'report.html'}")
+    say(f"served model {version}: answers as Keras does, checked without Keras")
+    (_, predict), (_, serve) = commands_after(config, version)
+    say(f"next: {predict}\n      {serve}")
+
+
+def commands_after(config: CompareConfig, version: Path) -> list[tuple[str, str]]:
+    """What to do with the winner, and the command for it."""
     folder = Path(version).resolve().parent
-    say(f"      tensorflow_model_server --model_name={config.name} --model_base_path={folder}")
+    return [
+        (
+            "Its answers",
+            f"python -m kt_transfer.predict --model {version} --data SPEC --out FILE.csv",
+        ),
+        (
+            "To serve it",
+            f"tensorflow_model_server --model_name={config.name} --model_base_path={folder}",
+        ),
+    ]

@@ -16,7 +16,6 @@ from kt_transfer.reporting.verdicts import (
     IN_PERCENT,
     METHODS,
     METRICS,
-    NO_SOURCE,
     candidate_name,
     num_sources,
 )
@@ -200,5 +199,5 @@ def _candidates(rows: Sequence[dict]) -> list[tuple[str, list[dict]]]:
 
 
 def _source_number(rows: Sequence[dict], row: dict) -> int:
-    sources = dict.fromkeys(other["source"] for other in rows if other["source"] != NO_SOURCE)
+    sources = dict.fromkeys(other["source"] for other in rows if other["source"])
     return list(sources).index(row["source"]) if row["source"] in sources else 0

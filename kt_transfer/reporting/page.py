@@ -17,7 +17,6 @@ from kt_transfer.reporting.examples import Answers, pairs, surest_mistakes
 from kt_transfer.reporting.verdicts import (
     METHODS,
     METRICS,
-    NO_SOURCE,
     candidate_name,
     gains,
     headline,
@@ -31,7 +30,7 @@ from kt_transfer.reporting.verdicts import (
     tell_size,
 )
 
-_SCRATCH = {"method": "scratch", "source": NO_SOURCE}
+_SCRATCH = {"method": "scratch", "source": ""}
 _MOST_CLASSES = 30  # of a confusion matrix; beyond, the most frequent confusions say more
 _MOST_MISTAKES, _MOST_RECONSTRUCTIONS, _MOST_CONFUSIONS = 12, 8, 15
 
@@ -44,7 +43,7 @@ def comparison_page(
     answers: Answers,
     reconstructions: tuple[np.ndarray, np.ndarray] | None,
     worth: Sequence[str],
-    command: str,
+    commands: Sequence[tuple[str, str]],
     settings: dict,
     environment: dict,
 ) -> str:
@@ -59,7 +58,7 @@ def comparison_page(
         reconstructions: Raw examples and what the source's autoencoder makes of them, in the
             same units; ``None`` where there is no autoencoder.
         worth: What the transfers are worth, a sentence each.
-        command: What was typed.
+        commands: Command lines, each under what it is for.
         settings: Every setting by name.
         environment: Data, machine and versions by name.
 
@@ -91,6 +90,7 @@ def comparison_page(
         figures=_figures(curve, scores, metric),
         cost_labels=[f"{labels:,}" for labels in budgets],
         costs=_costs(comparison, budgets),
+        equal_budget=comparison["equal_budget"].capitalize(),
         guesses=_guesses(comparison),
         guess_sentence=_guess_sentence(comparison),
         confusion=_confusion(answers),
@@ -98,7 +98,7 @@ def comparison_page(
         mistakes=surest_mistakes(answers, _MOST_MISTAKES),
         reconstructions=pairs(*made, answers.value_range, _MOST_RECONSTRUCTIONS),
         colours={"light": colour_variables(dark=False), "dark": colour_variables(dark=True)},
-        command=command,
+        commands=commands,
         settings=settings.items(),
         environment=environment.items(),
     )
@@ -110,26 +110,29 @@ def _present(rows: Sequence[dict]) -> set[str]:
 
 def _facts(comparison: dict, answers: Answers) -> list[dict]:
     """What the winner is, at a glance."""
-    metric, winner = comparison["metric"], comparison["winner"]
+    winner = comparison["winner"]
     costs = next(row for row in comparison["costs"] if is_same(row, winner))
     return [
-        _fact("winner", winner["method"], _source_of(winner)),
-        _fact(
-            f"test {METRICS[metric]}",
-            tell_score(metric, comparison["test"][metric]),
-            f"{len(answers.labels):,} examples, looked at once",
-        ),
+        _fact("winner", winner["method"], winner["source"]),
+        *_tested(comparison, answers),
         _fact("parameters", f"{costs['num_parameters']:,}", _size(costs["bytes"])),
         _fact("answers in", f"{costs['latency_ms']:.2g} ms", "one example at a time"),
     ]
 
 
-def _fact(name: str, value: str, note: str | None) -> dict:
+def _tested(comparison: dict, answers: Answers) -> list[dict]:
+    """What the test split says; nothing where it has no labels."""
+    metric = comparison["metric"]
+    if metric not in comparison["test"]:
+        return []
+    looked = f"{len(answers.labels):,} examples, looked at once"
+    return [
+        _fact(f"test {METRICS[metric]}", tell_score(metric, comparison["test"][metric]), looked)
+    ]
+
+
+def _fact(name: str, value: str, note: str) -> dict:
     return {"name": name, "value": value, "note": note}
-
-
-def _source_of(row: dict) -> str | None:
-    return None if row["source"] == NO_SOURCE else row["source"]
 
 
 def _budgets(comparison: dict) -> list[dict]:
@@ -142,7 +145,7 @@ def _budgets(comparison: dict) -> list[dict]:
         own = [row for row in verdicts if row["labels"] == base["labels"]]
         rows = [_reference_row(metric, base), *(_verdict_row(metric, row, reach) for row in own)]
         for row, found in zip(rows, [_SCRATCH | base, *own], strict=True):
-            row["source"] = _source_of(found) if several else None
+            row["source"] = found["source"] if several else ""
             row["wins"] = is_same(found, comparison["winner"])
         groups.append({"labels": f"{base['labels']:,}", "rows": rows})
     return groups
@@ -216,11 +219,26 @@ def _costs(comparison: dict, budgets: Sequence[int]) -> list[dict]:
     return [
         {
             "method": method,
-            "source": source if several and source != NO_SOURCE else None,
-            "cells": [*(own["seconds"].get(labels, "–") for labels in budgets), *own["model"]],
+            "source": source if several else "",
+            "cells": [
+                *(own["seconds"].get(labels, "–") for labels in budgets),
+                _until_scratch(comparison, method, source),
+                *own["model"],
+            ],
         }
         for (method, source), own in rows.items()
     ]
+
+
+def _until_scratch(comparison: dict, method: str, source: str) -> str:
+    """Epochs until the accuracy that scratch ends with, at the largest budget."""
+    own = {"method": method, "source": source, "labels": comparison["winner"]["labels"]}
+    found = next((row for row in comparison["until_scratch"] if is_same(row, own)), None)
+    if found is None:
+        return "–"
+    if found["epochs"] is None:
+        return "never"
+    return f"{found['epochs']} epochs, {_seconds(found['seconds'])}"
 
 
 def _seconds(seconds: float) -> str:
@@ -281,7 +299,9 @@ def _guess_sentence(comparison: dict) -> str:
     return f"With {most:,} labels LogME picks {guessed}, {agrees}."
 
 
-def _confusion(answers: Answers) -> dict:
+def _confusion(answers: Answers) -> dict | None:
+    if not len(answers.labels):
+        return None
     counts = _counts(answers)
     right, total = int(np.trace(counts)), int(counts.sum())
     rows = [
@@ -303,7 +323,7 @@ def _confusion(answers: Answers) -> dict:
 
 def _mix_ups(answers: Answers) -> list[dict]:
     """Pairs of classes that are confused most, where there are too many for a matrix."""
-    if len(answers.class_names) <= _MOST_CLASSES:
+    if len(answers.class_names) <= _MOST_CLASSES or not len(answers.labels):
         return []
     counts = _counts(answers)
     np.fill_diagonal(counts, 0)

@@ -18,8 +18,6 @@ METHODS = {
     "distilled": "a small student, taught by a fine-tuned teacher on the unlabelled data as well",
     "linear": "logistic regression on the raw input: the floor",
 }
-# What stands for the source of a method that has none.
-NO_SOURCE = "none"
 LOWER_IS_BETTER = frozenset({"log_loss"})
 IN_PERCENT = ("accuracy", "balanced_accuracy", "macro_f1")
 _NO_TRANSFER = ("scratch", "linear")
@@ -32,12 +30,12 @@ def improvement(metric: str, difference):
 
 def candidate_name(method: str, source: str, sources: int = 2) -> str:
     """A method, with its source where there are several to tell apart."""
-    return method if source == NO_SOURCE or sources < 2 else f"{method} · {shorten(source)}"
+    return f"{method} · {shorten(source)}" if source and sources > 1 else method
 
 
 def num_sources(rows: Iterable[dict]) -> int:
-    """How many sources there are among rows of methods."""
-    return len({row["source"] for row in rows} - {NO_SOURCE})
+    """How many sources there are among rows; the source of a method without one is empty."""
+    return len({row["source"] for row in rows if row["source"]})
 
 
 def shorten(name: str, length: int = 24) -> str:

@@ -23,6 +23,7 @@ from kt_transfer.selection.learners import (
 )
 from kt_transfer.selection.scoring import scores
 from kt_transfer.selection.table import NO_SOURCE, Cell, Table
+from kt_transfer.training.steps import predict_raw
 
 # What transfers nothing, and what transfers from a source.
 BASELINES = ("scratch", "linear")
@@ -134,15 +135,26 @@ class Comparison:
             repeats: Draws of each budget.
             num_folds: Only so many folds, of all repeats together (default: all).
         """
+        for part in self.parts(repeats, num_folds):
+            for method, source in self.candidates:
+                yield Cell(method, source, part.labels, part.repeat, part.fold), part
+
+    def parts(self, repeats: int, num_folds: int | None = None) -> Iterator[Part]:
+        """What the cells may use, the same for all candidates."""
         pairs = [(repeat, fold) for repeat in range(repeats) for fold in range(self.num_folds)]
         for repeat, fold in pairs[:num_folds]:
             draw = draw_folds(self.y, self.budgets[-1], self.num_folds, self.seed, repeat)
             # What the largest budget holds out, so that one pretraining serves all.
             seen = np.setdiff1d(np.arange(len(self.x)), draw.split(fold)[1])
             for labels in self.budgets:
-                part = Part(labels, repeat, fold, *draw.split(fold, labels), seen)
-                for method, source in self.candidates:
-                    yield Cell(method, source, labels, repeat, fold), part
+                yield Part(labels, repeat, fold, *draw.split(fold, labels), seen)
+
+    def features(self, source: str, part: Part) -> np.ndarray:
+        """What a source's encoder, as it is transferred, makes of the examples to learn from."""
+        encoder = self._encoders[source]
+        encoder.set_weights(self._encoder_weights(source, part)[0])
+        preprocessing = self.sources[source].preprocessing
+        return predict_raw(encoder, preprocessing, take_rows(self.x, part.train))
 
     def refit(
         self, method: str, source: str, *, repeat: int = 0, callbacks=()

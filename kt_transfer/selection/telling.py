@@ -23,7 +23,7 @@ def tell_comparison(found: dict) -> Iterator[str]:
     count = len(found["verdicts"])
     together = f"; the verdicts hold for all {count} together (Holm)" if count > 1 else ""
     yield f"each interval is one of 95 %{together}"
-    yield from _told_worth(found)
+    yield from tell_worths(found)
     yield _told_winner(found)
     if (score := found["test"].get(found["metric"])) is not None:
         yield (
@@ -69,6 +69,16 @@ def tell_worth(entry: dict, largest: int) -> str:
     return f"{where} takes scratch about {more} labels more: so much is the transfer worth"
 
 
+def tell_worths(found: dict) -> Iterator[str]:
+    """For each budget, what its best transfer is worth in labels."""
+    means = {_key(entry): entry["mean"] for entry in found["verdicts"]}
+    for base in found["scratch"]:
+        own = [w for w in found["worth"] if w["labels"] == base["labels"] and w["source"]]
+        if own:
+            best = max(own, key=lambda w: improvement(found["metric"], means[_key(w)]))
+            yield tell_worth(best, found["scratch"][-1]["labels"])
+
+
 def _table(found: dict) -> tuple[list[str], list[list]]:
     costs = {_key(cost): cost for cost in found["costs"]}
     several = len({entry["source"] for entry in found["verdicts"]} - {NO_SOURCE}) > 1
@@ -97,16 +107,6 @@ def _judged(entry: dict) -> list[str]:
         return ["", "", ""]
     low, high = entry["interval"]
     return [f"{entry['difference']:+.4f}", f"{low:+.4f} to {high:+.4f}", entry["verdict"]]
-
-
-def _told_worth(found: dict) -> Iterator[str]:
-    """For each budget, what its best transfer is worth in labels."""
-    means = {_key(entry): entry["mean"] for entry in found["verdicts"]}
-    for base in found["scratch"]:
-        own = [w for w in found["worth"] if w["labels"] == base["labels"] and w["source"]]
-        if own:
-            best = max(own, key=lambda w: improvement(found["metric"], means[_key(w)]))
-            yield tell_worth(best, found["scratch"][-1]["labels"])
 
 
 def _told_winner(found: dict) -> str:

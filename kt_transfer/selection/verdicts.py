@@ -71,6 +71,29 @@ def means(rows: Iterable[dict], metric: str) -> dict[tuple[str, str, int], float
     return {key: float(own.values.mean()) for key, own in _by_candidate(rows, metric).items()}
 
 
+def curve(rows: Iterable[dict], metric: str) -> list[dict]:
+    """The mean score of every candidate at every budget, with its own 95 % interval.
+
+    Returns:
+        One dictionary a candidate and budget: ``method``, ``source``, ``labels``, ``mean``,
+        ``low``, ``high``.
+    """
+    entries = []
+    for (method, source, labels), own in _by_candidate(rows, metric).items():
+        interval = corrected_interval(own.values, own.num_train, own.num_held_out)
+        entries.append(
+            {
+                "method": method,
+                "source": source,
+                "labels": labels,
+                "mean": interval.mean,
+                "low": interval.low,
+                "high": interval.high,
+            }
+        )
+    return entries
+
+
 def choose(rows: Iterable[dict], metric: str, prefer: str = "best") -> dict:
     """The winner at the largest budget.
 

@@ -11,8 +11,8 @@ METHODS = ("parameters", "features", "distilled", "linear")
 def _simulated(metric="accuracy", budgets=(50, 200, 1000), sources=("runs/source",), seed=0):
     """SIMULATED scores: ``comparison``, ``scores`` and ``curve``; no number means anything."""
     rng = np.random.default_rng(seed)
-    candidates = [("scratch", "none")]
-    candidates += [(m, s) for m in METHODS[:3] for s in sources] + [("linear", "none")]
+    candidates = [("scratch", "")]
+    candidates += [(m, s) for m in METHODS[:3] for s in sources] + [("linear", "")]
     scores, curve, verdicts, costs = [], [], [], []
     for labels in budgets:
         hardness = rng.normal(0, 0.03, 15)
@@ -52,6 +52,11 @@ def _simulated(metric="accuracy", budgets=(50, 200, 1000), sources=("runs/source
             if row["method"] == "scratch"
         ],
         "costs": costs,
+        "equal_budget": "equal budgets: all train 20 epochs",
+        "until_scratch": [
+            {"method": "scratch", "source": "", "labels": budgets[-1], "epochs": 20}
+            | {"accuracy": 0.8, "seconds": 0.4}
+        ],
         "test": {metric: 0.913},
         "transferability": [
             {"source": source, "labels": labels, "logme": -0.3 - 0.1 * n, "cka": 0.4 - 0.05 * n}

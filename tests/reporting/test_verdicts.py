@@ -13,7 +13,7 @@ from kt_transfer.reporting.verdicts import (
 def row(method="features", labels=100, verdict="better", difference=0.052, **more):
     return {
         "method": method,
-        "source": "none" if method in ("scratch", "linear") else "runs/source",
+        "source": "" if method in ("scratch", "linear") else "runs/source",
         "labels": labels,
         "mean": 0.912,
         "difference": difference,
@@ -55,7 +55,7 @@ def test_a_winner_that_is_not_better_is_not_called_so(kind):
 
 
 def test_scratch_wins():
-    winner = {"method": "scratch", "source": "none", "labels": 1000}
+    winner = {"method": "scratch", "source": "", "labels": 1000}
     few = [row(labels=labels) for labels in (50, 100)]
     found = comparison(*few, row(labels=1000, verdict="worse"), winner=winner)
     assert headline(found) == (
@@ -67,9 +67,7 @@ def test_scratch_wins():
 def test_a_linear_model_is_no_transfer():
     told = headline(comparison(row("linear")))
     assert told.startswith("Nothing needs to be transferred: with 100 labels a linear model")
-    nothing = comparison(
-        row("linear"), winner={"method": "scratch", "source": "none", "labels": 100}
-    )
+    nothing = comparison(row("linear"), winner={"method": "scratch", "source": "", "labels": 100})
     assert "one was" not in headline(nothing)
 
 
