@@ -12,6 +12,7 @@ from kt_transfer import cli, recording
 from kt_transfer.candidates import sources_of
 from kt_transfer.config import CompareConfig
 from kt_transfer.data import Dataset
+from kt_transfer.errors import UserError
 from kt_transfer.models.preprocessing import preprocessing_model
 from kt_transfer.reporting.classification import confusion_matrix, softmax
 from kt_transfer.reporting.examples import Answers
@@ -42,7 +43,7 @@ def comparison_of(config: CompareConfig, data: Dataset, run: Run) -> Comparison:
     budgets = resolve_budgets(
         data.y, config.labels, num_folds=config.folds, repeats=config.repeats, seed=config.seed
     )
-    return Comparison(
+    comparison = Comparison(
         data.x,
         data.y,
         num_classes=data.num_classes,
@@ -57,6 +58,19 @@ def comparison_of(config: CompareConfig, data: Dataset, run: Run) -> Comparison:
         # What was kept with other epochs is of no use.
         folder=run.checkpoint / f"{config.epochs}-{config.pretrain_epochs}",
     )
+    if config.metric == "auc":
+        _require_two_classes(config, comparison)
+    return comparison
+
+
+def _require_two_classes(config: CompareConfig, comparison: Comparison) -> None:
+    for cell, part in comparison.cells(config.repeats):
+        if len(np.unique(comparison.y[part.held_out])) < 2:
+            raise UserError(
+                f"--metric auc was given with --labels {cell.labels} --folds {config.folds}, "
+                "expected at least two classes in what every fold holds out, but one has a single "
+                "class: give more labels, fewer folds, or another metric."
+            )
 
 
 def fill(config: CompareConfig, run: Run, data: Dataset, table: Table) -> Comparison:

@@ -41,7 +41,7 @@ def run_command(*words, cwd, check=True, **environment):
 def interrupt(tmp_path):
     """Begins a command in an empty folder, in a process of its own, and stops it by a signal."""
 
-    def call(*words, until, by=signal.SIGINT, seconds=120) -> subprocess.CompletedProcess:
+    def call(*words, until, by=signal.SIGINT, pause_at=None) -> subprocess.CompletedProcess:
         process = subprocess.Popen(
             [sys.executable, "-m", "kt_transfer", *map(str, words)],
             cwd=tmp_path,
@@ -51,14 +51,23 @@ def interrupt(tmp_path):
             # A shell's background jobs ignore Ctrl-C, and what they start inherits that.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
-        began = time.monotonic()
-        while not until():
-            assert process.poll() is None, process.communicate()[1]
-            assert time.monotonic() < began + seconds
-            time.sleep(0.02)
+        if pause_at:
+            # Checkpoints are ten seconds apart, however few a machine takes for the whole run.
+            wait(process, pause_at)
+            process.send_signal(signal.SIGSTOP)
+            time.sleep(10)
+            process.send_signal(signal.SIGCONT)
+        wait(process, until)
         process.send_signal(by)
         out, err = process.communicate(timeout=60)
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    def wait(process, condition, seconds=120):
+        began = time.monotonic()
+        while not condition():
+            assert process.poll() is None, process.communicate()[1]
+            assert time.monotonic() < began + seconds
+            time.sleep(0.02)
 
     return call
 

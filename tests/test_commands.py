@@ -867,9 +867,9 @@ def test_ctrl_c_names_the_command_that_goes_on(interrupt, tmp_path):
 
 @pytest.mark.slow
 def test_a_terminated_run_goes_on_to_exactly_the_same_weights(interrupt, tmp_path):
-    # A checkpoint is written after ten seconds, and again ten seconds later.
     done = interrupt(
         *(*LONG, "run", "--epochs", 600),
+        pause_at=(tmp_path / "run" / "history.csv").is_file,
         until=lambda: list((tmp_path / "run").glob("checkpoint/[0-9]*")),
         by=signal.SIGTERM,
     )

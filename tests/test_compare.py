@@ -263,6 +263,7 @@ def test_a_time_budget_is_planned_and_kept(invoke):
     [
         ("--labels 5000", "--labels 5000 .*1438 labelled"),
         ("--labels 12 --folds 5", "--labels 12 .*two of each class"),
+        ("--metric auc --labels 25 --folds 20", "--metric auc .*--labels 25 --folds 20 .*classes"),
         ("--folds 1", "--folds 1 .*at least 2"),
         ("--repeats 0", "--repeats 0 .*at least 1"),
         ("--methods features linear", "--methods features linear .*scratch"),
