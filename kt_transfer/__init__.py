@@ -23,6 +23,8 @@ _HOMES = {
     "ReconstructionLoss": "training.losses",
     "Distiller": "training.distiller",
     "FusedModel": "training.steps",
+    # selection
+    "TransferClassifier": "selection.estimator",
     # errors
     "UserError": "errors",
 }

@@ -65,7 +65,7 @@ def write_report(
         curve=points,
         answers=answers,
         reconstructions=shown,
-        worth=[f"{told[0].upper()}{told[1:]}." for told in tell_worths(found)],
+        worth=list(tell_worths(found)),
         commands=[("The same comparison", command_of(config)), *then],
         settings=run.settings,
         environment=_environment(run),

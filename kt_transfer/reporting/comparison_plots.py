@@ -9,11 +9,13 @@ from html import escape
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from kt_transfer.reporting.verdicts import (
+from kt_transfer.reporting.wording import (
     IN_PERCENT,
+    LOWER_IS_BETTER,
     METHODS,
     METRICS,
     candidate_name,
@@ -30,7 +32,7 @@ COLOURS = {
 }
 INK = ("#1d2430", "#e8ecf2")
 FAINT = ("#d9dee6", "#353d4a")
-_MARKERS = dict(zip(METHODS, "os^Dv", strict=True))
+_MARKERS = dict(zip(METHODS, "ovsD^", strict=True))
 _LINES = ("-", "--", ":", "-.")
 _STYLE = {
     "font.size": 9.5,
@@ -56,7 +58,7 @@ def plot_label_efficiency(curve: Sequence[dict], metric: str) -> Figure:
 
     Args:
         curve: Rows of ``method``, ``source``, ``labels``, ``mean``, ``low``, ``high``.
-        metric: A key of :data:`~kt_transfer.reporting.verdicts.METRICS`.
+        metric: A key of :data:`~kt_transfer.reporting.wording.METRICS`.
     """
     candidates = _candidates(curve)
     with matplotlib.rc_context(_STYLE):
@@ -68,12 +70,13 @@ def plot_label_efficiency(curve: Sequence[dict], metric: str) -> Figure:
             # A little beside one another, so that intervals do not hide one another.
             aside = 1 + 0.012 * (number - (len(candidates) - 1) / 2)
             means = [row["mean"] for row in rows]
+            top = np.inf if metric in LOWER_IS_BETTER else 1.0
             axis.errorbar(
                 [aside * row["labels"] for row in rows],
                 means,
                 yerr=[
-                    [row["mean"] - row["low"] for row in rows],
-                    [row["high"] - row["mean"] for row in rows],
+                    [row["mean"] - max(row["low"], 0.0) for row in rows],
+                    [min(row["high"], top) - row["mean"] for row in rows],
                 ],
                 label=name,
                 color=COLOURS[method][0],
@@ -102,7 +105,7 @@ def plot_folds(scores: Sequence[dict], labels: int, metric: str) -> Figure:
     Args:
         scores: Rows of ``method``, ``source``, ``labels`` and the metric.
         labels: The budget.
-        metric: A key of :data:`~kt_transfer.reporting.verdicts.METRICS`.
+        metric: A key of :data:`~kt_transfer.reporting.wording.METRICS`.
     """
     candidates = _candidates([row for row in scores if row["labels"] == labels])
     with matplotlib.rc_context(_STYLE):

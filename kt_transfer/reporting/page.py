@@ -14,7 +14,7 @@ from kt_transfer.reporting.comparison_plots import (
     plot_label_efficiency,
 )
 from kt_transfer.reporting.examples import Answers, pairs, surest_mistakes
-from kt_transfer.reporting.verdicts import (
+from kt_transfer.reporting.wording import (
     METHODS,
     METRICS,
     candidate_name,
@@ -57,7 +57,7 @@ def comparison_page(
         answers: The winner's, on the test split.
         reconstructions: Raw examples and what the source's autoencoder makes of them, in the
             same units; ``None`` where there is no autoencoder.
-        worth: What the transfers are worth, a sentence each.
+        worth: What the transfers are worth, in words.
         commands: Command lines, each under what it is for.
         settings: Every setting by name.
         environment: Data, machine and versions by name.
@@ -80,7 +80,7 @@ def comparison_page(
         title=f"kt_transfer compare: {settings['data']}",
         eyebrow=f"kt_transfer compare · {settings['data']} · {environment['finished']}",
         headline=headline(comparison),
-        lede=worth,
+        lede=[_sentence(told) for told in worth],
         facts=_facts(comparison, answers),
         metric=METRICS[metric],
         num_folds=len({(row["repeat"], row["fold"]) for row in scores}),
@@ -90,7 +90,7 @@ def comparison_page(
         figures=_figures(curve, scores, metric),
         cost_labels=[f"{labels:,}" for labels in budgets],
         costs=_costs(comparison, budgets),
-        equal_budget=comparison["equal_budget"].capitalize(),
+        equal_budget=_sentence(comparison["equal_budget"]),
         guesses=_guesses(comparison),
         guess_sentence=_guess_sentence(comparison),
         confusion=_confusion(answers),
@@ -106,6 +106,10 @@ def comparison_page(
 
 def _present(rows: Sequence[dict]) -> set[str]:
     return {row["method"] for row in rows}
+
+
+def _sentence(told: str) -> str:
+    return f"{told[0].upper()}{told[1:]}."
 
 
 def _facts(comparison: dict, answers: Answers) -> list[dict]:
@@ -290,7 +294,7 @@ def _guess_sentence(comparison: dict) -> str:
     """Whether the guess would have picked the source that turned out best."""
     guesses = [guess for guess in comparison["transferability"] if _best_use(comparison, guess)]
     if len({guess["source"] for guess in guesses}) < 2:
-        return "With one source there is nothing to choose between: these compare sources."
+        return "With one source there is nothing to choose between: these scores compare sources."
     most = max(guess["labels"] for guess in guesses)
     guesses = [guess for guess in guesses if guess["labels"] == most]
     guessed = max(guesses, key=lambda guess: guess["logme"])["source"]

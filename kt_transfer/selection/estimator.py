@@ -26,9 +26,10 @@ _ROWS_AT_ONCE = 4096
 class TransferClassifier(ClassifierMixin, BaseEstimator):
     """A classifier that also learns from examples without a label, each method of ``compare``.
 
-    What ``fit`` is given is all that it sees: features are scaled to [-1, 1] by what it is given,
-    the autoencoder is trained on all of it, labelled or not, and everything else on what has a
-    label. So it can stand in ``cross_validate``, ``GridSearchCV`` and pipelines.
+    What ``fit`` is given is all that it sees: by it features are scaled to [-1, 1] (what lies
+    beyond is cut off later), the autoencoder is trained on all of it, labelled or not, and
+    everything else on what has a label. So it can stand in ``cross_validate``, ``GridSearchCV``
+    and pipelines.
 
     A label of -1 means none, as in scikit-learn's own semi-supervised classifiers. Only where
     that would leave a single class, in ``y`` of -1 and one other value, are these two taken as
@@ -103,8 +104,8 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         """
         self._check_settings()
         X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
-        check_classification_targets(y)
         labelled = _labelled(y)
+        check_classification_targets(y[labelled])
         encoder = LabelEncoder().fit(y[labelled])
         self.classes_ = encoder.classes_
         if len(self.classes_) < 2:
@@ -114,7 +115,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
             )
         labels = np.full(len(y), UNLABELLED)
         labels[labelled] = encoder.transform(y[labelled])
-        self.scaler_ = MinMaxScaler((-1.0, 1.0)).fit(X)
+        self.scaler_ = MinMaxScaler((-1.0, 1.0), clip=True).fit(X)
         self.network_ = self._learn(self._scaled(X), labels)
         return self
 
@@ -123,7 +124,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         X = self._scaled(validate_data(self, X, dtype=[np.float64, np.float32], reset=False))
         logits = [
-            keras.ops.convert_to_numpy(self.network_(X[start : start + _ROWS_AT_ONCE]))
+            self.network_(X[start : start + _ROWS_AT_ONCE]).numpy()
             for start in range(0, len(X), _ROWS_AT_ONCE)
         ]
         return softmax(np.concatenate(logits).astype(np.float64))

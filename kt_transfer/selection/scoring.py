@@ -8,14 +8,8 @@ from scipy.stats import rankdata
 from kt_transfer.reporting.classification import softmax
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "auc", "log_loss")
-LOWER_IS_BETTER = frozenset({"log_loss"})
 # As in scikit-learn: what is impossible would cost without end.
 _LEAST = 1e-15
-
-
-def improvement(metric: str, difference):
-    """A difference in the metric, positive where it is for the better."""
-    return -difference if metric in LOWER_IS_BETTER else difference
 
 
 def scores(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kt_transfer.reporting.terminal import format_table
-from kt_transfer.selection.scoring import improvement
+from kt_transfer.reporting.wording import improvement
 from kt_transfer.selection.table import NO_SOURCE
 
 _SAME = ("method", "source", "labels")
@@ -70,12 +70,18 @@ def tell_worth(entry: dict, largest: int) -> str:
 
 
 def tell_worths(found: dict) -> Iterator[str]:
-    """For each budget, what its best transfer is worth in labels."""
-    means = {_key(entry): entry["mean"] for entry in found["verdicts"]}
+    """For each budget, what the best of the transfers that are better than scratch is worth."""
+    judged = {_key(entry): entry for entry in found["verdicts"]}
     for base in found["scratch"]:
-        own = [w for w in found["worth"] if w["labels"] == base["labels"] and w["source"]]
+        own = [
+            entry
+            for entry in found["worth"]
+            if entry["labels"] == base["labels"]
+            and entry["source"]
+            and judged[_key(entry)]["verdict"] == "better"
+        ]
         if own:
-            best = max(own, key=lambda w: improvement(found["metric"], means[_key(w)]))
+            best = max(own, key=lambda w: improvement(found["metric"], judged[_key(w)]["mean"]))
             yield tell_worth(best, found["scratch"][-1]["labels"])
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kt_transfer.selection.scoring import improvement
+from kt_transfer.reporting.wording import improvement
 from kt_transfer.selection.statistics import (
     corrected_interval,
     detectable_difference,

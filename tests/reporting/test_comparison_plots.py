@@ -50,7 +50,8 @@ def test_every_fold_is_a_dot_and_every_mean_a_line(simulated):
     _, scores, curve = simulated()
     axis = plot_folds(scores, 200, "accuracy").axes[0]
     dots, means = axis.lines[::2], axis.lines[1::2]
-    own = [row for row in curve if row["labels"] == 200]
+    names = [label.get_text() for label in axis.get_yticklabels()]
+    own = [row for name in names for row in curve if (row["method"], row["labels"]) == (name, 200)]
     assert [len(line.get_xdata()) for line in dots] == [15] * len(own)
     for row, line, mean in zip(own, dots, means, strict=True):
         values = [

@@ -23,7 +23,7 @@ def write(tmp_path_factory, simulated, simulated_answers):
             curve=curve,
             answers=simulated_answers(examples, list(names), value_range),
             reconstructions=options.pop("reconstructions", (examples, 0.9 * examples)),
-            worth=["At 100 labels, the transfer is worth about 140 labels."],
+            worth=["at 100 labels, the transfer is worth about 140 labels"],
             commands=[("The same comparison", options.pop("command", COMMAND))],
             settings={"data": "digits", "seed": 7} | options.pop("settings", {}),
             environment={"finished": "24 November 2026", "keras": "3.15.1"},

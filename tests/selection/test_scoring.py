@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from kt_transfer.selection.scoring import METRICS, improvement, scores
+from kt_transfer.selection.scoring import METRICS, scores
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +50,3 @@ def test_of_one_class_there_is_no_area():
 def test_the_impossible_that_happens_costs_much_and_not_without_end():
     loss = scores(np.array([0]), np.array([[0.0, 1000.0]]))["log_loss"]
     assert loss == pytest.approx(-np.log(1e-15))
-
-
-def test_a_lower_loss_is_an_improvement():
-    assert improvement("log_loss", -0.2) == 0.2
-    assert improvement("accuracy", -0.2) == -0.2

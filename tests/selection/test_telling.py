@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from kt_transfer.selection.telling import tell_budget, tell_comparison
+from kt_transfer.selection.telling import tell_budget, tell_comparison, tell_worths
 
 
 def found(verdict="better", method="parameters", sources=("a",)):
@@ -84,3 +84,15 @@ def test_budgets_are_told_by_method():
         "features: logistic regression until it converges"
     )
     assert tell_budget(rows[:2], 5).startswith("equal budgets: scratch train 5 epochs")
+
+
+def test_only_a_transfer_that_is_better_is_worth_labels():
+    worth = {"method": "parameters", "source": "a", "labels": 100}
+    entries = [worth | {"scratch_labels": 240, "beyond": False}]
+    for verdict, count in [("better", 1), ("no difference", 0), ("worse", 0)]:
+        comparison = found(verdict=verdict) | {"worth": entries}
+        sentences = list(tell_worths(comparison))
+        assert len(sentences) == count
+    assert "takes scratch about 140 labels more" in next(
+        tell_worths(found() | {"worth": entries}), ""
+    )

@@ -4,7 +4,7 @@ import pytest
 from kt_transfer.selection.statistics import corrected_interval, holm
 from kt_transfer.selection.table import Cell
 from kt_transfer.selection.telling import tell_worth
-from kt_transfer.selection.verdicts import choose, judge, until_scratch, worth
+from kt_transfer.selection.verdicts import choose, curve, judge, until_scratch, worth
 
 FOLDS, REPEATS = 5, 3
 
@@ -181,3 +181,14 @@ def test_epochs_until_scratch_are_read_off_the_mean_curves():
 
 def test_where_no_curve_was_drawn_nothing_is_said():
     assert until_scratch(rows_of(CLEAR), {}) == []
+
+
+def test_the_curve_has_each_mean_with_its_own_interval():
+    rows = rows_of(CLEAR)
+    entries = by_key(curve(rows, "accuracy"))
+    assert set(entries) == set(CLEAR)
+    for key, entry in entries.items():
+        values = [row["accuracy"] for row in rows if (row["method"], row["source"]) == key[:2]]
+        expected = corrected_interval(values, 80, 20)
+        assert entry["mean"] == pytest.approx(np.mean(values))
+        assert (entry["low"], entry["high"]) == pytest.approx((expected.low, expected.high))

@@ -1,7 +1,8 @@
 import pytest
 
-from kt_transfer.reporting.verdicts import (
+from kt_transfer.reporting.wording import (
     headline,
+    improvement,
     shorten,
     tell_gain,
     tell_interval,
@@ -80,6 +81,8 @@ def test_numbers_in_the_units_of_the_metric():
 
 
 def test_a_lower_loss_is_a_gain():
+    assert improvement("log_loss", -0.2) == 0.2
+    assert improvement("accuracy", -0.2) == -0.2
     assert tell_gain("log_loss", -0.0421) == "+0.042"
     assert tell_interval("log_loss", [-0.04, 0.002]) == "−0.002 to +0.040"
     found = comparison(row(difference=-0.052, mean=0.312), metric="log_loss")
@@ -93,6 +96,8 @@ def test_what_a_verdict_rests_on():
     assert "negative" not in tell_reason("accuracy", row("linear", verdict="worse"))
     none = row(verdict="no difference", difference=0.01)
     assert tell_reason("accuracy", none) == "3.4 points or more would probably have shown"
+    nothing = row(verdict="no difference", detectable=1.3)
+    assert tell_reason("accuracy", nothing) == "so little data can show none"
 
 
 def test_a_long_name_keeps_its_ends():

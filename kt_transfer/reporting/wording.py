@@ -13,10 +13,10 @@ METRICS = {
 }
 METHODS = {
     "scratch": "the network from fresh weights: nothing is transferred",
-    "parameters": "the source's weights, trained further on the labels",
-    "features": "the source's encoder as it is, with a new head",
-    "distilled": "a small student, taught by a fine-tuned teacher on the unlabelled data as well",
     "linear": "logistic regression on the raw input: the floor",
+    "parameters": "the source's weights, trained further on the labels",
+    "distilled": "a small student, taught by a fine-tuned teacher on the unlabelled data as well",
+    "features": "the source's encoder as it is, with logistic regression on top",
 }
 LOWER_IS_BETTER = frozenset({"log_loss"})
 IN_PERCENT = ("accuracy", "balanced_accuracy", "macro_f1")
@@ -72,12 +72,16 @@ def gains(metric: str, ends: Iterable[float]) -> list[float]:
 
 def tell_size(metric: str, value: float) -> str:
     """How large a difference is, whichever way: ``"4.2 points"``."""
+    if metric in IN_PERCENT and abs(value) > 1:
+        return "> 100 points"
     return _number(metric, abs(value)) + _unit(metric)
 
 
 def tell_reason(metric: str, verdict: dict) -> str:
     """What a verdict rests on: its interval, or what would have shown with this much data."""
     if verdict["verdict"] == "no difference":
+        if metric in IN_PERCENT and verdict["detectable"] >= 1:
+            return "so little data can show none"
         return f"{tell_size(metric, verdict['detectable'])} or more would probably have shown"
     near, far = sorted(map(abs, verdict["interval"]))
     transferred = verdict["method"] not in _NO_TRANSFER
