@@ -55,6 +55,7 @@ def comparison_of(config: CompareConfig, data: Dataset, run: Run) -> Comparison:
         sources=sources_of(config, data),
         schedule=Schedule(config.epochs, config.batch_size, config.learning_rate),
         student_units=config.student_units,
+        observed_range=data.value_range if data.has_observed_range else None,
         # What was kept with other epochs is of no use.
         folder=run.checkpoint / f"{config.epochs}-{config.pretrain_epochs}",
     )

@@ -48,7 +48,7 @@ def test_equal_budgets_are_equal_and_told(compared, found):
     steps = frame[frame["method"].isin(["scratch", "parameters"])]
     by_method = steps.pivot(index=["labels", "repeat", "fold"], columns="method", values="steps")
     assert (by_method["scratch"] == by_method["parameters"]).all()
-    assert "12 epochs over the same labelled examples" in found["equal_budget"]
+    assert "40 epochs over the same labelled examples" in found["equal_budget"]
     assert found["equal_budget"] in compared.output.stdout
 
 
@@ -157,9 +157,9 @@ def test_an_interrupted_comparison_goes_on_to_the_identical_table(
     assert done.stderr.splitlines()[-1] == (
         "continue with: python -m kt_transfer.compare --resume --out run"
     )
-    changed = command(*resume, "--epochs", 13, check=False)
+    changed = command(*resume, "--epochs", 41, check=False)
     assert changed.returncode == 2
-    assert "epochs 12 -> 13" in changed.stderr
+    assert "epochs 40 -> 41" in changed.stderr
     before = table_of(tmp_path / "run")
     assert 14 <= len(before) < 40
     resumed = command(*resume)
@@ -187,7 +187,9 @@ def test_two_devices_come_to_the_same_verdicts(compared, found, command, tmp_pat
     assert json.loads((tmp_path / "run" / "run.json").read_text())["num_replicas"] == 2
     for one, other in zip(found["verdicts"], two["verdicts"], strict=True):
         assert one["verdict"] == other["verdict"], one
-        assert one["mean"] == pytest.approx(other["mean"], abs=0.03)
+    # Where no noise is drawn, by each replica for itself, the scores are the same as well.
+    for one, other in zip(found["scratch"], two["scratch"], strict=True):
+        assert one["mean"] == pytest.approx(other["mean"], abs=0.02)
 
 
 def test_a_run_as_source_hands_its_autoencoder_on(chain, invoke):
@@ -222,7 +224,7 @@ def test_in_python_it_is_a_data_frame(tmp_path, monkeypatch):
         prefer="smallest",
         metric="log_loss",
         epochs=2,
-        hidden_units=(8,),
+        hidden_units=(16,),
         latent_dim=4,
         name="linear",
         out=tmp_path / "run",
@@ -232,7 +234,7 @@ def test_in_python_it_is_a_data_frame(tmp_path, monkeypatch):
     assert len(frame) == 4
     assert frame.attrs["run"] == str(tmp_path / "run")
     assert [entry["method"] for entry in frame.attrs["verdicts"]] == ["linear"]
-    # Two epochs from scratch are no match, and linear is the smaller as well.
+    # 650 parameters against 1,158, and of two folds nothing is shown to be worse.
     assert frame.attrs["winner"]["method"] == "linear"
     assert all(Path(path).is_file() for path in frame.attrs["plots"])
     assert (tmp_path / "saved_models" / "linear" / "1").is_dir()
@@ -263,7 +265,7 @@ def test_a_time_budget_is_planned_and_kept(invoke):
     [
         ("--labels 5000", "--labels 5000 .*1438 labelled"),
         ("--labels 12 --folds 5", "--labels 12 .*two of each class"),
-        ("--metric auc --labels 25 --folds 20", "--metric auc .*--labels 25 --folds 20 .*classes"),
+        ("--metric auc --labels 30 --folds 20", "--metric auc .*--labels 30 --folds 20, .*classes"),
         ("--folds 1", "--folds 1 .*at least 2"),
         ("--repeats 0", "--repeats 0 .*at least 1"),
         ("--methods features linear", "--methods features linear .*scratch"),

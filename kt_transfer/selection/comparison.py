@@ -10,6 +10,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
+from kt_transfer.data.arrays import observed_range
 from kt_transfer.models.classifiers import classifier, dense_encoder
 from kt_transfer.rows import take_rows
 from kt_transfer.selection.folds import derived_seed, draw_folds
@@ -91,6 +92,8 @@ class Comparison:
         schedule: How long and with what steps networks are trained.
         student_units: Widths of the student's hidden layers.
         folder: Where pretrained autoencoders are kept in between.
+        observed_range: Smallest and largest value of the training examples, where the
+            preprocessing was fitted to these; each fold then goes by what it may see alone.
     """
 
     def __init__(
@@ -108,13 +111,14 @@ class Comparison:
         schedule: Schedule,
         student_units: tuple[int, ...],
         folder: Path,
+        observed_range: tuple[float, float] | None = None,
     ):
         self.x, self.y, self.num_classes = x, y, num_classes
         self.preprocessing = preprocessing
         self.budgets, self.num_folds, self.seed = budgets, num_folds, seed
         self.sources = {source.name: source for source in sources}
         self.schedule, self.student_units = schedule, student_units
-        self.folder = Path(folder)
+        self.folder, self.observed_range = Path(folder), observed_range
         self.first = sources[0]
         self.candidates = [(name, NO_SOURCE) for name in BASELINES if name in methods]
         self.candidates += [
@@ -190,7 +194,7 @@ class Comparison:
         """Train one cell, measure it on what was held out, and add its row."""
         learned, stands_on = self._learn(cell, part)
         seconds = learned.seconds + stands_on.pretraining + stands_on.teacher
-        answers = learned.logits(take_rows(self.x, part.held_out))
+        answers = learned.logits(self._examples(part, part.held_out))
         table.add(
             cell,
             learned.curve,
@@ -206,7 +210,7 @@ class Comparison:
 
     def _learn(self, cell: Cell, part: Part, callbacks=()) -> tuple[Learned, StandsOn]:
         """What a candidate learns of a part, and what it stands on."""
-        examples = take_rows(self.x, part.train), self.y[part.train]
+        examples = self._examples(part, part.train), self.y[part.train]
         seed = derived_seed(self.seed, part.repeat, part.fold, part.labels, 1)
         if cell.method == "linear":
             scaled = self.preprocessing
@@ -227,13 +231,22 @@ class Comparison:
         learned = learn_features(encoder, scaled, *examples, self.num_classes, seed=seed)
         return learned, StandsOn(seconds)
 
+    def _examples(self, part: Part, rows: np.ndarray):
+        """Raw examples, such that the preprocessing scales them by the range of what is seen."""
+        if self.observed_range is None:
+            return take_rows(self.x, rows)
+        x = self.x[rows]
+        low, high = observed_range(self.x[part.seen])
+        whole_low, whole_high = self.observed_range
+        return (whole_low + (x - low) * ((whole_high - whole_low) / (high - low))).astype(x.dtype)
+
     def _train(self, cell: Cell, part: Part, encoder_weights, callbacks=()) -> Learned:
         """Train a network as a whole; what was trained last is at hand as a teacher."""
         if self._teacher and self._teacher[0] == cell:
             return self._teacher[1]
-        held_out = take_rows(self.x, part.held_out), self.y[part.held_out]
+        held_out = self._examples(part, part.held_out), self.y[part.held_out]
         learned = self._network(cell.source, part.labels).learn(
-            take_rows(self.x, part.train),
+            self._examples(part, part.train),
             self.y[part.train],
             seed=derived_seed(self.seed, part.repeat, part.fold, part.labels, 1),
             encoder_weights=encoder_weights,
@@ -245,7 +258,7 @@ class Comparison:
 
     def _distil(self, cell: Cell, part: Part, teacher: Learned, callbacks) -> Learned:
         """Teach a student on everything that may be seen, with the labels of the part alone."""
-        x = take_rows(self.x, part.seen)
+        x = self._examples(part, part.seen)
         labels = np.where(np.isin(part.seen, part.train), self.y[part.seen], -1)
         seed = derived_seed(self.seed, part.repeat, part.fold, part.labels, 2)
         return self.student.learn(x, labels, teacher.logits(x), seed=seed, callbacks=callbacks)
@@ -269,7 +282,7 @@ class Comparison:
                 *weights, seconds = (arrays[name] for name in arrays.files)
             autoencoder.set_weights(weights)
             return source.pretraining.encoder_weights, float(seconds)
-        x = take_rows(self.x, part.seen) if source.x is None else source.x
+        x = self._examples(part, part.seen) if source.x is None else source.x
         seconds = source.pretraining.learn(x, seed=derived_seed(self.seed, *numbers, 3))
         self.folder.mkdir(parents=True, exist_ok=True)
         unfinished = kept.with_name(f".{kept.name}")

@@ -37,9 +37,8 @@ def derived_seed(*numbers: int) -> int:
 def draw_folds(y: np.ndarray, labels: int, num_folds: int, seed: int, repeat: int = 0) -> Draw:
     """A stratified draw of labelled rows, dealt to folds.
 
-    Within the draw each class is dealt in turn, beginning with another fold than the class
-    before it: so the folds of every beginning are stratified, and of one size up to a row or
-    two.
+    Within the draw each class is dealt in turn, beginning some folds after the class before it:
+    so the folds of every beginning are stratified, and of nearly one size.
 
     Args:
         y: Labels of the training split, shape ``(n,)``; ``-1`` where there is none.
@@ -57,9 +56,11 @@ def draw_folds(y: np.ndarray, labels: int, num_folds: int, seed: int, repeat: in
     rows = draw_labels(y, labels, derived_seed(seed, repeat) if repeat else seed)
     drawn = y[rows]
     folds = np.empty(len(rows), int)
-    for number, label in enumerate(np.unique(drawn)):
+    classes = np.unique(drawn)
+    apart = -(-num_folds // len(classes))
+    for number, label in enumerate(classes):
         members = drawn == label
-        folds[members] = (np.arange(members.sum()) + number) % num_folds
+        folds[members] = (np.arange(members.sum()) + number * apart) % num_folds
     return Draw(rows, folds)
 
 

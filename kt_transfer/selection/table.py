@@ -54,7 +54,8 @@ class Table:
 
     def add(self, cell: Cell, curve: dict[int, float], **numbers) -> None:
         """Add the row of a cell, and write both files."""
-        self.curves[cell] = curve
+        if curve:
+            self.curves[cell] = curve
         looks = (
             {**other._asdict(), "epoch": epoch, "accuracy": value}
             for other, points in self.curves.items()

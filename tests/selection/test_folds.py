@@ -24,6 +24,12 @@ def test_folds_part_the_draw_and_are_stratified(num_folds, labels):
         assert abs(len(held) - labels / num_folds) <= 2
 
 
+@pytest.mark.parametrize(("labels", "num_folds"), [(60, 30), (40, 20), (50, 10)])
+def test_many_folds_of_few_examples_are_of_one_size(labels, num_folds):
+    draw = draw_folds(np.arange(500) % 10, labels, num_folds, seed=0)
+    assert set(np.bincount(draw.folds, minlength=num_folds)) == {labels // num_folds}
+
+
 def test_smaller_budgets_are_nested_and_keep_the_folds():
     draw = draw_folds(LABELS, 200, 5, seed=3)
     for fold in range(5):
