@@ -242,8 +242,9 @@ def tell(config: CompareConfig, run: Run, found: dict, version: Path) -> None:
     say(f"{config.metric} on held-out examples of {config.data}, against scratch:\n")
     for line in tell_comparison(found):
         say(line)
-    say(f"run {run.path}   report {run.path / 'report.html'}")
-    say(f"served model {version}: answers as Keras does, checked without Keras")
+    report = f"report {run.path / 'report.html'}"
+    checked = "answers as Keras does, checked without Keras"
+    say(f"run {run.path}   {report}   served model {version}: {checked}")
     (_, predict), (_, serve) = commands_after(config, version)
     say(f"next: {predict}\n      {serve}")
 
