@@ -10,7 +10,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-CALLS = 50
+CALLS = 200
 
 
 def costs(network: keras.Model, preprocessing: keras.Model, example) -> dict[str, float]:
