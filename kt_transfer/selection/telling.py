@@ -70,19 +70,15 @@ def tell_worth(entry: dict, largest: int) -> str:
 
 
 def tell_worths(found: dict) -> Iterator[str]:
-    """For each budget, what the best of the transfers that are better than scratch is worth."""
+    """For each budget, what its best transfer is worth in labels, and whether that is shown."""
     judged = {_key(entry): entry for entry in found["verdicts"]}
     for base in found["scratch"]:
-        own = [
-            entry
-            for entry in found["worth"]
-            if entry["labels"] == base["labels"]
-            and entry["source"]
-            and judged[_key(entry)]["verdict"] == "better"
-        ]
+        own = [w for w in found["worth"] if w["labels"] == base["labels"] and w["source"]]
         if own:
             best = max(own, key=lambda w: improvement(found["metric"], judged[_key(w)]["mean"]))
-            yield tell_worth(best, found["scratch"][-1]["labels"])
+            told = tell_worth(best, found["scratch"][-1]["labels"])
+            shown = judged[_key(best)]["verdict"] != "no difference"
+            yield told if shown else f"{told} (no difference was shown)"
 
 
 def _table(found: dict) -> tuple[list[str], list[list]]:
