@@ -23,6 +23,8 @@ _HOMES = {
     "ReconstructionLoss": "training.losses",
     "Distiller": "training.distiller",
     "FusedModel": "training.steps",
+    # selection
+    "TransferClassifier": "selection.estimator",
     # errors
     "UserError": "errors",
 }
@@ -30,6 +32,7 @@ _COMMANDS = (
     "pretrain",
     "finetune",
     "distill",
+    "compare",
     "tune",
     "evaluate",
     "predict",

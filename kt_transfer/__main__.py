@@ -8,6 +8,7 @@ COMMANDS = {
     "pretrain": "train an autoencoder on a source task, without labels",
     "finetune": "transfer a source model to a target task with few labels",
     "distill": "train a small student from the soft targets of a teacher",
+    "compare": "cross-validate the ways of transferring, and export the winner",
     "tune": "search the settings of pretrain, finetune or distill",
     "evaluate": "measure a run on a data set",
     "predict": "write predictions to a CSV file",

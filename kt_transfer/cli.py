@@ -100,13 +100,15 @@ def _require_data(config) -> None:
     """A set that is not to be had is refused before the seconds that TensorFlow takes to load."""
     from kt_transfer.data import require_data
 
-    if spec := getattr(config, "data", None):
-        require_data(spec, data_dir=config.data_dir)
+    for name in ("data", "source_data"):
+        if spec := getattr(config, name, None):
+            require_data(spec, data_dir=config.data_dir)
 
 
 def _require_source(config) -> None:
     """A source that is not there likewise."""
-    if source := getattr(config, "source", None):
+    given = getattr(config, "source", None) or ()
+    for source in (given,) if isinstance(given, str) else given:
         runs.open_source(source)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,6 +16,8 @@ from typing import Literal
 from kt_transfer.errors import UserError
 
 LearningRateDecay = Literal["none", "exponential", "step", "cosine", "plateau"]
+Method = Literal["scratch", "parameters", "features", "distilled", "linear"]
+Metric = Literal["accuracy", "balanced_accuracy", "macro_f1", "auc", "log_loss"]
 Sparsity = Literal["squared_l1", "l1", "kl", "k_sparse"]
 LABEL_WEIGHT = 100.0
 LATENT_DIMS = {"dense": 8, "sparse": 8, "conv": 64}
@@ -370,6 +373,108 @@ class DistillConfig(Training):
             self.warmup_epochs,
             f"fewer than the {self.epochs} epochs",
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareConfig(Training):
+    """Cross-validate the ways of transferring against no transfer, and hand over the winner."""
+
+    data: str = "digits"
+    """Target data: digits, tfds:NAME[:VERSION], idx:DIR, images:DIR or npz:FILE."""
+
+    source: tuple[str, ...] = ()
+    """What to transfer from, each a candidate: run folders, FILE.keras, keras_applications:NAME.
+    A run that was pretrained on the target data is trained anew in every fold."""
+
+    source_data: str | None = None
+    """Pretrain on this set (default, without --source: on the target's own training split)."""
+
+    labels: tuple[int | Literal["all"], ...] = (50, 100, 200)
+    """Label budgets: so many labelled examples are all there are, and the folds split them."""
+
+    folds: int = 5
+    """Stratified folds that split the labelled examples of each budget."""
+
+    repeats: int = 3
+    """Draws of the labelled examples, each split into folds of its own."""
+
+    methods: tuple[Method, ...] = ("scratch", "parameters", "features", "distilled", "linear")
+    """What to compare; scratch, no transfer, is what all others are held against."""
+
+    metric: Metric = "accuracy"
+    """What to judge by, on held-out examples."""
+
+    prefer: Literal["best", "smallest"] = "best"
+    """The winner: the best mean at the largest budget, or the smallest network that is not
+    shown to be worse than it."""
+
+    epochs: int = 100
+    """Passes over the labelled examples, the same for scratch and transfer."""
+
+    batch_size: int = 32
+    """Examples per step, over all devices together."""
+
+    pretrain_epochs: int = 50
+    """Passes over the unlabelled examples in pretraining."""
+
+    hidden_units: tuple[int, ...] = (256, 128)
+    """Widths of the encoder's hidden layers (without --source)."""
+
+    latent_dim: int = 64
+    """Width of its code (without --source)."""
+
+    student_units: tuple[int, ...] = (64,)
+    """Widths of the hidden layers of the student (distilled)."""
+
+    time_budget: str | None = None
+    """Time that all may take, such as 90s, 10m or 2h: after the first folds, repeats and then
+    epochs are cut to fit."""
+
+    name: str = "compare"
+    """Name of the served model."""
+
+    export_dir: Path = Path("saved_models")
+    """Folder that holds the served models."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_units("--hidden-units", self.hidden_units)
+        _require_units("--student-units", self.student_units)
+        _require(self.latent_dim >= 1, "--latent-dim", self.latent_dim, "at least 1")
+        _require(len(self.labels) > 0, "--labels", self.labels, "at least one budget")
+        for budget in self.labels:
+            _require(budget == "all" or budget >= 1, "--labels", budget, "at least 1")
+        _require(self.folds >= 2, "--folds", self.folds, "at least 2")
+        _require(self.repeats >= 1, "--repeats", self.repeats, "at least 1")
+        _require(self.pretrain_epochs >= 1, "--pretrain-epochs", self.pretrain_epochs, "at least 1")
+        _require(
+            "scratch" in self.methods and len(set(self.methods)) > 1,
+            "--methods",
+            " ".join(self.methods),
+            "scratch and at least one other",
+        )
+        _require("scratch" not in self.source, "--source", "scratch", "a model to transfer from")
+        _require_name(self.name)
+        self.time_budget_seconds  # noqa: B018 (refused here if it is none)
+        if self.strategy == "multi_worker":
+            raise UserError(
+                "--strategy multi_worker was given to compare, expected one machine: leave it "
+                "out, or give mirrored."
+            )
+
+    @property
+    def time_budget_seconds(self) -> float | None:
+        """``--time-budget`` in seconds."""
+        if self.time_budget is None:
+            return None
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", self.time_budget)
+        _require(
+            found is not None and float(found[1]) > 0,
+            "--time-budget",
+            self.time_budget,
+            "a time such as 90s, 10m or 2h",
+        )
+        return float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,15 +29,23 @@ def run(**settings) -> Path:
 
 def execute(config: ExportConfig) -> Path:
     """Run, models, SavedModel."""
+    source = runs.open_run(config.run)
+    version = write_version(source, config.name or source.path.resolve().name, config.export_dir)
+    say = cli.say(config)
+    say(f"exported {source.path} as {version}: answers as Keras does, checked without Keras")
+    if not source.is_autoencoder:
+        say(f"next: python -m kt_transfer.predict --model {version} --data SPEC --out FILE.csv")
+    return version
+
+
+def write_version(source: Run, name: str, export_dir: Path) -> Path:
+    """Write the models of a run as the next version of ``export_dir/name``."""
     from kt_transfer.serving.saved_model import export_saved_model
 
-    source = runs.open_run(config.run)
-    name = config.name or source.path.resolve().name
     preprocessing = source.load_model("preprocessing.keras")
     classifier, autoencoder, autoencoder_preprocessing = _models(source)
-    folder = Path(config.export_dir) / name
-    version = export_saved_model(
-        folder,
+    return export_saved_model(
+        Path(export_dir) / name,
         preprocessing=preprocessing,
         classifier=classifier,
         class_names=source.label_names if classifier is not None else (),
@@ -46,11 +54,6 @@ def execute(config: ExportConfig) -> Path:
         metadata=_metadata(source, name, classifier),
         examples=_examples(preprocessing),
     )
-    say = cli.say(config)
-    say(f"exported {source.path} as {version}: answers as Keras does, checked without Keras")
-    if classifier is not None:
-        say(f"next: python -m kt_transfer.predict --model {version} --data SPEC --out FILE.csv")
-    return version
 
 
 def _models(source: Run):

@@ -67,8 +67,12 @@ def save_classifier(run: Run, network, preprocessing, source: Run | None, data: 
     run.save_model("model.keras", network)
     run.save_model("preprocessing.keras", preprocessing)
     autoencoder = _autoencoder_of(source)
-    if autoencoder is None:
-        return
+    if autoencoder is not None:
+        save_autoencoder(run, autoencoder, preprocessing, data)
+
+
+def save_autoencoder(run: Run, autoencoder, preprocessing, data: Dataset) -> None:
+    """Write the autoencoder that a classifier's chain began with, if it takes such examples."""
     if autoencoder.input_shape == preprocessing.output_shape:
         run.save_model("autoencoder.keras", autoencoder)
     elif can_take(autoencoder, data.input_shape):

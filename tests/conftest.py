@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,41 @@ def run_command(*words, cwd, check=True, **environment):
     if check:
         assert done.returncode == 0, done.stderr
     return done
+
+
+@pytest.fixture
+def interrupt(tmp_path):
+    """Begins a command in an empty folder, in a process of its own, and stops it by a signal."""
+
+    def call(*words, until, by=signal.SIGINT, pause_at=None) -> subprocess.CompletedProcess:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "kt_transfer", *map(str, words)],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            # A shell's background jobs ignore Ctrl-C, and what they start inherits that.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+        if pause_at:
+            # Checkpoints are ten seconds apart, however few a machine takes for the whole run.
+            wait(process, pause_at)
+            process.send_signal(signal.SIGSTOP)
+            time.sleep(10)
+            process.send_signal(signal.SIGCONT)
+        wait(process, until)
+        process.send_signal(by)
+        out, err = process.communicate(timeout=60)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    def wait(process, condition, seconds=120):
+        began = time.monotonic()
+        while not condition():
+            assert process.poll() is None, process.communicate()[1]
+            assert time.monotonic() < began + seconds
+            time.sleep(0.02)
+
+    return call
 
 
 @pytest.fixture
@@ -108,3 +144,26 @@ def chain(tmp_path_factory) -> Chain:
             for command, flags in commands.items()
         },
     )
+
+
+# A comparison that takes seconds; COMPARED is how it is called.
+COMPARED = (
+    "compare --labels 30 60 --folds 2 --repeats 2 --epochs 40 --pretrain-epochs 10 "
+    "--hidden-units 24 --latent-dim 12 --student-units 8 --learning-rate 0.01 --out run"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Compared:
+    """A comparison: its run folder, how it was called, and what it printed."""
+
+    folder: Path
+    words: list[str]
+    output: subprocess.CompletedProcess
+
+
+@pytest.fixture(scope="session")
+def compared(tmp_path_factory) -> Compared:
+    """A small comparison, in a process of its own. Read only: copy what you change."""
+    folder, words = tmp_path_factory.mktemp("compared"), COMPARED.split()
+    return Compared(folder / "run", words, run_command(*words, cwd=folder))

@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from kt_transfer import UserError, __main__, cli
-from kt_transfer.config import FinetuneConfig, PretrainConfig, to_settings
+from kt_transfer.config import CompareConfig, FinetuneConfig, PretrainConfig, to_settings
 from kt_transfer.runs import start
 
 
@@ -68,6 +68,14 @@ def test_flags_are_read():
     assert (given.source, given.hidden_units, given.freeze) == ("runs/a", (8, 4), "all")
     assert (given.labels, given.quiet, str(given.out)) == (30, True, "x")
     assert cli.parse("finetune", FinetuneConfig, ["--source=a", "--freeze=2"]).freeze == 2
+
+
+def test_flags_of_several_kinds_of_values_are_read():
+    flags = "--labels 50 all --source runs/a runs/b --methods scratch linear --time-budget 2m"
+    given = cli.parse("compare", CompareConfig, flags.split())
+    assert (given.labels, given.source) == ((50, "all"), ("runs/a", "runs/b"))
+    assert given.methods == ("scratch", "linear")
+    assert given.time_budget_seconds == 120
 
 
 def run_with(path, interrupted=False, **settings):

@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import warnings
 
 import keras
@@ -859,36 +858,14 @@ def test_very_little_data(invoke, tmp_path, rows):
 # Interruption
 
 
-def begin(folder, *words):
-    return subprocess.Popen(
-        [sys.executable, "-m", "kt_transfer", *map(str, words)],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # A shell's background jobs ignore Ctrl-C, and what they start inherits that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-
-
-def wait_until(process, condition, seconds=120):
-    until = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < until
-        time.sleep(0.02)
-
-
 LONG = ("pretrain", "--hidden-units", 16, "--latent-dim", 4, "--jit-compile", "no", "--out")
 
 
-def test_ctrl_c_names_the_command_that_goes_on(tmp_path):
-    process = begin(tmp_path, *LONG, "run", "--epochs", 100_000)
-    wait_until(process, (tmp_path / "run" / "history.csv").is_file)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert err.splitlines() == [
+def test_ctrl_c_names_the_command_that_goes_on(interrupt, tmp_path):
+    history = tmp_path / "run" / "history.csv"
+    done = interrupt(*LONG, "run", "--epochs", 100_000, until=history.is_file)
+    assert done.returncode == 130
+    assert done.stderr.splitlines() == [
         "interrupted",
         "continue with: python -m kt_transfer.pretrain --resume --out run",
     ]
@@ -896,18 +873,15 @@ def test_ctrl_c_names_the_command_that_goes_on(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_terminated_run_goes_on_to_exactly_the_same_weights(tmp_path):
-    process = begin(tmp_path, *LONG, "run", "--epochs", 600)
-    wait_until(process, (tmp_path / "run" / "history.csv").is_file)
-    # A checkpoint is written after ten seconds, however few a machine takes for the whole run.
-    process.send_signal(signal.SIGSTOP)
-    time.sleep(10)
-    process.send_signal(signal.SIGCONT)
-    wait_until(process, lambda: list((tmp_path / "run").glob("checkpoint/[0-9]*")))
-    process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=30)
-    assert process.returncode == 143
-    command = shlex.split(err.splitlines()[-1].removeprefix("continue with: "))
+def test_a_terminated_run_goes_on_to_exactly_the_same_weights(interrupt, tmp_path):
+    done = interrupt(
+        *(*LONG, "run", "--epochs", 600),
+        pause_at=(tmp_path / "run" / "history.csv").is_file,
+        until=lambda: list((tmp_path / "run").glob("checkpoint/[0-9]*")),
+        by=signal.SIGTERM,
+    )
+    assert done.returncode == 143
+    command = shlex.split(done.stderr.splitlines()[-1].removeprefix("continue with: "))
     assert 0 < int(next((tmp_path / "run").glob("checkpoint/[0-9]*")).name) < 600
     resumed = subprocess.run([sys.executable, *command[1:]], cwd=tmp_path, capture_output=True)
     assert (resumed.returncode, resumed.stderr) == (0, b"")

@@ -7,6 +7,7 @@ import pytest
 
 from kt_transfer import UserError, config
 from kt_transfer.config import (
+    CompareConfig,
     DistillConfig,
     EvaluateConfig,
     ExportConfig,
@@ -30,6 +31,8 @@ CONFIGS = [
     FinetuneConfig(source="m.keras", source_range=(0.0, 255.0)),
     FinetuneConfig(source="run", method="features", features_from="all"),
     DistillConfig(teacher=(Path("one"), Path("two")), student_units=(8, 4)),
+    CompareConfig(),
+    CompareConfig(labels=(50, "all"), source=("runs/a",), time_budget="1.5h", prefer="smallest"),
     EvaluateConfig(run=Path("run"), split="all"),
     PredictConfig(run=Path("run")),
     PredictConfig(model=Path("saved_models/x/1")),
@@ -131,6 +134,14 @@ def test_a_value_out_of_range_is_refused_in_json_too():
         (DistillConfig, DISTILL | {"student_units": (-3,)}, r"--student-units \(-3,\)"),
         (DistillConfig, DISTILL | {"labels": -5}, "--labels -5"),
         (DistillConfig, {"teacher": ()}, r"--teacher \(\)"),
+        (CompareConfig, {"labels": ()}, r"--labels \(\)"),
+        (CompareConfig, {"labels": (50, 0)}, "--labels 0"),
+        (CompareConfig, {"folds": 1}, "--folds 1"),
+        (CompareConfig, {"repeats": 0}, "--repeats 0"),
+        (CompareConfig, {"pretrain_epochs": 0}, "--pretrain-epochs 0"),
+        (CompareConfig, {"student_units": (0,)}, r"--student-units \(0,\)"),
+        (CompareConfig, {"time_budget": "10"}, "--time-budget 10 .*90s, 10m or 2h"),
+        (CompareConfig, {"time_budget": "0m"}, "--time-budget 0m"),
         (PredictConfig, {}, "neither --run nor --model"),
         (PredictConfig, {"run": Path("a"), "model": Path("b")}, "both --run and --model"),
         (TunePretrainConfig, {"max_trials": 0}, "--max-trials 0"),
@@ -140,6 +151,13 @@ def test_a_value_out_of_range_is_refused_in_json_too():
 def test_numbers_out_of_range_are_refused(config_class, settings, message):
     with pytest.raises(UserError, match=message):
         config_class(**settings)
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"), [(None, None), ("90s", 90), ("10m", 600), ("1.5h", 5400)]
+)
+def test_a_time_budget_is_seconds(given, seconds):
+    assert CompareConfig(time_budget=given).time_budget_seconds == seconds
 
 
 def test_narrowing_keeps_the_shared_fields():

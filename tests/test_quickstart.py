@@ -2,7 +2,7 @@
 
 import json
 
-from write_readme import printed_by_quickstart, shown_in_readme, without_numbers
+from write_readme import printed_by, shown_in_readme, without_numbers
 
 
 def test_the_whole_chain_ends_in_a_served_model(command, tmp_path):
@@ -15,4 +15,6 @@ def test_the_whole_chain_ends_in_a_served_model(command, tmp_path):
 
 
 def test_the_readme_shows_what_the_main_job_prints():
-    assert without_numbers(shown_in_readme()) == without_numbers(printed_by_quickstart())
+    assert without_numbers(shown_in_readme("quickstart")) == without_numbers(
+        printed_by("quickstart")
+    )

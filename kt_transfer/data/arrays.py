@@ -18,7 +18,7 @@ def dataset_from_arrays(
     y_test: np.ndarray | None = None,
     *,
     class_names: tuple[str, ...] | None = None,
-    value_range: tuple[float, float],
+    value_range: tuple[float, float] | None,
 ) -> Dataset:
     """Check the arrays and give the set a test split if it has none.
 
@@ -29,7 +29,8 @@ def dataset_from_arrays(
         x_test: Test examples, if the source has some.
         y_test: Their labels.
         class_names: Names of the classes (default: the numbers).
-        value_range: Smallest and largest value that a raw number can have.
+        value_range: Smallest and largest value that a raw number can have; ``None`` where the
+            source does not say, for those that the training examples span.
 
     Raises:
         UserError: If examples and labels do not fit together, or values are not finite.
@@ -66,10 +67,17 @@ def dataset_from_arrays(
         x_test=x_test,
         y_test=y_test,
         class_names=names,
-        value_range=value_range,
+        value_range=value_range or observed_range(x),
+        has_observed_range=value_range is None,
         rows=rows,
         rows_test=rows_test,
     )
+
+
+def observed_range(x: np.ndarray) -> tuple[float, float]:
+    """The smallest and the largest value of examples, never equal."""
+    low, high = float(x.min()), float(x.max())
+    return (low, high) if high > low else (low, low + 1.0)
 
 
 def _checked(spec, x_name, x, y_name, y) -> np.ndarray:

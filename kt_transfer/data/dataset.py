@@ -39,6 +39,8 @@ class Dataset:
         y_test: Test labels.
         class_names: Name of each class, by number; empty where nothing is labelled.
         value_range: Smallest and largest value that a raw number can have.
+        has_observed_range: Whether this range is the one that the training examples span, since
+            the source does not say.
         rows: For each training example, its row in the source it was read from.
         rows_test: The same for the test examples.
     """
@@ -52,6 +54,7 @@ class Dataset:
     value_range: tuple[float, float]
     rows: np.ndarray
     rows_test: np.ndarray
+    has_observed_range: bool = False
 
     @property
     def input_shape(self) -> tuple[int, ...]:

@@ -37,11 +37,5 @@ def load(spec: str, path: Path) -> Dataset:
         arrays.get("y"),
         x_test if x_test is None or x_test.dtype == np.uint8 else x_test.astype(np.float32),
         arrays.get("y_test"),
-        value_range=(0.0, 255.0) if x.dtype == np.uint8 else _observed_range(x),
+        value_range=(0.0, 255.0) if x.dtype == np.uint8 else None,
     )
-
-
-def _observed_range(x: np.ndarray) -> tuple[float, float]:
-    """The range that the training numbers span."""
-    low, high = float(x.min()), float(x.max())
-    return (low, high) if high > low else (low, low + 1.0)

@@ -43,7 +43,7 @@ def load(spec: str, name: str, data_dir: str | os.PathLike | None) -> Dataset:
         x_test,
         y_test,
         class_names=tuple(builder.info.features[y_name].names),
-        value_range=(0.0, 255.0) if is_image else (float(x.min()), float(x.max())),
+        value_range=(0.0, 255.0) if is_image else None,
     )
 
 

@@ -83,7 +83,7 @@ def _plot_column(axis, rows, name: str, label: str | None, **style) -> None:
 
 def _show(axis, example: np.ndarray, reference: np.ndarray) -> None:
     if example.ndim in (2, 3):
-        axis.imshow(_picture(example, reference), cmap="gray", vmin=0, vmax=1)
+        axis.imshow(as_picture(example, reference), cmap="gray", vmin=0, vmax=1)
         axis.axis("off")
     else:
         axis.plot(example.ravel(), linewidth=0.8)
@@ -91,7 +91,7 @@ def _show(axis, example: np.ndarray, reference: np.ndarray) -> None:
         axis.set_yticks([])
 
 
-def _picture(example: np.ndarray, reference: np.ndarray) -> np.ndarray:
+def as_picture(example: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """Values from 0 to 1: three channels are red, green and blue, any other number is grey."""
     low, high = float(reference.min()), float(reference.max())
     scaled = np.clip((example - low) / max(high - low, 1e-12), 0, 1)

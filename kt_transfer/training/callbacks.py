@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
@@ -187,22 +188,9 @@ class Progress(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         """Show the bar."""
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-        console = Console(stderr=True)
-        self.bar = Progress(
-            "{task.description}",
-            BarColumn(),
-            MofNCompleteColumn(),
-            "{task.fields[loss]}",
-            TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
-            transient=True,
-        )
+        self.bar = _bar()
         self.task = self.bar.add_task(
-            self.title, total=self.epochs, completed=self.first_epoch, loss=""
+            self.title, total=self.epochs, completed=self.first_epoch, text=""
         )
         self.bar.start()
 
@@ -210,7 +198,7 @@ class Progress(keras.callbacks.Callback):
         """Move the bar."""
         watched = {k: v for k, v in (logs or {}).items() if k in ("loss", "val_loss")}
         text = "  ".join(f"{name} {value:.4g}" for name, value in watched.items())
-        self.bar.update(self.task, completed=epoch + 1, loss=text)
+        self.bar.update(self.task, completed=epoch + 1, text=text)
 
     def on_train_end(self, logs=None):
         """Take the bar away."""
@@ -220,6 +208,42 @@ class Progress(keras.callbacks.Callback):
         # An interrupted fit never ends: without this the terminal would keep its cursor hidden.
         if hasattr(self, "bar"):
             self.bar.stop()
+
+
+@contextlib.contextmanager
+def progress_bar(title: str, total: int, done: int = 0, quiet: bool = False):
+    """The same bar over work of any kind, as a context.
+
+    Args:
+        title: What is being done.
+        total: Pieces of work.
+        done: Of these, how many are done already.
+        quiet: Whether to show nothing.
+
+    Yields:
+        Function that moves the bar by one piece; its argument says which that was.
+    """
+    bar = _bar(quiet)
+    task = bar.add_task(title, total=total, completed=done, text="")
+    with bar:
+        yield lambda text="": bar.update(task, advance=1, text=text)
+
+
+def _bar(quiet: bool = False):
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    return Progress(
+        "{task.description}",
+        BarColumn(),
+        MofNCompleteColumn(),
+        "{task.fields[text]}",
+        TimeRemainingColumn(),
+        console=console,
+        disable=quiet or not console.is_terminal,
+        transient=True,
+    )
 
 
 def _progress_of(callback) -> dict:

@@ -63,6 +63,8 @@ class FusedModel:
         jit_compile: Whether to compile with XLA: ``True``, ``False``, or ``"auto"`` for where
             the fit is long enough to pay for compiling (``MIN_STEPS_FOR_XLA``), there is one
             replica, and no convolution would run on a CPU.
+        expected_steps: Steps of a fit, where many of about that size are to be executed alike,
+            :meth:`reset` between them (default: those of the first).
         memory_budget: Bytes of examples that may be held as tensors (default: a quarter of
             the machine's memory); larger arrays are streamed in blocks.
 
@@ -82,6 +84,7 @@ class FusedModel:
         deterministic: bool = True,
         seed: int = 0,
         jit_compile: bool | str = "auto",
+        expected_steps: int | None = None,
         memory_budget: int | None = None,
     ):
         self.model = model
@@ -89,6 +92,7 @@ class FusedModel:
         self.deterministic = deterministic
         self.seed = seed
         self.jit_compile = jit_compile
+        self.expected_steps = expected_steps
         self.memory_budget = memory_budget or quarter_of_memory()
         self.execution: str | None = None
         self._train = self._test = self._compiled_with = None
@@ -187,7 +191,8 @@ class FusedModel:
                 model=self.model,
             )
         # All epochs: a resumed fit is executed as the whole one.
-        self._prepare(feed, (feed.num_steps or MIN_STEPS_FOR_XLA) * epochs)
+        num_steps = (feed.num_steps or MIN_STEPS_FOR_XLA) * epochs
+        self._prepare(feed, self.expected_steps or num_steps)
         order_seed = self.seed if shuffle else None
         every_batch = _wants_every_batch(callbacks)
 

@@ -24,6 +24,7 @@ def test_bytes_stay_bytes(load):
     data = load(x=X, y=Y, x_test=X[:4], y_test=Y[:4])
     assert data.x.dtype == np.uint8
     assert data.value_range == (0.0, 255.0)
+    assert not data.has_observed_range
     assert np.array_equal(data.x, X)
     assert np.array_equal(data.x_test, X[:4])
     assert np.array_equal(data.y, Y)
@@ -32,9 +33,21 @@ def test_bytes_stay_bytes(load):
 
 @pytest.mark.parametrize("dtype", [np.float64, np.int16])
 def test_other_numbers_become_floats_with_the_range_that_they_span(load, dtype):
-    data = load(x=np.array([[3, -4], [5, 0], [1, 2]], dtype), y=np.array([0, 1, 0]))
+    x = np.array([[3, -4], [5, 0], [1, 2]], dtype)
+    data = load(x=x, y=np.array([0, 1, 0]), x_test=2 * x, y_test=np.array([0, 1, 0]))
     assert data.x.dtype == data.x_test.dtype == np.float32
     assert data.value_range == (-4.0, 5.0)
+    assert data.has_observed_range
+
+
+def test_what_is_split_off_as_test_does_not_enter_the_range(load):
+    x, y = np.arange(20.0).reshape(10, 2), np.tile([0, 1], 5)
+    rows_test = load(x=x, y=y).rows_test
+    x[rows_test] = 100.0
+    data = load(x=x, y=y)
+    assert set(data.rows_test) == set(rows_test)
+    assert data.value_range == (data.x.min(), data.x.max())
+    assert data.value_range[1] < 100
 
 
 def test_a_constant_set_has_a_range_all_the_same(load):

@@ -307,6 +307,13 @@ def test_xla_only_where_the_fit_is_long_enough(caplog):
     assert long.execution == "XLA, data resident, 1 replica"
 
 
+@pytest.mark.parametrize(("expected", "how"), [(1, "graph"), (steps.MIN_STEPS_FOR_XLA, "XLA")])
+def test_many_fits_are_executed_as_their_usual_length_asks(expected, how):
+    model = FusedModel(autoencoder(), expected_steps=expected)
+    model.fit(X, X, batch_size=64, epochs=1, verbose=0)
+    assert model.execution.startswith(how)
+
+
 def test_convolutions_on_a_cpu_are_not_compiled_unasked(monkeypatch):
     monkeypatch.setattr(steps, "MIN_STEPS_FOR_XLA", 1)
     model = FusedModel(convolutional())

@@ -1,0 +1,121 @@
+"""Do the verdicts of ``compare`` agree with the methods' accuracies on the test images?
+
+Real MNIST, 100 labels, ten draws. ``compare`` itself touches the test split once; here every
+method is refitted on each draw's 100 labels and measured on the 10,000 test images. What is done
+already lies in ``cache/compare_verdicts/``: an interrupted run goes on.
+"""
+
+import json
+import statistics
+
+import measuring
+
+LABELS, FOLDS = 100, 5
+# As many repeats as compare makes by default.
+USUAL = 3
+SETTINGS = {"data": "tfds:mnist", "labels": (LABELS,), "folds": FOLDS, "pretrain_epochs": 3}
+FOLDER = measuring.CACHE / "compare_verdicts"
+
+
+def main() -> None:
+    args = measuring.arguments(__doc__, rounds=10)
+    rows, tests = measured(args.rounds)
+    candidates = sorted({key for draw in tests for key in draw if key != "scratch"})
+    of_all = verdicts(rows, range(args.rounds))
+    usual = [
+        verdicts(rows, range(first, first + USUAL))
+        for first in range(0, args.rounds - USUAL + 1, USUAL)
+    ]
+    lines, agree = [], []
+    for name in candidates:
+        found, truth = of_all[name], [100 * (draw[name] - draw["scratch"]) for draw in tests]
+        agrees = does_agree(found, truth)
+        agree.append(agrees)
+        lines.append(
+            [
+                name,
+                plus_minus([100 * draw[name] for draw in tests]),
+                plus_minus(truth, signed=True),
+                f"{100 * found['difference']:+.2f}",
+                "{:+.2f} to {:+.2f}".format(*(100 * end for end in found["interval"])),
+                found["verdict"],
+                "yes" if agrees else "**no**",
+                ", ".join(run[name]["verdict"] for run in usual),
+            ]
+        )
+    scratch = plus_minus([100 * draw["scratch"] for draw in tests])
+    head = ["method", "test accuracy", "to scratch, test", "to scratch, folds", "95 % interval"]
+    head += ["verdict", "agrees", f"verdicts of {USUAL} draws each"]
+    measuring.write(
+        "compare_verdicts",
+        "Verdicts against 10,000 test images",
+        f"MNIST, {LABELS} labels, {args.rounds} draws; percent. *Test*: refitted on each draw's "
+        f"{LABELS} labels and measured on the test images, mean ± standard deviation over the "
+        f"draws; scratch has {scratch}. *Folds*: what `compare` sees, {FOLDS} folds of each draw. "
+        "A verdict agrees if the test says the same: *better* and *worse* where the mean test "
+        "difference has that sign, *no difference* where it is within what so much data can show. "
+        "Settings: "
+        + ", ".join(f"`{name}={value}`" for name, value in SETTINGS.items())
+        + ", everything else as `compare` has it.",
+        measuring.table(head, lines),
+        f"{sum(agree)} of {len(agree)} verdicts agree.",
+    )
+
+
+def does_agree(found: dict, truth: list[float]) -> bool:
+    mean = statistics.mean(truth) / 100
+    if found["verdict"] == "no difference":
+        return abs(mean) <= found["detectable"]
+    return (mean > 0) == (found["verdict"] == "better")
+
+
+def plus_minus(values: list[float], signed: bool = False) -> str:
+    mean = statistics.mean(values)
+    return f"{mean:{'+' if signed else ''}.2f} ± {statistics.stdev(values):.2f}"
+
+
+def verdicts(rows: list[dict], repeats: range) -> dict[str, dict]:
+    """By method, from the rows of these draws alone."""
+    from kt_transfer.selection.verdicts import judge
+
+    chosen = [row for row in rows if row["repeat"] in repeats]
+    return {entry["method"]: entry for entry in judge(chosen, "accuracy")}
+
+
+def measured(draws: int) -> tuple[list[dict], list[dict[str, float]]]:
+    """The rows of the comparison, and the test accuracy of every method by draw."""
+    from kt_transfer import cli
+
+    cli.import_tensorflow_quietly()
+    from kt_transfer import comparing, config, data, runs
+    from kt_transfer.selection.table import Table
+
+    settings = config.CompareConfig(**SETTINGS, quiet=True)
+    mnist = data.load_data(settings.data)
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    comparison = comparing.comparison_of(settings, mnist, runs.Run(FOLDER))
+    table = Table(FOLDER)
+    for cell, part in comparison.cells(draws):
+        if cell not in table:
+            comparison.measure(table, cell, part)
+            measuring.progress(f"draw {cell.repeat}, fold {cell.fold}: {cell.method}")
+    tests = [tested(comparison, mnist, repeat) for repeat in range(draws)]
+    return list(table.rows.values()), tests
+
+
+def tested(comparison, mnist, repeat: int) -> dict[str, float]:
+    """Test accuracy of every method, refitted on one draw's labels."""
+    path = FOLDER / f"test-{repeat}.json"
+    known = json.loads(path.read_text()) if path.exists() else {}
+    for method, source in comparison.candidates:
+        if method not in known:
+            learned, _ = comparison.refit(method, source, repeat=repeat)
+            right = learned.logits(mnist.x_test).argmax(axis=1) == mnist.y_test
+            known[method] = float(right.mean())
+            path.write_text(json.dumps(known))
+            measuring.progress(f"draw {repeat}: {method} {known[method]:.4f} on the test images")
+    return known
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""What a comparison transfers from: each source, and whether it may be trusted as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from kt_transfer import cli, recording
+from kt_transfer.config import CompareConfig
+from kt_transfer.data import Dataset, load_data
+from kt_transfer.errors import UserError
+from kt_transfer.models.adapting import Expected, adapting_model, describe, why_not
+from kt_transfer.models.autoencoders import dense_autoencoder, transferable_encoder
+from kt_transfer.models.preprocessing import as_image
+from kt_transfer.runs import Run, open_source
+from kt_transfer.selection.comparison import Source
+from kt_transfer.selection.learners import AutoencoderLearner, Schedule
+from kt_transfer.sources import load_source
+
+# Denoising: a code that only copies its input helps a classifier little.
+NOISE = 0.3
+# Unlabelled examples are many: as pretrain takes them.
+PRETRAIN_BATCH_SIZE = 64
+
+
+def sources_of(config: CompareConfig, data: Dataset) -> list[Source]:
+    """Every candidate source: those given, other data, or else the target's own examples."""
+    given = [_given_source(config, name, data) for name in dict.fromkeys(config.source)]
+    if config.source_data:
+        other = load_data(config.source_data, data_dir=config.data_dir)
+        return [*given, _pretrained_on(other, config, data)]
+    return given or [_pretrained_on(data, config, data)]
+
+
+def _pretrained_on(other: Dataset, config: CompareConfig, data: Dataset) -> Source:
+    """An autoencoder trained on a data set: anew in every fold if that is the target itself."""
+    autoencoder = dense_autoencoder(
+        other.input_dim, config.hidden_units, config.latent_dim, noise=NOISE
+    )
+    image = other.input_shape if as_image(other.input_shape) else None
+    expected = Expected((other.input_dim,), image)
+    if reason := why_not(data.input_shape, expected):
+        raise UserError(
+            f"--source-data {other.spec} was given, expected examples that those of {data.spec} "
+            f"can be made to fit, but {reason}: give data of examples like these."
+        )
+    is_target = other.fingerprint == data.fingerprint
+    return Source(
+        other.spec,
+        transferable_encoder(autoencoder),
+        adapting_model(data.input_shape, data.value_range, data.x.dtype, expected),
+        _learner(
+            autoencoder,
+            other,
+            Schedule(config.pretrain_epochs, PRETRAIN_BATCH_SIZE, config.learning_rate),
+        ),
+        None if is_target else other.x,
+    )
+
+
+def _learner(autoencoder, data: Dataset, schedule: Schedule) -> AutoencoderLearner:
+    preprocessing = recording.preprocessing_for(autoencoder, data)
+    return AutoencoderLearner(autoencoder, preprocessing, schedule, num_examples=len(data.x))
+
+
+def _given_source(config: CompareConfig, name: str, data: Dataset) -> Source:
+    run = open_source(name)
+    if run is not None and _data_of(run) == data.fingerprint:
+        return _trained_anew(config, run, data)
+    for ancestor in _ancestors(run) if run else ():
+        if _data_of(ancestor) == data.fingerprint:
+            raise _has_seen(name, data, f"it descends from {ancestor.path}")
+    encoder, expected = load_source(name, run, data)
+    cli.say(config)(f"{name}: {describe(data.input_shape, data.value_range, expected)}")
+    preprocessing = adapting_model(data.input_shape, data.value_range, data.x.dtype, expected)
+    return Source(name, encoder, preprocessing)
+
+
+def _trained_anew(config: CompareConfig, run: Run, data: Dataset) -> Source:
+    """A run on the target's own examples: its recipe again, without what a fold holds out."""
+    settings = run.settings
+    if not run.is_autoencoder or settings.get("labels"):
+        raise _has_seen(str(run.path), data, "it has learned from their labels")
+    autoencoder = run.load_model()
+    schedule = Schedule(*(settings[name] for name in Schedule._fields))
+    return Source(
+        str(run.path),
+        transferable_encoder(autoencoder),
+        recording.preprocessing_for(autoencoder, data),
+        _learner(autoencoder, data, schedule),
+    )
+
+
+def _data_of(run: Run) -> str | None:
+    return run.read_json("run.json").get("data", {}).get("fingerprint")
+
+
+def _ancestors(run: Run) -> Iterator[Run]:
+    """The runs that a run came from, as far as they are still there."""
+    settings = run.settings
+    given = [settings.get("source") or (), settings.get("teacher") or ()]
+    for path in [
+        path for paths in given for path in ([paths] if isinstance(paths, str) else paths)
+    ]:
+        if (Path(path) / "run.json").is_file():
+            yield Run(Path(path))
+            yield from _ancestors(Run(Path(path)))
+
+
+def _has_seen(name: str, data: Dataset, how: str) -> UserError:
+    return UserError(
+        f"--source {name} was given, expected a model that has not seen the examples of "
+        f"{data.spec} that the folds hold out, but {how}: give a run of pretrain without labels, "
+        "which is trained anew in every fold, or one of other data."
+    )

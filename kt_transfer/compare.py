@@ -1,0 +1,71 @@
+"""``python -m kt_transfer.compare``: is transferring worth it, and which way?
+
+Every method learns the same labelled examples and is judged by the same held-out ones; the
+winner learns them all, is measured once on the test split, and is exported.
+"""
+
+from __future__ import annotations
+
+from kt_transfer import cli, export
+from kt_transfer.config import CompareConfig
+
+
+def run(**settings):
+    """The command as a function; ``settings`` are the fields of :class:`CompareConfig`.
+
+    Returns:
+        The table as a pandas data frame, a row a training. Its ``attrs`` hold ``run`` (the run
+        folder's path), ``verdicts``, ``winner`` and ``plots`` (paths of PNG files);
+        ``report.html`` is in the run folder.
+
+    Example:
+        >>> table = compare.run(data="digits", labels=(50, 100))
+        >>> table.groupby(["labels", "method"])["accuracy"].mean()
+    """
+    for name in ("source", "labels", "methods"):
+        if name in settings:
+            settings[name] = tuple(settings[name])
+    return execute(CompareConfig(**settings))
+
+
+def execute(config: CompareConfig):
+    """Strategy, data, every cell, verdicts; the winner refitted, measured once and exported."""
+    from kt_transfer import comparing, recording
+    from kt_transfer.comparison_report import write_report
+    from kt_transfer.data import load_data
+    from kt_transfer.selection.table import Table
+
+    with cli.start_run("compare", config) as run:
+        strategy = recording.begin(run, config)
+        data = load_data(config.data, data_dir=config.data_dir)
+        data.require_labels()
+        recording.note_data(run, data)
+        table = Table(run.path)
+        with strategy.scope():
+            comparison = comparing.fill(config, run, data, table)
+            found = comparing.summarize(config, comparison, table)
+            winner = found["winner"]
+            found["test"], answers = comparing.save_winner(config, run, data, comparison, winner)
+        version = export.write_version(run, config.name, config.export_dir)
+        found["exported"] = str(version)
+        run.write_json("comparison.json", found)
+        then = comparing.commands_after(config, version)
+        write_report(config, run, data, comparison, found, table.rows.values(), answers, then)
+    comparing.tell(config, run, found, version)
+    frame = table.frame()
+    frame.attrs.update(
+        run=str(run.path),
+        verdicts=found["verdicts"],
+        winner=found["winner"],
+        plots=[str(path) for path in sorted((run.path / "plots").glob("*.png"))],
+    )
+    return frame
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The command line."""
+    cli.main("compare", CompareConfig, execute, argv)
+
+
+if __name__ == "__main__":
+    main()

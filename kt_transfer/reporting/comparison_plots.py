@@ -1,0 +1,206 @@
+"""Pictures of a comparison: one figure each, for the page as SVG and for the folder as PNG."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from kt_transfer.reporting.wording import (
+    IN_PERCENT,
+    LOWER_IS_BETTER,
+    METHODS,
+    METRICS,
+    candidate_name,
+    num_sources,
+)
+
+# On a white page, and on a dark one: at least 4.5:1 against either, told apart by the colour-blind.
+COLOURS = {
+    "scratch": ("#5b6470", "#a9b4c2"),
+    "parameters": ("#0b63c5", "#70b5ff"),
+    "features": ("#a94f06", "#f2a65e"),
+    "distilled": ("#0a7566", "#4fd1bd"),
+    "linear": ("#8b3fa8", "#d49df0"),
+}
+INK = ("#1d2430", "#e8ecf2")
+FAINT = ("#d9dee6", "#353d4a")
+_MARKERS = dict(zip(METHODS, "ovsD^", strict=True))
+_LINES = ("-", "--", ":", "-.")
+_STYLE = {
+    "font.size": 9.5,
+    "text.parse_math": False,  # a dollar in a name is a dollar
+    "svg.fonttype": "none",
+    "axes.edgecolor": FAINT[0],
+    "axes.labelcolor": INK[0],
+    "text.color": INK[0],
+    "xtick.color": INK[0],
+    "ytick.color": INK[0],
+    "grid.color": FAINT[0],
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "axes.axisbelow": True,
+}
+
+
+def plot_label_efficiency(curve: Sequence[dict], metric: str) -> Figure:
+    """Mean score against the number of labels, with intervals.
+
+    Args:
+        curve: Rows of ``method``, ``source``, ``labels``, ``mean``, ``low``, ``high``.
+        metric: A key of :data:`~kt_transfer.reporting.wording.METRICS`.
+    """
+    candidates = _candidates(curve)
+    with matplotlib.rc_context(_STYLE):
+        figure, axis = _empty(3.4 + 0.1 * len(candidates))
+        budgets = sorted({row["labels"] for row in curve})
+        for number, (name, rows) in enumerate(candidates):
+            rows = sorted(rows, key=lambda row: row["labels"])
+            method = rows[0]["method"]
+            # A little beside one another, so that intervals do not hide one another.
+            aside = 1 + 0.012 * (number - (len(candidates) - 1) / 2)
+            means = [row["mean"] for row in rows]
+            top = np.inf if metric in LOWER_IS_BETTER else 1.0
+            axis.errorbar(
+                [aside * row["labels"] for row in rows],
+                means,
+                yerr=[
+                    [row["mean"] - max(row["low"], 0.0) for row in rows],
+                    [min(row["high"], top) - row["mean"] for row in rows],
+                ],
+                label=name,
+                color=COLOURS[method][0],
+                marker=_MARKERS[method],
+                linestyle=_LINES[_source_number(curve, rows[0]) % len(_LINES)],
+                markersize=5,
+                linewidth=1.8,
+                elinewidth=1,
+            )
+        axis.set_xscale("log")
+        axis.set_xticks(budgets, [f"{budget:,}" for budget in budgets])
+        axis.minorticks_off()
+        _scale(axis.yaxis, metric)
+        axis.set(xlabel="labels", ylabel=f"{METRICS[metric]}, mean over the folds")
+        axis.grid(axis="y", linewidth=0.8)
+        figure.legend(
+            loc="outside lower left",
+            ncols=2 if max(len(name) for name, _ in candidates) < 20 else 1,
+        )
+    return figure
+
+
+def plot_folds(scores: Sequence[dict], labels: int, metric: str) -> Figure:
+    """Every fold's score at one label budget as a dot, a line at each mean.
+
+    Args:
+        scores: Rows of ``method``, ``source``, ``labels`` and the metric.
+        labels: The budget.
+        metric: A key of :data:`~kt_transfer.reporting.wording.METRICS`.
+    """
+    candidates = _candidates([row for row in scores if row["labels"] == labels])
+    with matplotlib.rc_context(_STYLE):
+        figure, axis = _empty(0.9 + 0.42 * len(candidates))
+        for height, (_, rows) in enumerate(candidates):
+            method, values = rows[0]["method"], [row[metric] for row in rows]
+            colour = COLOURS[method][0]
+            heights = [height + 0.09 * (number % 5 - 2) for number in range(len(values))]
+            axis.plot(
+                values,
+                heights,
+                linestyle="none",
+                marker=_MARKERS[method],
+                markersize=5,
+                color=colour,
+                alpha=0.6,
+                markeredgewidth=0,
+            )
+            mean = sum(values) / len(values)
+            axis.plot([mean, mean], [height - 0.34, height + 0.34], color=INK[0], linewidth=1.8)
+        names = [name.replace(" · ", "\n") for name, _ in candidates]
+        axis.set_yticks(range(len(names)), names)
+        axis.set_ylim(len(candidates) - 0.5, -0.5)
+        _scale(axis.xaxis, metric)
+        axis.set(xlabel=METRICS[metric], title=f"{labels:,} labels")
+        axis.title.set(size=10.5, weight="bold")
+        axis.spines["left"].set_visible(False)
+        axis.grid(axis="x", linewidth=0.8)
+    return figure
+
+
+def as_svg(figure: Figure, title: str, description: str) -> str:
+    """A figure to stand inside a page: in the page's font and colours, light or dark.
+
+    Args:
+        figure: One of this module's.
+        title: Its name for a screen reader.
+        description: What it shows, in words.
+    """
+    file = io.StringIO()
+    with matplotlib.rc_context(_STYLE | {"svg.hashsalt": title}):
+        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
+    svg = file.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
+    width, height = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg).groups()
+    # What refers to one another keeps to the figure; nothing else needs a name.
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)
+    svg = re.sub(r"(fill|stroke): (#[0-9a-f]{6})", _as_variable, svg)
+    head = (
+        f'<svg viewBox="0 0 {width} {height}" role="img">'
+        f"<title>{escape(title)}</title><desc>{escape(description)}</desc>"
+    )
+    return head + svg[svg.index(">") + 1 :]
+
+
+def save_png(figure: Figure, path: Path) -> None:
+    """Write a figure as a PNG file on white."""
+    with matplotlib.rc_context(_STYLE):
+        figure.savefig(path, dpi=160, facecolor="white")
+
+
+def colour_variables(dark: bool) -> str:
+    """The colours as declarations of CSS variables: ``--scratch: #5b6470; …``."""
+    named = {**COLOURS, "ink": INK, "faint": FAINT}
+    return " ".join(f"--{name}: {pair[dark]};" for name, pair in named.items())
+
+
+def _as_variable(match: re.Match) -> str:
+    named = {**COLOURS, "ink": INK, "faint": FAINT}
+    names = {pair[0]: name for name, pair in named.items()}
+    kind, colour = match.groups()
+    return f"{kind}: var(--{names[colour]})" if colour in names else match[0]
+
+
+def _empty(height: float):
+    figure = Figure(figsize=(3.9, height), layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def _scale(axis, metric: str) -> None:
+    axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    if metric in IN_PERCENT:
+        axis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+
+
+def _candidates(rows: Sequence[dict]) -> list[tuple[str, list[dict]]]:
+    """Name and rows of each candidate, in the order of the methods."""
+    sources = num_sources(rows)
+    groups: dict[tuple, list[dict]] = {}
+    for row in sorted(rows, key=lambda row: list(METHODS).index(row["method"])):
+        groups.setdefault((row["method"], row["source"]), []).append(row)
+    return [(candidate_name(*own, sources), rows) for own, rows in groups.items()]
+
+
+def _source_number(rows: Sequence[dict], row: dict) -> int:
+    sources = dict.fromkeys(other["source"] for other in rows if other["source"])
+    return list(sources).index(row["source"]) if row["source"] in sources else 0

@@ -1,0 +1,143 @@
+"""What a comparison found, in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+METRICS = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro F1",
+    "auc": "AUC",
+    "log_loss": "log loss",
+}
+METHODS = {
+    "scratch": "the network from fresh weights: nothing is transferred",
+    "linear": "logistic regression on the raw input: the floor",
+    "parameters": "the source's weights, trained further on the labels",
+    "distilled": "a small student, taught by a fine-tuned teacher on the unlabelled data as well",
+    "features": "the source's encoder as it is, with logistic regression on top",
+}
+LOWER_IS_BETTER = frozenset({"log_loss"})
+IN_PERCENT = ("accuracy", "balanced_accuracy", "macro_f1")
+_NO_TRANSFER = ("scratch", "linear")
+
+
+def improvement(metric: str, difference):
+    """A difference in the metric, positive where it is for the better."""
+    return -difference if metric in LOWER_IS_BETTER else difference
+
+
+def candidate_name(method: str, source: str, sources: int = 2) -> str:
+    """A method, with its source where there are several to tell apart."""
+    return f"{method} · {shorten(source)}" if source and sources > 1 else method
+
+
+def num_sources(rows: Iterable[dict]) -> int:
+    """How many sources there are among rows; the source of a method without one is empty."""
+    return len({row["source"] for row in rows if row["source"]})
+
+
+def shorten(name: str, length: int = 24) -> str:
+    """A long name with its middle left out.
+
+    Example:
+        >>> shorten("runs/denoising-mnist-1000-500-250", 20)
+        'runs/deno…00-500-250'
+    """
+    half = (length - 1) // 2
+    return name if len(name) <= length else f"{name[:half]}…{name[half + 1 - length :]}"
+
+
+def tell_score(metric: str, value: float) -> str:
+    """A score as it is read: ``"91.2 %"``, ``"0.312"``."""
+    return f"{100 * value:.1f} %" if metric in IN_PERCENT else f"{value:.3f}"
+
+
+def tell_gain(metric: str, difference: float) -> str:
+    """A difference to scratch, positive where it is for the better: ``"+4.2 points"``."""
+    return _number(metric, improvement(metric, difference), "+") + _unit(metric)
+
+
+def tell_interval(metric: str, ends: Iterable[float]) -> str:
+    """Both ends of a difference, the unit once: ``"+1.1 to +7.3 points"``."""
+    low, high = gains(metric, ends)
+    return f"{_number(metric, low, '+')} to {_number(metric, high, '+')}{_unit(metric)}"
+
+
+def gains(metric: str, ends: Iterable[float]) -> list[float]:
+    """The ends of a difference as improvements, ascending."""
+    return sorted(improvement(metric, end) for end in ends)
+
+
+def tell_size(metric: str, value: float) -> str:
+    """How large a difference is, whichever way: ``"4.2 points"``."""
+    if metric in IN_PERCENT and abs(value) > 1:
+        return "> 100 points"
+    return _number(metric, abs(value)) + _unit(metric)
+
+
+def tell_reason(metric: str, verdict: dict) -> str:
+    """What a verdict rests on: its interval, or what would have shown with this much data."""
+    if verdict["verdict"] == "no difference":
+        if metric in IN_PERCENT and verdict["detectable"] >= 1:
+            return "so little data can show none"
+        return f"{tell_size(metric, verdict['detectable'])} or more would probably have shown"
+    near, far = sorted(map(abs, verdict["interval"]))
+    transferred = verdict["method"] not in _NO_TRANSFER
+    return f"by {_number(metric, near)} to {tell_size(metric, far)}" + ": negative transfer" * (
+        transferred and verdict["verdict"] == "worse"
+    )
+
+
+def _number(metric: str, value: float, sign: str = "") -> str:
+    digits = 1 if metric in IN_PERCENT else 3
+    rounded = round(100 * value if metric in IN_PERCENT else value, digits)
+    # No sign where nothing is left of it.
+    return f"{rounded or 0.0:{sign if rounded else ''}.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _unit(metric: str) -> str:
+    return " points" if metric in IN_PERCENT else ""
+
+
+def is_same(one: dict, other: dict) -> bool:
+    """Whether two rows are about the same method, source and number of labels."""
+    return all(one.get(key) == other.get(key) for key in ("method", "source", "labels"))
+
+
+def headline(comparison: dict) -> str:
+    """The answer in one sentence: whether transferring is worth it, and how."""
+    metric, winner = comparison["metric"], comparison["winner"]
+    with_labels = f"with {winner['labels']:,} labels"
+    own = next((row for row in comparison["verdicts"] if is_same(row, winner)), None)
+    if own is None or own["verdict"] != "better":
+        return _nothing_shown(comparison, with_labels)
+    found = (
+        f"{tell_score(metric, own['mean'])} {METRICS[metric]}, "
+        f"{tell_size(metric, own['difference'])} better than training from scratch"
+    )
+    if winner["method"] in _NO_TRANSFER:
+        return f"Nothing needs to be transferred: {with_labels} a linear model reaches {found}."
+    sources = num_sources(comparison["verdicts"])
+    name = candidate_name(winner["method"], winner["source"], sources)
+    return f"Transferring is worth it: {with_labels} {name} reaches {found}."
+
+
+def _nothing_shown(comparison: dict, with_labels: str) -> str:
+    better = sorted(
+        {
+            verdict["labels"]
+            for verdict in comparison["verdicts"]
+            if verdict["verdict"] == "better" and verdict["method"] not in _NO_TRANSFER
+        }
+    )
+    sentence = (
+        f"No way of transferring was shown to be better than training from scratch {with_labels}"
+    )
+    return sentence + (f"; with {_listed(better)} labels one was." if better else ".")
+
+
+def _listed(numbers: list[int]) -> str:
+    words = [f"{number:,}" for number in numbers]
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))

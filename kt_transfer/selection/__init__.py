@@ -1,0 +1,1 @@
+"""Which way of transferring is worth it: folds, learners, statistics, the comparison."""

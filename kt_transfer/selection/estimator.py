@@ -1,0 +1,194 @@
+"""The ways of transferring as a scikit-learn classifier."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+
+import keras
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.preprocessing import LabelEncoder, MinMaxScaler
+from sklearn.utils import check_random_state
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from kt_transfer.data.dataset import UNLABELLED
+from kt_transfer.models.autoencoders import dense_autoencoder, transferable_encoder
+from kt_transfer.models.preprocessing import preprocessing_model
+from kt_transfer.reporting.classification import softmax
+from kt_transfer.selection.comparison import METHODS, TRANSFERS, Comparison, Source
+from kt_transfer.selection.learners import AutoencoderLearner, Schedule
+
+_ROWS_AT_ONCE = 4096
+
+
+class TransferClassifier(ClassifierMixin, BaseEstimator):
+    """A classifier that also learns from examples without a label, each method of ``compare``.
+
+    What ``fit`` is given is all that it sees: by it features are scaled to [-1, 1] (what lies
+    beyond is cut off later), the autoencoder is trained on all of it, labelled or not, and
+    everything else on what has a label. So it can stand in ``cross_validate``, ``GridSearchCV``
+    and pipelines.
+
+    A label of -1 means none, as in scikit-learn's own semi-supervised classifiers. Only where
+    that would leave a single class, in ``y`` of -1 and one other value, are these two taken as
+    the two classes, with a warning.
+
+    Args:
+        method: ``"parameters"`` (the pretrained encoder, trained further), ``"features"`` (its
+            features, with logistic regression), ``"distilled"`` (a student of ``parameters``),
+            ``"scratch"`` (the same network without pretraining) or ``"linear"`` (logistic
+            regression on the scaled input).
+        hidden_units: Widths of the encoder's hidden layers.
+        latent_dim: Width of its code.
+        student_units: Widths of the student's hidden layers (``"distilled"``).
+        noise: Share of the inputs that is dropped in pretraining, from 0 to below 1.
+        epochs: Passes over the labelled examples.
+        pretrain_epochs: Passes over all examples in pretraining.
+        batch_size: Examples per step.
+        learning_rate: Of Adam.
+        random_state: Seed or generator of all that is random; an integer repeats exactly.
+
+    Attributes:
+        classes_: The classes, ascending.
+        network_: The classifier, a functional Keras model from scaled features to logits.
+        scaler_: What scales the features.
+        n_features_in_: Number of features.
+
+    Example:
+        >>> X, y = load_digits(return_X_y=True)
+        >>> y[100:] = -1  # no label
+        >>> classifier = TransferClassifier("features", random_state=0).fit(X, y)
+        >>> classifier.predict_proba(X).shape
+        (1797, 10)
+    """
+
+    def __init__(
+        self,
+        method="parameters",
+        *,
+        hidden_units=(256, 128),
+        latent_dim=64,
+        student_units=(64,),
+        noise=0.3,
+        epochs=100,
+        pretrain_epochs=50,
+        batch_size=32,
+        learning_rate=1e-3,
+        random_state=None,
+    ):
+        self.method = method
+        self.hidden_units = hidden_units
+        self.latent_dim = latent_dim
+        self.student_units = student_units
+        self.noise = noise
+        self.epochs = epochs
+        self.pretrain_epochs = pretrain_epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.random_state = random_state
+
+    def fit(self, X, y):
+        """Learn from features and labels.
+
+        Args:
+            X: Shape ``(n, features)``.
+            y: Shape ``(n,)``, numbers or names of classes; ``-1`` for no label.
+
+        Returns:
+            The classifier itself.
+
+        Raises:
+            ValueError: If there are fewer than two classes, or a setting is out of range.
+        """
+        self._check_settings()
+        X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
+        labelled = _labelled(y)
+        check_classification_targets(y[labelled])
+        encoder = LabelEncoder().fit(y[labelled])
+        self.classes_ = encoder.classes_
+        if len(self.classes_) < 2:
+            raise ValueError(
+                f"y was given with {len(self.classes_)} class, expected at least 2 classes: give "
+                "examples of another."
+            )
+        labels = np.full(len(y), UNLABELLED)
+        labels[labelled] = encoder.transform(y[labelled])
+        self.scaler_ = MinMaxScaler((-1.0, 1.0), clip=True).fit(X)
+        self.network_ = self._learn(self._scaled(X), labels)
+        return self
+
+    def predict_proba(self, X):
+        """Probabilities of the classes, ``(n, features)`` to ``(n, classes)``."""
+        check_is_fitted(self)
+        X = self._scaled(validate_data(self, X, dtype=[np.float64, np.float32], reset=False))
+        logits = [
+            self.network_(X[start : start + _ROWS_AT_ONCE]).numpy()
+            for start in range(0, len(X), _ROWS_AT_ONCE)
+        ]
+        return softmax(np.concatenate(logits).astype(np.float64))
+
+    def predict(self, X):
+        """The most probable class of each example, ``(n, features)`` to ``(n,)``."""
+        most_probable = self.predict_proba(X).argmax(axis=1)
+        return self.classes_[most_probable]
+
+    def _learn(self, x: np.ndarray, labels: np.ndarray) -> keras.Model:
+        """The winner's refit of a comparison that has one candidate."""
+        as_it_is = preprocessing_model(x.shape[1:], (-1.0, 1.0), "float32")
+        source = self._source(x, as_it_is)
+        with tempfile.TemporaryDirectory() as folder:
+            comparison = Comparison(
+                x,
+                labels,
+                num_classes=len(self.classes_),
+                preprocessing=as_it_is,
+                budgets=[int((labels != UNLABELLED).sum())],
+                num_folds=2,
+                seed=int(check_random_state(self.random_state).randint(2**31)),
+                methods=(self.method,),
+                sources=[source],
+                schedule=Schedule(self.epochs, self.batch_size, self.learning_rate),
+                student_units=tuple(self.student_units),
+                folder=folder,
+            )
+            (candidate,) = comparison.candidates
+            learned = comparison.refit(*candidate)[0].network
+        # Without what its training needed.
+        network = type(learned).from_config(learned.get_config())
+        network.set_weights(learned.get_weights())
+        return network
+
+    def _source(self, x: np.ndarray, preprocessing: keras.Model) -> Source:
+        autoencoder = dense_autoencoder(
+            x.shape[1], tuple(self.hidden_units), self.latent_dim, noise=self.noise
+        )
+        pretraining = None
+        if self.method in TRANSFERS:
+            schedule = Schedule(self.pretrain_epochs, self.batch_size, self.learning_rate)
+            pretraining = AutoencoderLearner(autoencoder, preprocessing, schedule, len(x))
+        return Source("X", transferable_encoder(autoencoder), preprocessing, pretraining)
+
+    def _scaled(self, X) -> np.ndarray:
+        return self.scaler_.transform(X).astype(np.float32)
+
+    def _check_settings(self) -> None:
+        if self.method not in METHODS:
+            raise ValueError(f"method {self.method!r} was given, expected {', '.join(METHODS)}")
+        for name in ("epochs", "pretrain_epochs", "batch_size", "learning_rate", "latent_dim"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} {getattr(self, name)!r} was given, expected more than 0")
+
+
+def _labelled(y: np.ndarray) -> np.ndarray:
+    """Which examples have a label."""
+    labelled = np.array(y != UNLABELLED) if y.dtype.kind not in "US" else np.ones(len(y), bool)
+    if not labelled.all() and len(set(y[labelled])) == 1:
+        warnings.warn(
+            "y holds -1 and one other value: taken as two classes, since with -1 as no label "
+            "there would be one",
+            stacklevel=3,
+        )
+        return np.ones(len(y), bool)
+    return labelled

@@ -1,0 +1,58 @@
+"""How good answers are on held-out examples, by five measures."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.stats import rankdata
+
+from kt_transfer.reporting.classification import softmax
+
+METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "auc", "log_loss")
+# As in scikit-learn: what is impossible would cost without end.
+_LEAST = 1e-15
+
+
+def scores(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
+    """Every measure of logits against labels.
+
+    The means over classes are over those that have an example here.
+
+    Args:
+        labels: Shape ``(n,)``.
+        logits: Shape ``(n, classes)``.
+
+    Returns:
+        ``accuracy``; ``balanced_accuracy`` (mean recall); ``macro_f1``; ``auc`` (mean area under
+        the curve of each class against the rest, NaN where there is one class only);
+        ``log_loss`` (mean cross-entropy in nats).
+
+    Example:
+        >>> scores(np.array([0, 1]), np.array([[2.0, 0.0], [0.0, 2.0]]))["accuracy"]
+        1.0
+    """
+    probabilities = softmax(logits.astype(np.float64))
+    predicted = logits.argmax(axis=1)
+    own = probabilities[np.arange(len(labels)), labels]
+    recalls, f1s, areas = [], [], []
+    for label in np.unique(labels):
+        true, answered = labels == label, predicted == label
+        hits = (true & answered).sum()
+        recalls.append(hits / true.sum())
+        f1s.append(2 * hits / (true.sum() + answered.sum()))
+        areas.append(_area(true, probabilities[:, label]))
+    return {
+        "accuracy": float((predicted == labels).mean()),
+        "balanced_accuracy": float(np.mean(recalls)),
+        "macro_f1": float(np.mean(f1s)),
+        "auc": float(np.mean(areas)),
+        "log_loss": float(-np.log(np.maximum(own, _LEAST)).mean()),
+    }
+
+
+def _area(true: np.ndarray, values: np.ndarray) -> float:
+    """The share of pairs of a positive and a negative that are in the right order."""
+    positives, negatives = true.sum(), (~true).sum()
+    if not negatives:
+        return float("nan")
+    above = rankdata(values)[true].sum() - positives * (positives + 1) / 2
+    return float(above / (positives * negatives))

@@ -1,0 +1,88 @@
+"""A comparison that never ran: scores drawn at random, in the form that the command writes."""
+
+import numpy as np
+import pytest
+
+from kt_transfer.reporting.examples import Answers
+
+METHODS = ("parameters", "features", "distilled", "linear")
+
+
+def _simulated(metric="accuracy", budgets=(50, 200, 1000), sources=("runs/source",), seed=0):
+    """SIMULATED scores: ``comparison``, ``scores`` and ``curve``; no number means anything."""
+    rng = np.random.default_rng(seed)
+    candidates = [("scratch", "")]
+    candidates += [(m, s) for m in METHODS[:3] for s in sources] + [("linear", "")]
+    scores, curve, verdicts, costs = [], [], [], []
+    for labels in budgets:
+        hardness = rng.normal(0, 0.03, 15)
+        for number, (method, source) in enumerate(candidates):
+            level = 0.62 + 0.06 * np.log10(labels) + 0.04 * np.sin(number + np.log(labels))
+            values = np.clip(level + hardness + rng.normal(0, 0.012, 15), 0, 1)
+            own = {"method": method, "source": source, "labels": labels}
+            scores += [
+                own | {"repeat": n // 5, "fold": n % 5, metric: float(value)}
+                for n, value in enumerate(values)
+            ]
+            mean, reach = float(values.mean()), float(values.std() * 0.8)
+            curve.append(own | {"mean": mean, "low": mean - reach, "high": mean + reach})
+            costs.append(
+                own
+                | {"seconds": 0.4 + number, "num_parameters": 4810 * (number + 1)}
+                | {"bytes": 21_300 * (number + 1), "latency_ms": 0.21 + 0.1 * number}
+            )
+            if method != "scratch":
+                difference = mean - next(c["mean"] for c in curve if c["labels"] == labels)
+                low, high = difference - 0.02, difference + 0.02
+                words = ["worse", "no difference", "better"]
+                kind = words[(1 if metric != "log_loss" else -1) * ((low > 0) - (high < 0)) + 1]
+                verdicts.append(
+                    own
+                    | {"mean": mean, "difference": difference, "interval": [low, high]}
+                    | {"verdict": kind, "p_value": 0.01, "detectable": 0.031}
+                )
+    winner = max(verdicts, key=lambda row: (row["labels"], row["difference"]))
+    comparison = {
+        "metric": metric,
+        "verdicts": verdicts,
+        "winner": {key: winner[key] for key in ("method", "source", "labels")},
+        "scratch": [
+            {"labels": row["labels"], "mean": row["mean"]}
+            for row in curve
+            if row["method"] == "scratch"
+        ],
+        "costs": costs,
+        "equal_budget": "equal budgets: all train 20 epochs",
+        "until_scratch": [
+            {"method": "scratch", "source": "", "labels": budgets[-1], "epochs": 20}
+            | {"accuracy": 0.8, "seconds": 0.4}
+        ],
+        "test": {metric: 0.913},
+        "transferability": [
+            {"source": source, "labels": labels, "logme": -0.3 - 0.1 * n, "cka": 0.4 - 0.05 * n}
+            for n, source in enumerate(sources)
+            for labels in budgets
+        ],
+    }
+    return comparison, scores, curve
+
+
+def _simulated_answers(examples, class_names, value_range, seed=0):
+    """SIMULATED answers, about a fifth of them wrong."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, len(class_names), len(examples))
+    wrong = rng.random(len(labels)) < 0.2
+    said = np.where(wrong, rng.integers(0, len(class_names), len(labels)), labels)
+    logits = 3 * np.eye(len(class_names))[said] + rng.normal(size=(len(labels), len(class_names)))
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    return Answers(examples, labels, probabilities, class_names, value_range)
+
+
+@pytest.fixture(scope="session")
+def simulated():
+    return _simulated
+
+
+@pytest.fixture(scope="session")
+def simulated_answers():
+    return _simulated_answers

@@ -1,0 +1,205 @@
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from browser import console, measure, needs_axe, needs_chromium
+from sklearn.datasets import load_digits
+
+from kt_transfer.reporting.page import comparison_page
+
+DIGITS = load_digits().images[:200]
+TABLE = np.random.default_rng(0).normal(size=(200, 30))
+COMMAND = "python -m kt_transfer.compare --data digits --labels 50 200 1000"
+
+
+@pytest.fixture(scope="session")
+def write(tmp_path_factory, simulated, simulated_answers):
+    def _write(examples=DIGITS, names="0123456789", value_range=(0, 16), **options):
+        comparison, scores, curve = simulated(**options.pop("simulated", {}))
+        page = comparison_page(
+            options.pop("comparison", comparison),
+            scores,
+            curve=curve,
+            answers=simulated_answers(examples, list(names), value_range),
+            reconstructions=options.pop("reconstructions", (examples, 0.9 * examples)),
+            worth=["at 100 labels, the transfer is worth about 140 labels"],
+            commands=[("The same comparison", options.pop("command", COMMAND))],
+            settings={"data": "digits", "seed": 7} | options.pop("settings", {}),
+            environment={"finished": "24 November 2026", "keras": "3.15.1"},
+        )
+        assert not options
+        path = tmp_path_factory.mktemp("page") / "report.html"
+        path.write_text(page)
+        return path
+
+    return _write
+
+
+@pytest.fixture(scope="session")
+def page(write):
+    return write()
+
+
+@pytest.fixture(scope="session")
+def pages(write, page):
+    """Images; a table of numbers with awkward names; many classes, no source."""
+    awkward = ["<b>cat</b> & $dog$", "a class with a name that goes on and on without an end"]
+    sources = ("runs/" + "x" * 60 + "<i>", "runs/mnist-conv")
+    return {
+        "images": page,
+        "table": write(
+            TABLE,
+            [*awkward, "c"],
+            (-3, 3),
+            simulated={"metric": "log_loss", "budgets": (100,), "sources": sources},
+        ),
+        "classes": write(
+            np.random.default_rng(0).integers(0, 256, (200, 9, 9, 3), dtype=np.uint8),
+            [f"class {number}" for number in range(40)],
+            (0, 255),
+            simulated={"sources": ()},
+            reconstructions=None,
+        ),
+    }
+
+
+class Tags(HTMLParser):
+    """Tags with their attributes, and the text that is seen."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.text = [], ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_data(self, data):
+        if self.tags and self.tags[-1][0] != "style":
+            self.text += data
+
+    def named(self, *names):
+        return [attributes for tag, attributes in self.tags if tag in names]
+
+
+@pytest.mark.parametrize("kind", ["images", "table", "classes"])
+def test_nothing_is_fetched_and_nothing_runs(pages, kind):
+    text = pages[kind].read_text()
+    tags = Tags(text)
+    assert not tags.named("script", "link", "iframe", "object", "form")
+    for attributes in (attributes for _, attributes in tags.tags):
+        assert not [name for name in attributes if name.startswith("on")]
+        for name in ("src", "href", "xlink:href"):
+            assert attributes.get(name, "#").startswith(("#", "data:image/png;base64,"))
+    assert not re.findall(r"url\((?!#)|@import", text)
+
+
+def test_the_verdict_stands_on_top(page):
+    tags = Tags(page.read_text())
+    assert len(tags.named("h1")) == 1
+    first = page.read_text().split("<h1>")[1].split("</h1>")[0]
+    assert "with 1,000 labels" in first
+    assert page.read_text().index("<h1>") < page.read_text().index("<h2>")
+
+
+def test_every_verdict_is_told(page, simulated):
+    comparison, *_ = simulated()
+    rows = re.findall(r"<tr.*?</tr>", page.read_text(), re.S)
+    for verdict in comparison["verdicts"]:
+        mean = f">{100 * verdict['mean']:.1f} %<"
+        gain = f">{100 * verdict['difference']:+.1f} points".replace("-", "−")
+        own = [row for row in rows if mean in row and gain in row]
+        assert len(own) == 1
+        assert f">{verdict['method']}<" in own[0]
+        assert verdict["verdict"] in own[0]
+        assert ">3.1 points<" in own[0]
+
+
+def test_names_of_the_users_are_text_not_markup(pages):
+    text = pages["table"].read_text()
+    assert "<b>cat" not in text
+    assert "&lt;b&gt;cat&lt;/b&gt; &amp; $dog$" in text
+    assert "xxx<i>" not in text
+
+
+def test_settings_and_command_are_escaped(write):
+    page = write(command="compare --data '</code><script>'", settings={"data": "<script>"})
+    assert "<script>" not in page.read_text()
+
+
+def test_what_a_screen_reader_needs(pages):
+    for path in pages.values():
+        tags = Tags(path.read_text())
+        assert tags.named("html") == [{"lang": "en"}]
+        assert len(tags.named("caption")) == len(tags.named("table")) > 4
+        assert all(th.get("scope") for th in tags.named("th"))
+        assert all(image["alt"] for image in tags.named("img"))
+        svgs = [svg for svg in tags.named("svg") if svg.get("aria-hidden") != "true"]
+        assert svgs
+        assert all(svg["role"] == "img" for svg in svgs)
+        assert len(tags.named("desc")) == len(svgs)
+        identities = [a["id"] for _, a in tags.tags if "id" in a]
+        assert len(identities) == len(set(identities))
+
+
+def test_what_the_winner_gets_wrong_is_shown_with_both_classes(page):
+    alts = [image["alt"] for image in Tags(page.read_text()).named("img")]
+    wrong = [alt for alt in alts if "taken for" in alt]
+    assert len(wrong) == 12
+    for alt in wrong:
+        true, taken_for = re.search(r": (\d), taken for (\d)$", alt).groups()
+        assert true != taken_for
+
+
+def test_examples_that_are_no_images_are_tables(pages):
+    tags = Tags(pages["table"].read_text())
+    assert not tags.named("img")
+    assert "the first 12 of 30" in tags.text
+
+
+def test_a_guess_beside_what_was_found(pages):
+    text = Tags(pages["table"].read_text()).text
+    assert "With 100 labels LogME picks runs/xxx" in text
+    assert "A guess before" not in Tags(pages["classes"].read_text()).text
+
+
+def test_many_classes_are_told_by_their_confusions(pages):
+    text = Tags(pages["classes"].read_text()).text
+    assert "taken for one another most often" in text
+    assert "the shade is the share" not in text
+    assert "the shade is the share" in Tags(pages["images"].read_text()).text
+
+
+@needs_chromium
+@pytest.mark.parametrize("kind", ["images", "table", "classes"])
+@pytest.mark.parametrize("width", [360, 1200])
+def test_nothing_overflows(pages, kind, width, tmp_path):
+    found = measure(pages[kind], tmp_path, width=width)
+    assert found["width"] == width
+    assert found["beyond"] == []
+    assert found["scrolls"] == width
+    assert all(found["images"])
+
+
+@needs_chromium
+def test_the_browser_has_nothing_to_complain_of(page, tmp_path):
+    assert console(page, tmp_path) == []
+    broken = tmp_path / "broken.html"
+    broken.write_text(page.read_text().replace("</main>", "<script>undefined()</script></main>"))
+    assert console(broken, tmp_path)
+
+
+@needs_chromium
+def test_light_and_dark(page, tmp_path):
+    light, dark = (measure(page, tmp_path, width=800, dark=dark) for dark in (False, True))
+    assert min(map(int, re.findall(r"\d+", light["background"]))) > 240
+    assert max(map(int, re.findall(r"\d+", dark["background"]))) < 40
+
+
+@needs_chromium
+@needs_axe
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("kind", ["images", "table"])
+def test_axe_finds_nothing_amiss(pages, kind, dark, tmp_path):
+    assert measure(pages[kind], tmp_path, width=700, dark=dark, axe=True)["violations"] == []

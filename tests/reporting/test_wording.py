@@ -1,0 +1,105 @@
+import pytest
+
+from kt_transfer.reporting.wording import (
+    headline,
+    improvement,
+    shorten,
+    tell_gain,
+    tell_interval,
+    tell_reason,
+    tell_score,
+)
+
+
+def row(method="features", labels=100, verdict="better", difference=0.052, **more):
+    return {
+        "method": method,
+        "source": "" if method in ("scratch", "linear") else "runs/source",
+        "labels": labels,
+        "mean": 0.912,
+        "difference": difference,
+        "interval": [difference - 0.021, difference + 0.021],
+        "verdict": verdict,
+        "detectable": 0.034,
+        **more,
+    }
+
+
+def comparison(*verdicts, winner=None, metric="accuracy"):
+    keys = ("method", "source", "labels")
+    winner = winner or verdicts[0]
+    return {
+        "metric": metric,
+        "verdicts": list(verdicts),
+        "winner": {key: winner[key] for key in keys},
+    }
+
+
+def test_a_winner_is_told_with_what_it_gains():
+    assert headline(comparison(row())) == (
+        "Transferring is worth it: with 100 labels features reaches 91.2 % accuracy, "
+        "5.2 points better than training from scratch."
+    )
+
+
+def test_the_source_is_named_where_there_are_several():
+    other = row(source="runs/other", verdict="no difference")
+    assert "features · runs/source reaches" in headline(comparison(row(), other))
+
+
+@pytest.mark.parametrize("kind", ["no difference", "worse"])
+def test_a_winner_that_is_not_better_is_not_called_so(kind):
+    told = headline(comparison(row(verdict=kind)))
+    assert told == (
+        "No way of transferring was shown to be better than training from scratch with 100 labels."
+    )
+
+
+def test_scratch_wins():
+    winner = {"method": "scratch", "source": "", "labels": 1000}
+    few = [row(labels=labels) for labels in (50, 100)]
+    found = comparison(*few, row(labels=1000, verdict="worse"), winner=winner)
+    assert headline(found) == (
+        "No way of transferring was shown to be better than training from scratch with "
+        "1,000 labels; with 50 and 100 labels one was."
+    )
+
+
+def test_a_linear_model_is_no_transfer():
+    told = headline(comparison(row("linear")))
+    assert told.startswith("Nothing needs to be transferred: with 100 labels a linear model")
+    nothing = comparison(row("linear"), winner={"method": "scratch", "source": "", "labels": 100})
+    assert "one was" not in headline(nothing)
+
+
+def test_numbers_in_the_units_of_the_metric():
+    assert tell_score("accuracy", 0.91249) == "91.2 %"
+    assert tell_score("log_loss", 0.31249) == "0.312"
+    assert tell_gain("macro_f1", -0.0421) == "−4.2 points"
+    assert tell_gain("auc", 0.0421) == "+0.042"
+    assert tell_interval("accuracy", [-0.0002, 0.073]) == "0.0 to +7.3 points"
+
+
+def test_a_lower_loss_is_a_gain():
+    assert improvement("log_loss", -0.2) == 0.2
+    assert improvement("accuracy", -0.2) == -0.2
+    assert tell_gain("log_loss", -0.0421) == "+0.042"
+    assert tell_interval("log_loss", [-0.04, 0.002]) == "−0.002 to +0.040"
+    found = comparison(row(difference=-0.052, mean=0.312), metric="log_loss")
+    assert "reaches 0.312 log loss, 0.052 better than" in headline(found)
+
+
+def test_what_a_verdict_rests_on():
+    assert tell_reason("accuracy", row()) == "by 3.1 to 7.3 points"
+    worse = row(verdict="worse", difference=-0.052)
+    assert tell_reason("accuracy", worse) == "by 3.1 to 7.3 points: negative transfer"
+    assert "negative" not in tell_reason("accuracy", row("linear", verdict="worse"))
+    none = row(verdict="no difference", difference=0.01)
+    assert tell_reason("accuracy", none) == "3.4 points or more would probably have shown"
+    nothing = row(verdict="no difference", detectable=1.3)
+    assert tell_reason("accuracy", nothing) == "so little data can show none"
+
+
+def test_a_long_name_keeps_its_ends():
+    assert shorten("runs/source") == "runs/source"
+    assert shorten("a" * 30 + "b" * 30, 21) == "a" * 10 + "…" + "b" * 10

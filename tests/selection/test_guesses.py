@@ -1,0 +1,75 @@
+import keras
+import numpy as np
+import pytest
+
+from kt_transfer.models.preprocessing import preprocessing_model
+from kt_transfer.selection.comparison import Comparison, Source
+from kt_transfer.selection.guesses import guesses
+from kt_transfer.selection.learners import Schedule
+from kt_transfer.selection.transferability import linear_cka, logme
+
+RNG = np.random.default_rng(0)
+LABELS = np.arange(120) % 3
+X = np.hstack([np.eye(3)[LABELS] + 0.2 * RNG.normal(size=(120, 3)), RNG.normal(size=(120, 3))])
+
+
+def encoder_of(columns):
+    """One that looks at some of the columns."""
+    x = keras.Input((6,))
+    model = keras.Model(x, keras.layers.Dense(len(columns), name="look")(x), name="encoder")
+    model.layers[-1].set_weights([np.eye(6)[:, columns], np.zeros(len(columns))])
+    return model
+
+
+@pytest.fixture(scope="module")
+def comparison(tmp_path_factory):
+    as_it_is = preprocessing_model((6,), (-1.0, 1.0), "float32")
+    sources = {"told": [0, 1, 2], "noise": [3, 4, 5]}
+    return Comparison(
+        X.astype(np.float32),
+        LABELS,
+        num_classes=3,
+        preprocessing=as_it_is,
+        budgets=[30, 60],
+        num_folds=3,
+        seed=0,
+        methods=("scratch", "features"),
+        sources=[Source(name, encoder_of(own), as_it_is) for name, own in sources.items()],
+        schedule=Schedule(1, 32, 1e-3),
+        student_units=(4,),
+        folder=tmp_path_factory.mktemp("kept"),
+    )
+
+
+def test_each_source_and_budget_has_the_mean_of_its_parts(comparison):
+    found = {(entry["source"], entry["labels"]): entry for entry in guesses(comparison)}
+    assert set(found) == {(name, labels) for name in ("told", "noise") for labels in (30, 60)}
+    parts = [part for part in comparison.parts(1) if part.labels == 60]
+    assert len(parts) == 3
+    features = [X[part.train][:, :3] for part in parts]
+    labels = [LABELS[part.train] for part in parts]
+    expected = np.mean([logme(f, y) for f, y in zip(features, labels, strict=True)])
+    assert found["told", 60]["logme"] == pytest.approx(expected, abs=1e-4)
+    expected = np.mean([linear_cka(f, np.eye(3)[y]) for f, y in zip(features, labels, strict=True)])
+    assert found["told", 60]["cka"] == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("score", ["logme", "cka"])
+def test_the_source_that_tells_the_classes_is_guessed(comparison, score):
+    found = {(entry["source"], entry["labels"]): entry[score] for entry in guesses(comparison)}
+    for labels in (30, 60):
+        assert found["told", labels] > found["noise", labels] + 0.1
+
+
+def test_no_label_but_those_of_the_part_is_looked_at(comparison, monkeypatch):
+    expected, parts = guesses(comparison), list(comparison.parts(1))
+    monkeypatch.setattr(comparison, "parts", lambda repeats: [parts[1]])
+    learned = np.isin(np.arange(120), parts[1].train)
+    alone = guesses(comparison)
+    monkeypatch.setattr(comparison, "y", np.where(learned, LABELS, -1))
+    assert guesses(comparison) == alone != expected
+
+
+def test_without_a_transfer_there_is_nothing_to_guess(comparison, monkeypatch):
+    monkeypatch.setattr(comparison, "candidates", [("scratch", ""), ("linear", "")])
+    assert guesses(comparison) == []

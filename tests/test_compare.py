@@ -1,0 +1,293 @@
+"""The command as a user runs it, small."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from write_readme import shown_in_readme, without_numbers
+
+from kt_transfer.data import load_data
+from kt_transfer.runs import Run
+from kt_transfer.selection.folds import draw_folds
+from kt_transfer.selection.table import COLUMNS
+
+METHODS = ("scratch", "linear", "parameters", "distilled", "features")
+
+
+@pytest.fixture(scope="module")
+def found(compared):
+    return json.loads((compared.folder / "comparison.json").read_text())
+
+
+def table_of(run):
+    times = [name for name in COLUMNS if name.endswith("seconds")]
+    return pd.read_csv(Path(run) / "comparison.csv", keep_default_na=False).drop(columns=times)
+
+
+def test_the_table_has_a_row_a_cell(compared):
+    frame = pd.read_csv(compared.folder / "comparison.csv", keep_default_na=False)
+    assert tuple(frame.columns) == COLUMNS
+    assert len(frame) == 5 * 2 * 2 * 2
+    cells = frame.groupby(["method", "source", "labels"]).size()
+    assert set(cells) == {4}
+    assert {key[:2] for key in cells.index} == {
+        ("scratch", ""),
+        ("linear", ""),
+        *[(name, "digits") for name in ("parameters", "distilled", "features")],
+    }
+    assert (frame["num_train"] + frame["num_held_out"] == frame["labels"]).all()
+    assert (frame["seconds"] >= frame["fit_seconds"]).all()
+
+
+def test_equal_budgets_are_equal_and_told(compared, found):
+    frame = table_of(compared.folder)
+    steps = frame[frame["method"].isin(["scratch", "parameters"])]
+    by_method = steps.pivot(index=["labels", "repeat", "fold"], columns="method", values="steps")
+    assert (by_method["scratch"] == by_method["parameters"]).all()
+    assert "40 epochs over the same labelled examples" in found["equal_budget"]
+    assert found["equal_budget"] in compared.output.stdout
+
+
+def test_the_verdicts_are_those_of_the_contract(found):
+    assert found["metric"] == "accuracy"
+    assert len(found["verdicts"]) == 4 * 2
+    for entry in found["verdicts"]:
+        assert {"method", "source", "labels", "mean", "difference", "interval"} <= set(entry)
+        low, high = entry["interval"]
+        assert low <= entry["difference"] <= high
+        assert entry["verdict"] in ("better", "no difference", "worse")
+        assert entry["detectable"] > 0
+    assert len(found["costs"]) == 5 * 2
+    for cost in found["costs"]:
+        assert min(cost["seconds"], cost["bytes"], cost["latency_ms"]) > 0
+    assert {entry["method"] for entry in found["until_scratch"]} == {"scratch", "parameters"}
+
+
+def test_means_are_those_of_the_table(compared, found):
+    means = table_of(compared.folder).groupby(["method", "labels"])["accuracy"].mean()
+    for entry in found["verdicts"]:
+        assert entry["mean"] == pytest.approx(means[entry["method"], entry["labels"]])
+    winner = found["winner"]
+    assert winner["labels"] == 60
+    assert winner["mean"] == pytest.approx(means[:, 60].max())
+
+
+def test_the_winner_is_a_run_of_its_own(compared, found):
+    run, data = Run(compared.folder), load_data("digits")
+    splits = run.read_arrays("splits.npz")
+    expected = draw_folds(data.y, 60, 2, seed=0).rows
+    assert sorted(splits["train"]) == sorted(expected)
+    scaled = run.load_model("preprocessing.keras")(data.x_test)
+    logits = run.load_model()(scaled).numpy()
+    accuracy = float((logits.argmax(axis=1) == data.y_test).mean())
+    test = run.read_json("metrics.json")["test"]
+    assert test["accuracy"] == pytest.approx(accuracy)
+    assert found["test"] == test
+    assert {"balanced_accuracy", "macro_f1", "auc", "log_loss"} <= set(test)
+    assert run.read_json("run.json")["status"] == "complete"
+    assert not run.has("checkpoint")
+    assert run.has("plots/confusion_matrix.png")
+    assert run.label_names == [str(number) for number in range(10)]
+    assert run.settings["labels"] == [30, 60]
+
+
+def test_what_is_printed_names_the_verdict_and_what_comes_next(compared, found):
+    out = compared.output.stdout
+    assert compared.output.stderr == ""
+    for method in METHODS:
+        assert method in out
+    assert f"winner: {found['winner']['method']}" in out
+    assert "measured once on the test split" in out
+    assert found["exported"] == "saved_models/compare/1"
+    assert f"kt_transfer.predict --model {found['exported']}" in out
+    assert "tensorflow_model_server --model_name=compare" in out
+
+
+def test_the_readme_shows_such_a_table(compared):
+    # The default takes minutes: its head and its last lines are compared with those of a small one.
+    shown, printed = (
+        without_numbers(text) for text in (shown_in_readme("compare"), compared.output.stdout)
+    )
+    assert shown[2].split() == printed[2].split()
+    for lines in (shown, printed):
+        assert lines[0] == "accuracy on held-out examples of digits, against scratch:"
+        assert lines[-3].startswith("run ")
+        assert lines[-2].startswith("next: python -m kt_transfer.predict --model")
+        assert lines[-1].startswith("tensorflow_model_server --model_name=compare")
+        assert any(line.startswith("equal budgets: scratch, parameters and") for line in lines)
+        assert any(line.startswith("winner: ") for line in lines)
+    assert {line.split()[1] for line in shown[3:18]} == set(METHODS)
+
+
+def test_what_is_exported_answers(compared, invoke, found):
+    folder = compared.folder.parent
+    done = invoke(
+        "predict",
+        "--model",
+        folder / found["exported"],
+        "--data",
+        "digits",
+        "--split",
+        "test",
+        "--out",
+        "p.csv",
+    )
+    assert done.code == 0, done.err
+    predicted = pd.read_csv("p.csv")
+    data = load_data("digits")
+    right = (predicted["class_id"] == data.y_test).mean()
+    assert right == pytest.approx(found["test"]["accuracy"])
+
+
+@pytest.mark.slow
+def test_an_interrupted_comparison_goes_on_to_the_identical_table(
+    compared, interrupt, command, tmp_path
+):
+    table = tmp_path / "run" / "comparison.csv"
+    done = interrupt(
+        *compared.words,
+        until=lambda: table.is_file() and len(table.read_text().splitlines()) > 14,
+    )
+    assert done.returncode == 130
+    resume = ["compare", "--resume", "--out", "run"]
+    assert done.stderr.splitlines()[-1] == (
+        "continue with: python -m kt_transfer.compare --resume --out run"
+    )
+    changed = command(*resume, "--epochs", 41, check=False)
+    assert changed.returncode == 2
+    assert "epochs 40 -> 41" in changed.stderr
+    before = table_of(tmp_path / "run")
+    assert 14 <= len(before) < 40
+    resumed = command(*resume)
+    assert resumed.stderr == ""
+    whole = table_of(compared.folder)
+    assert table_of(tmp_path / "run").equals(whole)
+    assert before.equals(whole.iloc[: len(before)])
+    verdicts = [
+        json.loads((folder / "comparison.json").read_text())["verdicts"]
+        for folder in (tmp_path / "run", compared.folder)
+    ]
+    assert verdicts[0] == verdicts[1]
+
+
+QUICK = shlex.split(
+    "--labels 40 --folds 2 --repeats 1 --epochs 2 --pretrain-epochs 1 --hidden-units 8 "
+    "--latent-dim 4 --student-units 4 --quiet"
+)
+
+
+@pytest.mark.slow
+def test_two_devices_come_to_the_same_verdicts(compared, found, command, tmp_path):
+    command(*compared.words, "--strategy", "mirrored", "--num-devices", 2)
+    two = json.loads((tmp_path / "run" / "comparison.json").read_text())
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["num_replicas"] == 2
+    for one, other in zip(found["verdicts"], two["verdicts"], strict=True):
+        assert one["verdict"] == other["verdict"], one
+    # Where no noise is drawn, by each replica for itself, the scores are the same as well.
+    for one, other in zip(found["scratch"], two["scratch"], strict=True):
+        assert one["mean"] == pytest.approx(other["mean"], abs=0.02)
+
+
+def test_a_run_as_source_hands_its_autoencoder_on(chain, invoke):
+    done = invoke(
+        "compare",
+        *QUICK,
+        "--source",
+        chain.source,
+        "--out",
+        "run",
+        "--methods",
+        "scratch",
+        "features",
+    )
+    assert (done.code, done.err) == (0, "")
+    run = Run("run")
+    winner = run.read_json("comparison.json")["winner"]
+    assert winner["source"] in ("", str(chain.source))
+    assert run.has("autoencoder.keras") == (winner["method"] != "scratch")
+
+
+def test_in_python_it_is_a_data_frame(tmp_path, monkeypatch):
+    from kt_transfer import compare
+
+    monkeypatch.chdir(tmp_path)
+    frame = compare.run(
+        data="digits",
+        labels=[40],
+        folds=2,
+        repeats=1,
+        methods=["scratch", "linear"],
+        prefer="smallest",
+        metric="log_loss",
+        epochs=2,
+        hidden_units=(16,),
+        latent_dim=4,
+        name="linear",
+        out=tmp_path / "run",
+        quiet=True,
+    )
+    assert tuple(frame.columns) == COLUMNS
+    assert len(frame) == 4
+    assert frame.attrs["run"] == str(tmp_path / "run")
+    assert [entry["method"] for entry in frame.attrs["verdicts"]] == ["linear"]
+    # 650 parameters against 1,158, and of two folds nothing is shown to be worse.
+    assert frame.attrs["winner"]["method"] == "linear"
+    assert all(Path(path).is_file() for path in frame.attrs["plots"])
+    assert (tmp_path / "saved_models" / "linear" / "1").is_dir()
+
+
+def test_a_time_budget_is_planned_and_kept(invoke):
+    done = invoke(
+        "compare",
+        *QUICK[:-1],
+        "--methods",
+        "scratch",
+        "linear",
+        "--repeats",
+        3,
+        "--time-budget",
+        "1s",
+        "--out",
+        "run",
+    )
+    assert (done.code, done.err) == (0, "")
+    assert "planned for 1s: 1 of 3 repeats" in done.out
+    assert Run("run").read_json("run.json")["plan"]["repeats"] == 1
+    assert set(table_of("run")["repeat"]) == {0}
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--labels 5000", "--labels 5000 .*1438 labelled"),
+        ("--labels 12 --folds 5", "--labels 12 .*two of each class"),
+        ("--metric auc --labels 30 --folds 20", "--metric auc .*--labels 30 --folds 20, .*classes"),
+        ("--folds 1", "--folds 1 .*at least 2"),
+        ("--repeats 0", "--repeats 0 .*at least 1"),
+        ("--methods features linear", "--methods features linear .*scratch"),
+        ("--methods scratch", "--methods scratch .*at least one other"),
+        ("--source scratch", "--source scratch .*a model"),
+        ("--source absent", "--source absent .*does not exist"),
+        ("--source-data npz:absent.npz", "absent.npz does not exist"),
+        ("--time-budget soon", "--time-budget soon .*10m"),
+        ("--name a/b", "--name a/b"),
+        ("--strategy multi_worker", "multi_worker was given to compare"),
+    ],
+)
+def test_a_mistake_is_refused_before_anything_is_trained(invoke, flags, message):
+    done = invoke("compare", *flags.split(), "--out", "run")
+    assert done.code == 2
+    assert re.search(message, done.err), done.err
+    assert len(done.err.splitlines()) == 1
+    assert not Path("run").exists()
+
+
+def test_data_without_labels_are_refused(invoke):
+    np.savez("x.npz", x=np.zeros((20, 4)))
+    done = invoke("compare", "--data", "npz:x.npz", "--out", "run")
+    assert done.code == 2
+    assert "labelled examples" in done.err
