@@ -206,6 +206,7 @@ class Comparison:
             num_parameters=learned.network.count_params(),
             num_train=len(part.train),
             num_held_out=len(part.held_out),
+            num_labelled=int((self.y >= 0).sum()),
         )
 
     def _learn(self, cell: Cell, part: Part, callbacks=()) -> tuple[Learned, StandsOn]:

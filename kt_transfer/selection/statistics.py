@@ -20,6 +20,7 @@ class Interval(NamedTuple):
     high: float
     p_value: float
     standard_error: float
+    degrees: float
 
 
 def corrected_interval(
@@ -27,47 +28,72 @@ def corrected_interval(
     num_train: float,
     num_held_out: float,
     confidence: float = CONFIDENCE,
+    *,
+    num_folds: int | None = None,
+    overlap: float = 1.0,
 ) -> Interval:
     """The corrected resampled t interval and test of a mean of differences over folds.
 
     Folds share training examples, so their differences are correlated and their plain variance
-    is too small. Nadeau & Bengio (2003, https://doi.org/10.1023/A:1024068626366) estimate the
-    variance of the mean of J differences by S² (1/J + n₂/n₁), n₁ the examples of a training part
-    and n₂ those held out; for repeated folds: Bouckaert & Frank (2004,
+    is too small. Nadeau & Bengio (2003, https://doi.org/10.1023/A:1024068626366) take the
+    correlation to be ρ = n₂ / (n₁ + n₂), n₁ the examples of a training part and n₂ those held
+    out, and estimate the variance of the mean of J differences by S² (1/J + ρ / (1 − ρ)), which
+    is S² (1/J + n₂/n₁); for repeated folds: Bouckaert & Frank (2004,
     https://doi.org/10.1007/978-3-540-24775-3_3).
+
+    That is for splits of one set of examples. Where each repeat draws its own from a larger one,
+    folds of different draws are correlated by ρ times the share of examples that two draws have
+    in common; ρ above becomes the mean correlation of two differences, and the degrees of
+    freedom Satterthwaite's. With nothing but one set, that is Nadeau & Bengio's.
 
     S² is taken to be at least what one held-out example in one fold would make of it: a handful
     of equal differences on few examples is no proof.
 
     Args:
-        differences: One a fold and repeat, at least two.
+        differences: One a fold, those of one draw next to one another; at least two.
         num_train: n₁, the mean if it varies.
         num_held_out: n₂, likewise.
         confidence: Of the interval, between 0 and 1.
+        num_folds: Folds of each draw (default: all are of one set).
+        overlap: Share of its examples that a draw has in common with another, 0 to 1.
 
     Returns:
-        Mean, interval, two-sided p-value of a true difference of 0, and standard error.
+        Mean, interval, two-sided p-value of a true difference of 0, standard error, and degrees
+        of freedom.
 
     Example:
         >>> interval = corrected_interval([0.02, 0.06, 0.01, 0.05, 0.06], 80, 20)
         >>> round(interval.low, 4), round(interval.high, 4)
-        (-0.0015, 0.0815)
+        (-0.0037, 0.0837)
     """
     values = np.asarray(differences, float)
     count = len(values)
     if count < 2:
         raise ValueError(f"{count} differences were given, expected at least 2")
+    within = num_held_out / (num_train + num_held_out)
+    shared, degrees = _correlation(count, num_folds or count, within, overlap * within)
     least = 1.0 / (count * num_held_out**2)
     variance = max(float(values.var(ddof=1)), least)
-    error = float(np.sqrt(variance * (1.0 / count + num_held_out / num_train)))
+    error = float(np.sqrt(variance * (1.0 / count + shared / (1.0 - shared))))
     mean = float(values.mean())
-    reach = error * float(stats.t.ppf((1.0 + confidence) / 2.0, count - 1))
-    p_value = 2.0 * float(stats.t.sf(abs(mean) / error, count - 1))
-    return Interval(mean, mean - reach, mean + reach, p_value, error)
+    reach = error * float(stats.t.ppf((1.0 + confidence) / 2.0, degrees))
+    p_value = 2.0 * float(stats.t.sf(abs(mean) / error, degrees))
+    return Interval(mean, mean - reach, mean + reach, p_value, error, degrees)
+
+
+def _correlation(count: int, num_folds: int, within: float, between: float) -> tuple[float, float]:
+    """The mean correlation of two differences, and the degrees of freedom of their variance."""
+    draws = count // num_folds
+    mean = ((num_folds - 1) * within + (count - num_folds) * between) / (count - 1)
+    # The variance is a sum of squares: inside the draws, and of the draws' means.
+    inside = 1.0 - within
+    among = 1.0 + (num_folds - 1) * within - num_folds * between
+    parts = draws * (num_folds - 1) * inside, (draws - 1) * among
+    return mean, sum(parts) ** 2 / (parts[0] * inside + parts[1] * among)
 
 
 def detectable_difference(
-    standard_error: float, count: int, num_verdicts: int = 1, confidence: float = CONFIDENCE
+    interval: Interval, num_verdicts: int = 1, confidence: float = CONFIDENCE
 ) -> float:
     """The smallest true difference that is found in four of five such comparisons.
 
@@ -75,14 +101,13 @@ def detectable_difference(
     all p-values.
 
     Args:
-        standard_error: As in :class:`Interval`.
-        count: Number of differences.
+        interval: Of the comparison; its standard error and degrees of freedom count.
         num_verdicts: Verdicts that are to hold together.
         confidence: Of all verdicts together.
     """
     strictest = (1.0 - confidence) / num_verdicts
-    quantiles = stats.t.ppf([1.0 - strictest / 2.0, POWER], count - 1)
-    return standard_error * float(quantiles.sum())
+    quantiles = stats.t.ppf([1.0 - strictest / 2.0, POWER], interval.degrees)
+    return interval.standard_error * float(quantiles.sum())
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:

@@ -23,7 +23,7 @@ class Cell(NamedTuple):
     fold: int
 
 
-_NUMBERS = ("steps", "num_parameters", "num_train", "num_held_out")
+_NUMBERS = ("steps", "num_parameters", "num_train", "num_held_out", "num_labelled")
 # Seconds: all that the method takes, and of these pretraining, and the cell's own fit.
 _SECONDS = ("seconds", "pretrain_seconds", "fit_seconds")
 COLUMNS = (*Cell._fields, *METRICS, *_SECONDS, *_NUMBERS)

@@ -26,6 +26,8 @@ class _Scores(NamedTuple):
     values: np.ndarray
     num_train: float
     num_held_out: float
+    num_folds: int
+    overlap: float
 
 
 def judge(rows: Iterable[dict], metric: str) -> list[dict]:
@@ -46,7 +48,7 @@ def judge(rows: Iterable[dict], metric: str) -> list[dict]:
         if (method, source) == BASELINE:
             continue
         interval = _interval(own, found[(*BASELINE, labels)])
-        intervals.append((interval, len(own.values)))
+        intervals.append(interval)
         entries.append(
             {
                 "method": method,
@@ -58,10 +60,10 @@ def judge(rows: Iterable[dict], metric: str) -> list[dict]:
                 "p_value": interval.p_value,
             }
         )
-    adjusted = holm([interval.p_value for interval, _ in intervals])
-    for entry, p_value, (interval, count) in zip(entries, adjusted, intervals, strict=True):
+    adjusted = holm([interval.p_value for interval in intervals])
+    for entry, p_value, interval in zip(entries, adjusted, intervals, strict=True):
         entry["adjusted_p_value"] = float(p_value)
-        entry["detectable"] = detectable_difference(interval.standard_error, count, len(entries))
+        entry["detectable"] = detectable_difference(interval, len(entries))
         entry["verdict"] = verdict(improvement(metric, interval.mean), p_value)
     return entries
 
@@ -214,13 +216,22 @@ def _by_candidate(rows: Iterable[dict], metric: str) -> dict[tuple[str, str, int
             np.array([row[metric] for row in own], float),
             mean(own, "num_train"),
             mean(own, "num_held_out"),
+            len({row["fold"] for row in own}),
+            # Two draws of N from M examples share N / M of them.
+            own[0]["labels"] / own[0]["num_labelled"],
         )
         for key, own in _groups(rows).items()
     }
 
 
 def _interval(own: _Scores, other: _Scores):
-    return corrected_interval(own.values - other.values, own.num_train, own.num_held_out)
+    return corrected_interval(
+        own.values - other.values,
+        own.num_train,
+        own.num_held_out,
+        num_folds=own.num_folds,
+        overlap=own.overlap,
+    )
 
 
 def _is_worse(own: _Scores, best: _Scores, metric: str) -> bool:

@@ -60,27 +60,30 @@ def test_verdicts(difference, p, words):
     assert verdict(difference, p) == words
 
 
-def scores_of_folds(rng, true_difference, num_folds=5, repeats=3, spread=0.05):
+def differences_of_folds(rng, true, num_folds, draws, overlap, spread=0.05):
     """Differences with the correlation that folds have by sharing their training examples."""
-    correlation = 1 / num_folds
-    shared = rng.normal()
-    own = rng.normal(size=num_folds * repeats)
-    mixed = np.sqrt(correlation) * shared + np.sqrt(1 - correlation) * own
-    return true_difference + spread * mixed
+    within = 1 / num_folds
+    same_draw = np.kron(np.eye(draws), np.ones((num_folds, num_folds)))
+    correlation = within * (same_draw + overlap * (1 - same_draw))
+    np.fill_diagonal(correlation, 1)
+    return true + spread * np.linalg.cholesky(correlation) @ rng.normal(size=num_folds * draws)
 
 
-def simulated(true_differences, num_folds=5, labels=1000):
-    """Intervals of one run: a comparison for each true difference."""
+def simulated(trues, num_folds=5, draws=3, overlap=1.0, runs=200):
+    """Intervals of many runs, each with a comparison for each true difference."""
     rng = np.random.default_rng(0)
-    held_out = labels / num_folds
     return [
         [
             corrected_interval(
-                scores_of_folds(rng, difference, num_folds), labels - held_out, held_out
+                differences_of_folds(rng, true, num_folds, draws, overlap),
+                1000 * (num_folds - 1),
+                1000,
+                num_folds=num_folds,
+                overlap=overlap,
             )
-            for difference in true_differences
+            for true in trues
         ]
-        for _ in range(200)
+        for _ in range(runs)
     ]
 
 
@@ -90,13 +93,12 @@ def verdicts_of(intervals):
     return [verdict(interval.mean, p) for interval, p in pairs]
 
 
-@pytest.mark.parametrize("num_folds", [2, 5, 10])
-def test_false_findings_are_rare_and_intervals_cover(num_folds):
-    runs = simulated([0.0] * 12, num_folds)
-    false = [any(words != "no difference" for words in verdicts_of(run)) for run in runs]
+@pytest.mark.parametrize("overlap", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize(("num_folds", "draws"), [(2, 5), (5, 3), (10, 1), (5, 10)])
+def test_false_findings_are_rare_and_intervals_cover(num_folds, draws, overlap):
+    runs = simulated([0.0] * 12, num_folds, draws, overlap)
     better = [any(words == "better" for words in verdicts_of(run)) for run in runs]
     assert np.mean(better) <= 0.05
-    assert np.mean(false) <= 0.05 + 0.03  # two-sided: 5 %, with the noise of 200 runs
     covered = [interval.low <= 0 <= interval.high for run in runs for interval in run]
     assert 0.93 <= np.mean(covered) <= 0.97
 
@@ -104,18 +106,41 @@ def test_false_findings_are_rare_and_intervals_cover(num_folds):
 def test_the_uncorrected_interval_would_not_cover():
     # Else the test above could not fail.
     rng = np.random.default_rng(0)
-    plain = [stats.ttest_1samp(scores_of_folds(rng, 0.0), 0).pvalue < 0.05 for _ in range(400)]
+    plain = [
+        stats.ttest_1samp(differences_of_folds(rng, 0.0, 5, 3, 1.0), 0).pvalue < 0.05
+        for _ in range(400)
+    ]
     assert np.mean(plain) > 0.2
 
 
-def test_what_is_called_detectable_is_found_in_four_of_five_runs():
-    runs = simulated([0.0])
-    error = np.mean([interval.standard_error for (interval,) in runs])
-    size = detectable_difference(error, 15)
-    found = [verdicts_of(run) == ["better"] for run in simulated([size])]
-    assert 0.7 <= np.mean(found) <= 0.9
+def test_of_one_set_it_is_nadeau_and_bengios():
+    values = np.random.default_rng(0).normal(size=15)
+    plain = corrected_interval(values, 80, 20)
+    error = np.sqrt(values.var(ddof=1) * (1 / 15 + 20 / 80))
+    assert plain.standard_error == pytest.approx(error)
+    assert corrected_interval(values, 80, 20, num_folds=5) == pytest.approx(plain)
+    assert plain.degrees == pytest.approx(14)
+
+
+def test_draws_that_share_nothing_are_independent():
+    values = np.random.default_rng(0).normal(size=15)
+    own = corrected_interval(values, 80, 20, num_folds=5, overlap=0.0)
+    # 4 of the 14 other differences are of the same draw, with a correlation of 0.2.
+    mean = 0.2 * 4 / 14
+    error = np.sqrt(values.var(ddof=1) * (1 / 15 + mean / (1 - mean)))
+    assert own.standard_error == pytest.approx(error)
+    # Satterthwaite: 12 parts of 0.8 inside the draws, 2 of 1.8 among them.
+    assert own.degrees == pytest.approx((12 * 0.8 + 2 * 1.8) ** 2 / (12 * 0.8**2 + 2 * 1.8**2))
+
+
+@pytest.mark.parametrize("overlap", [0.0, 1.0])
+def test_what_is_called_detectable_is_found_in_four_of_five_runs(overlap):
+    runs = simulated([0.0], overlap=overlap)
+    sizes = [detectable_difference(interval) for (interval,) in runs]
+    found = simulated([np.mean(sizes)], overlap=overlap)
+    assert 0.7 <= np.mean([verdicts_of(run) == ["better"] for run in found]) <= 0.9
     # A larger family of verdicts asks for more.
-    assert detectable_difference(error, 15, num_verdicts=12) > size
+    assert detectable_difference(runs[0][0], num_verdicts=12) > sizes[0]
 
 
 def test_labels_are_read_off_the_curve():

@@ -14,6 +14,7 @@ NUMBERS = {
     "num_parameters": 99,
     "num_train": 40,
     "num_held_out": 10,
+    "num_labelled": 1000,
 }
 
 

@@ -9,7 +9,7 @@ from kt_transfer.selection.verdicts import choose, curve, judge, until_scratch, 
 FOLDS, REPEATS = 5, 3
 
 
-def rows_of(candidates, metric="accuracy", spread=0.01, seed=0):
+def rows_of(candidates, metric="accuracy", spread=0.01, seed=0, num_labelled=None):
     """Rows in which each ``{(method, source, labels): (mean, parameters)}`` scores about that."""
     rng = np.random.default_rng(seed)
     return [
@@ -23,6 +23,7 @@ def rows_of(candidates, metric="accuracy", spread=0.01, seed=0):
             "num_parameters": size,
             "num_train": labels * (FOLDS - 1) // FOLDS,
             "num_held_out": labels // FOLDS,
+            "num_labelled": num_labelled or labels,
             "fit_seconds": 2.0,
         }
         for (method, source, labels), (mean, size) in candidates.items()
@@ -75,6 +76,19 @@ def test_numbers_are_paired_differences_by_fold():
     adjusted = holm([e["p_value"] for e in entries])
     assert [e["adjusted_p_value"] for e in entries] == pytest.approx(adjusted)
     assert 0 < entry["detectable"] < abs(entry["difference"])
+
+
+def test_draws_of_many_more_examples_show_more():
+    entries = [
+        by_key(judge(rows_of(CLEAR, num_labelled=count), "accuracy")) for count in (100, 60_000)
+    ]
+    widths = [np.diff(found["features", "a", 100]["interval"])[0] for found in entries]
+    assert widths[1] < 0.75 * widths[0]
+    rows = [row for row in rows_of(CLEAR) if (row["method"], row["source"]) == ("features", "a")]
+    base = [row for row in rows_of(CLEAR) if row["method"] == "scratch"]
+    differences = [a["accuracy"] - b["accuracy"] for a, b in zip(rows, base, strict=True)]
+    expected = corrected_interval(differences, 80, 20, num_folds=5, overlap=100 / 60_000)
+    assert entries[1]["features", "a", 100]["interval"] == pytest.approx(expected[1:3])
 
 
 def test_a_lower_log_loss_is_better():
