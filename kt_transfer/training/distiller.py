@@ -19,10 +19,10 @@ from kt_transfer.training.losses import (
 )
 
 _SOFT_LOSSES = {
-    "kl": TemperatureKL,
-    "cross_entropy": lambda temperature: SoftTargetCrossEntropy(),
-    "decoupled": DecoupledKL,
-    "none": lambda temperature: None,
+    "kl": lambda temperature, beta: TemperatureKL(temperature),
+    "cross_entropy": lambda temperature, beta: SoftTargetCrossEntropy(),
+    "decoupled": lambda temperature, beta: DecoupledKL(temperature, beta=beta),
+    "none": lambda temperature, beta: None,
 }
 _HINT_LOSSES = {"mse": keras.losses.MeanSquaredError, "cosine": CosineDistance}
 
@@ -69,7 +69,7 @@ class Distiller(keras.Model):
 
     ``temperature``, ``alpha``, ``hint_weight`` and ``distillation_weight`` (of Lᵢ without the
     hint; 1, or 0 for a stage of hints alone) may be set during training, for instance by
-    :class:`~kt_transfer.training.callbacks.SettingSchedule`.
+    :class:`~kt_transfer.training.schedules.SettingSchedule`.
 
     Args:
         teacher: A Keras model that emits logits.
@@ -78,6 +78,7 @@ class Distiller(keras.Model):
         alpha: α, weight of the hard-label loss, 0 to 1.
         loss: ``"kl"``, ``"cross_entropy"``, ``"decoupled"`` or ``"none"``; or a
             ``keras.losses.Loss`` of teacher and student logits.
+        beta: Weight of the classes that are not the target (``"decoupled"``).
         hint: Name of a layer of the teacher, nested or not; ``None`` for no hint.
         hint_student: Name of the student's layer (default: the last hidden one).
         hint_weight: λ, 0 or more.
@@ -106,6 +107,7 @@ class Distiller(keras.Model):
         temperature=4.0,
         alpha=0.1,
         loss="kl",
+        beta=8.0,
         hint=None,
         hint_student=None,
         hint_weight=1.0,
@@ -127,7 +129,7 @@ class Distiller(keras.Model):
         self.temperature, self.alpha, self.hint_weight = temperature, alpha, hint_weight
         self.student = student
         self._hard_loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        self._soft_loss = _chosen("loss", loss, _SOFT_LOSSES, self.settings["temperature"])
+        self._soft_loss = _chosen("loss", loss, _SOFT_LOSSES, self.settings["temperature"], beta)
         self._hard_tracker = keras.metrics.Mean(name="student_loss")
         if self._soft_loss is not None:
             self._soft_tracker = keras.metrics.Mean(name="distillation_loss")
