@@ -16,7 +16,7 @@ from kt_transfer.errors import UserError
 from kt_transfer.models.adapting import adapting_model, describe
 from kt_transfer.models.classifiers import classifier, dense_encoder
 from kt_transfer.reporting.gained import compare_answers
-from kt_transfer.reporting.speed import measure_speed
+from kt_transfer.reporting.speed import measure_speeds
 from kt_transfer.rows import quarter_of_memory, take_rows
 from kt_transfer.runs import Run
 from kt_transfer.sources import load_student
@@ -233,10 +233,12 @@ def compare(task: Task, scratch: keras.Model | None) -> dict[str, dict]:
     if task.config.loss == "none":  # its classes are others: there is nothing to compare
         del says["teacher"]
     quality = compare_answers(data.y_test, says)
+    speeds = measure_speeds({name: model for name, (model, *_) in models.items()}, data.x_test)
     figures = {
-        name: {**quality.get(name, {}), "num_parameters": num_parameters, "num_bytes": num_bytes}
-        | measure_speed(model, data.x_test)
-        for name, (model, num_parameters, num_bytes) in models.items()
+        name: quality.get(name, {})
+        | {"num_parameters": num_parameters, "num_bytes": num_bytes}
+        | speeds[name]
+        for name, (_, num_parameters, num_bytes) in models.items()
     }
     metrics = {"comparison": figures}
     if "teacher" in says:

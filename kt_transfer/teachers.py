@@ -170,9 +170,7 @@ def _from_saved_model(path: Path, data: Dataset, output: str, value_range) -> Te
     model = keras.Model(adapt.input, served(adapt.output))
     said = {"probabilities": "probabilities", "softmax": "probabilities", "logits": "logits"}
     model = _emitting_logits(path, model, data, output, said.get(name))
-    num_parameters = sum(
-        int(np.prod(v.shape)) for v in {id(v): v for v in signature.variables}.values()
-    )
+    num_parameters = sum(int(np.prod(variable.shape)) for variable in signature.variables)
     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     return Teacher(model, _names_of_export(path), num_parameters, size)
 
@@ -303,8 +301,8 @@ def _mapped(path, model: keras.Model, names: list[str], data: Dataset, class_map
     ]
     if not pairs:
         raise UserError(
-            f"--class-map was given, but it names no class of --teacher {path} ({_classes(names)}): "
-            "map the teacher's classes to the student's."
+            f"--class-map was given, but it names no class of --teacher {path} "
+            f"({_classes(names)}): map the teacher's classes to the student's."
         )
     mask = np.full((len(names), data.num_classes), _NEVER, np.float32)
     mask[tuple(zip(*pairs, strict=True))] = 0.0

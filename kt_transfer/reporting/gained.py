@@ -50,13 +50,8 @@ def compare_answers(labels: np.ndarray, logits: dict[str, np.ndarray]) -> dict[s
 def format_gained(comparison: dict[str, dict]) -> str:
     """The comparison as a table: a row a model."""
     figures = [figure for figure in FIGURES if any(figure[0] in row for row in comparison.values())]
-    return format_table(
-        ["", *(title for _, title, _ in figures)],
-        [
-            [
-                NAMES[name],
-                *(text.format(row[key]) if key in row else "" for key, _, text in figures),
-            ]
-            for name, row in comparison.items()
-        ],
-    )
+    rows = [
+        [NAMES[name], *(text.format(row[key]) if key in row else "" for key, _, text in figures)]
+        for name, row in comparison.items()
+    ]
+    return format_table(["", *(title for _, title, _ in figures)], rows)
