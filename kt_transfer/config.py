@@ -442,6 +442,11 @@ class DistillConfig(Training):
                 "--loss none was given without --hint, expected something to learn from the "
                 "teacher: add --hint LAYER, or give another --loss."
             )
+        if self.loss == "none" and len(self.teacher) > 1:
+            raise UserError(
+                f"--loss none was given with {len(self.teacher)} teachers, expected one, whose "
+                "layer is the hint: give one --teacher, or another --loss."
+            )
         if self.hint is None and (self.hint_epochs or self.hint_student):
             raise UserError(
                 "--hint-epochs or --hint-student was given without --hint, expected the teacher's "

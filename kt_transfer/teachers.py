@@ -73,6 +73,8 @@ def load_teachers(
     Raises:
         UserError: If one cannot be had, or does not fit.
     """
+    if class_map and shares_classes:
+        _require_known(f"a class of {data.spec}", class_map.values(), data.class_names)
     teachers = []
     for number, (path, run) in enumerate(zip(paths, opened, strict=True), 1):
         if run is not None:
@@ -86,7 +88,8 @@ def load_teachers(
         teacher.model.name = f"teacher_{number}"
         teachers.append(teacher)
     if class_map and shares_classes:
-        _require_known(class_map, teachers, data)
+        known = {name for teacher in teachers for name in teacher.class_names}
+        _require_known("a class of the teacher", class_map, known)
     return Teacher(
         teachers[0].model if len(teachers) == 1 else _together(teachers, data, weights),
         list(data.class_names) if shares_classes else teachers[0].class_names,
@@ -297,7 +300,7 @@ def _mapped(path, model: keras.Model, names: list[str], data: Dataset, class_map
     pairs = [
         (number, data.class_names.index(class_map[name]))
         for number, name in enumerate(names)
-        if class_map.get(name) in data.class_names
+        if name in class_map
     ]
     if not pairs:
         raise UserError(
@@ -310,17 +313,12 @@ def _mapped(path, model: keras.Model, names: list[str], data: Dataset, class_map
     return keras.Model(model.input, ops.logsumexp(log_p + mask[None], axis=1))
 
 
-def _require_known(class_map: dict, teachers: list[Teacher], data: Dataset) -> None:
-    known = {name for teacher in teachers for name in teacher.class_names}
-    for what, given, there in (
-        ("a class of the teacher", set(class_map), known),
-        (f"a class of {data.spec}", set(class_map.values()), set(data.class_names)),
-    ):
-        if unknown := sorted(given - there):
-            raise UserError(
-                f"--class-map names {unknown[0]}, expected {what} ({_classes(sorted(there))}): "
-                "correct the file."
-            )
+def _require_known(what: str, given, known) -> None:
+    if unknown := sorted(set(given) - set(known)):
+        raise UserError(
+            f"--class-map names {unknown[0]!r}, expected {what} ({_classes(sorted(known))}): "
+            "correct the file."
+        )
 
 
 def _together(teachers: list[Teacher], data: Dataset, weights) -> keras.Model:
