@@ -10,7 +10,7 @@ import numpy as np
 
 # Reading a row maps its page and up to 64 KiB around it, which count as this process's memory
 # until they are given back: so many rows are read in between.
-_ROWS_AT_ONCE = 512
+_ROWS_AT_ONCE = 128
 
 
 class DiskRows:

@@ -1,12 +1,13 @@
 """Where batches come from: resident arrays, blocks of large ones, tf.data.
 
 A feed yields blocks, ``(data, rows)``: tensors, and the rows of them to visit,
-in order. Resident data is one block an epoch; what is larger than memory is many.
+in order. Resident data is one block an epoch; what is larger than memory is many, read by
+a thread of its own while the one before trains.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import keras
@@ -16,7 +17,13 @@ from keras import tree
 
 from kt_transfer.rows import DiskRows, take_rows
 
-BLOCK_BYTES = 64 * 2**20
+# A block is read while the one before it trains: several an epoch, so that this is most of it.
+BLOCK_BYTES = 8 * 2**20
+# From disk more at once: every block reads rows from all over the file.
+DISK_BLOCK_BYTES = 32 * 2**20
+MAX_BLOCK_STEPS = 1024
+# What a prediction takes at once, as float32.
+PREDICTED_BYTES = 64 * 2**20
 # Small data is padded to a power of two rows, so that folds of nearly one size share a program.
 MAX_ROWS_TO_PAD = 2**14
 
@@ -85,7 +92,7 @@ def num_rows(data) -> int:
 def rows_at_once(data) -> int:
     """How many examples a prediction takes at once: 1024, or fewer of large ones."""
     values = sum(np.prod(tuple(leaf.shape[1:])) for leaf in tree.flatten(data) if leaf is not None)
-    return int(np.clip(BLOCK_BYTES // (4 * max(values, 1)), 1, 1024))
+    return int(np.clip(PREDICTED_BYTES // (4 * max(values, 1)), 1, 1024))
 
 
 def batches_of(data, size: int) -> Iterator:
@@ -120,13 +127,40 @@ class ResidentFeed:
         """One batch, for its shapes and types."""
         return _take(self.data, slice(min(self.batch_size, self.num_rows)))
 
-    def blocks(self, seed: int | None, epoch: int) -> Iterator:
+    def blocks(self, seed: int | None, epoch: int, goes_on: bool = False) -> Iterator:
         """The one block of the epoch."""
         yield self.data, epoch_order(self.num_rows, seed, epoch)
 
 
+class _ReadAhead:
+    """Reads the next block while the last one trains, over the end of an epoch too."""
+
+    def __init__(self, read: Callable):
+        self.read = read
+        self.thread = ThreadPoolExecutor(1)
+        self.begun: dict[tuple, tuple] = {}
+
+    def blocks(self, seed: int | None, epoch: int, goes_on: bool = False) -> Iterator:
+        """The blocks of ``read(seed, epoch)``; with ``goes_on`` the next epoch is begun."""
+        blocks, coming = self.begun.pop((seed, epoch), None) or self._begin(seed, epoch)
+        following = (seed, epoch + 1) if goes_on else None
+        while (block := coming.result()) is not None:
+            coming = self.thread.submit(self._advance, blocks, following)
+            yield block
+
+    def _begin(self, seed: int | None, epoch: int) -> tuple:
+        blocks = self.read(seed, epoch)
+        return blocks, self.thread.submit(next, blocks, None)
+
+    def _advance(self, blocks: Iterator, following: tuple | None):
+        block = next(blocks, None)
+        if block is None and following:
+            self.begun[following] = self._begin(*following)
+        return block
+
+
 class StreamedFeed:
-    """Arrays larger than the budget: read in blocks, the next one while this one trains."""
+    """Arrays larger than the budget: read in blocks."""
 
     kind = "data streamed"
 
@@ -134,28 +168,25 @@ class StreamedFeed:
         self.array = data
         self.batch_size = batch_size
         self.num_rows = num_rows(data)
-        row_bytes = sum(leaf[:1].nbytes for leaf in tree.flatten(data) if leaf is not None)
-        self.block_steps = max(1, min(BLOCK_BYTES // (row_bytes * batch_size), 1024))
+        leaves = [leaf for leaf in tree.flatten(data) if leaf is not None]
+        on_disk = any(isinstance(leaf, DiskRows) for leaf in leaves)
+        batch_bytes = batch_size * sum(leaf[:1].nbytes for leaf in leaves)
+        self.block_steps = _steps_in_block(batch_bytes, on_disk)
         self.num_steps = -(-self.num_rows // batch_size)
+        self.blocks = _ReadAhead(self._blocks).blocks
 
     def example(self):
         """One batch, for its shapes and types."""
         return _take(self.array, slice(min(self.batch_size, self.num_rows)))
 
-    def blocks(self, seed: int | None, epoch: int) -> Iterator:
+    def _blocks(self, seed: int | None, epoch: int) -> Iterator:
         """The blocks of the epoch; all but the last hold the same number of rows."""
         order = epoch_order(self.num_rows, seed, epoch)
         size = self.block_steps * self.batch_size
-        pieces = [order[start : start + size] for start in range(0, len(order), size)]
-        with ThreadPoolExecutor(1) as reader:
-            coming = reader.submit(self._read, pieces[0], size)
-            for following in [*pieces[1:], None]:
-                block = coming.result()
-                if following is not None:
-                    coming = reader.submit(self._read, following, size)
-                yield block
+        for start in range(0, len(order), size):
+            yield self._block(order[start : start + size], size)
 
-    def _read(self, rows: np.ndarray, size: int):
+    def _block(self, rows: np.ndarray, size: int):
         # Ascending on disk, then visited in the order of the epoch.
         ascending = np.argsort(rows, kind="stable")
         place = np.empty(len(rows), np.int32)
@@ -177,20 +208,26 @@ class DatasetFeed:
         if cardinality == tf.data.INFINITE_CARDINALITY:
             raise ValueError("an endless tf.data.Dataset was given: give steps_per_epoch with it")
         self.num_steps = cardinality if cardinality > 0 else None
-        bytes_ = sum(np.asarray(leaf).nbytes for leaf in tree.flatten(self.first))
-        self.block_steps = max(1, min(BLOCK_BYTES // max(bytes_, 1), self.num_steps or 1024, 1024))
+        batch_bytes = sum(np.asarray(leaf).nbytes for leaf in tree.flatten(self.first))
+        self.block_steps = min(_steps_in_block(batch_bytes), self.num_steps or MAX_BLOCK_STEPS)
         self.rows = self.block_steps * self.batch_size
-        self.blocks_of_rows = dataset.rebatch(self.rows).prefetch(1)
+        self.blocks_of_rows = dataset.rebatch(self.rows)
+        self.blocks = _ReadAhead(self._blocks).blocks
 
     def example(self):
         """One batch, for its shapes and types."""
         return self.first
 
-    def blocks(self, seed: int | None, epoch: int) -> Iterator:
+    def _blocks(self, seed: int | None, epoch: int) -> Iterator:
         """One pass over the dataset; ``seed`` and ``epoch`` do not matter here."""
         for data in self.blocks_of_rows:
             rows = np.arange(num_rows(data), dtype=np.int32)
             yield _map(lambda leaf: _pad_tensor(leaf, self.rows), data), rows
+
+
+def _steps_in_block(batch_bytes: int, on_disk: bool = False) -> int:
+    size = DISK_BLOCK_BYTES if on_disk else BLOCK_BYTES
+    return int(np.clip(size // max(batch_bytes, 1), 1, MAX_BLOCK_STEPS))
 
 
 def _standard(leaf):

@@ -13,6 +13,7 @@ they move.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from keras import tree
 
 from kt_transfer.rows import quarter_of_memory
 from kt_transfer.training import feeds
+from kt_transfer.training.randomness import as_in_a_graph
 
 logger = logging.getLogger("kt_transfer")
 
@@ -205,8 +207,9 @@ class FusedModel:
         for epoch in range(first, epochs):
             self.model.reset_metrics()
             callbacks.on_epoch_begin(epoch)
+            blocks = feed.blocks(order_seed, epoch, epoch + 1 < epochs)
             for end, logs in self._train.run(
-                feed, order_seed, epoch, every_batch, callbacks.on_train_batch_begin
+                feed, blocks, every_batch, callbacks.on_train_batch_begin
             ):
                 callbacks.on_train_batch_end(end, logs)
                 if self.model.stop_training:
@@ -345,7 +348,8 @@ class FusedModel:
         self.model.reset_metrics()
         callbacks.on_test_begin()
         logs = {}
-        for end, logs in self._test.run(feed, None, 0, False, callbacks.on_test_batch_begin):
+        blocks = feed.blocks(None, 0)
+        for end, logs in self._test.run(feed, blocks, False, callbacks.on_test_batch_begin):
             callbacks.on_test_batch_end(end, logs)
         logs = self._epoch_logs(logs)
         callbacks.on_test_end(logs)
@@ -367,7 +371,8 @@ class _Program:
         def one(data, rows):
             # Gathered where the data is: a replica elsewhere is sent a batch, not the data.
             batch = _map(lambda leaf: tf.gather(leaf, rows), data)
-            logs = strategy.run(on_replica, args=(batch,))
+            with as_in_a_graph() if jit else contextlib.nullcontext():
+                logs = strategy.run(on_replica, args=(batch,))
             return _map(lambda value: strategy.reduce("MEAN", value, axis=None), logs)
 
         one = tf.function(one, reduce_retracing=True, autograph=False)
@@ -386,12 +391,12 @@ class _Program:
         self.seconds_per_step = 0.0
 
     def run(
-        self, feed, seed: int | None, epoch: int, every_batch: bool, on_begin: Callable
+        self, feed, blocks: Iterator, every_batch: bool, on_begin: Callable
     ) -> Iterator[tuple[int, dict]]:
-        """Run one epoch; yields the last step and the logs of each execution."""
+        """Run the blocks of one epoch; yields the last step and the logs of each execution."""
         size = feed.batch_size
         step = 0
-        for data, rows in feed.blocks(seed, epoch):
+        for data, rows in blocks:
             full, tail = divmod(len(rows), size)
             if full and 0 < tail < self.num_replicas:
                 # Every replica needs a row: a tail too small to share joins the batch before.

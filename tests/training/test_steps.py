@@ -47,6 +47,7 @@ def classifier(dropout=0.0):
     ]
     if dropout:
         layers.insert(3, keras.layers.Dropout(dropout, seed=3))
+        layers.insert(1, keras.layers.GaussianNoise(dropout, seed=4))
     model = keras.Sequential(layers)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(1e-3), loss=loss, metrics=["accuracy"])
@@ -84,12 +85,13 @@ def test_a_hundred_steps_give_the_weights_of_stock_keras(build, jit):
     np.testing.assert_allclose(given["loss"], expected["loss"], rtol=1e-2)
 
 
-def test_dropout_masks_are_those_of_compiled_stock_keras():
+@pytest.mark.parametrize("jit", [True, False])
+def test_what_is_drawn_is_what_stock_keras_draws(jit):
+    """Dropout and noise, compiled or not, against stock Keras that is not compiled."""
     stock, fused = seeded(classifier, 0.3), seeded(classifier, 0.3)
-    stock.jit_compile = True
     options = {"batch_size": 32, "epochs": 5, "shuffle": False, "verbose": 0}
     stock.fit(X, Y, **options)
-    FusedModel(fused, jit_compile=True).fit(X, Y, **options)
+    FusedModel(fused, jit_compile=jit).fit(X, Y, **options)
     assert_same_weights(stock, fused)
 
 
@@ -200,7 +202,8 @@ def test_batch_hooks_of_a_users_callback_see_every_batch():
 @pytest.mark.parametrize("kind", ["memmap", "dataset"])
 def test_streamed_data_gives_what_resident_data_gives(kind, tmp_path, monkeypatch):
     # Blocks of four batches, so that an epoch is several, the last one short.
-    monkeypatch.setattr("kt_transfer.training.feeds.BLOCK_BYTES", 4 * 48 * 20 * 4)
+    for size in ("BLOCK_BYTES", "DISK_BLOCK_BYTES"):
+        monkeypatch.setattr(f"kt_transfer.training.feeds.{size}", 4 * 48 * 20 * 4)
     resident, streamed = seeded(autoencoder), seeded(autoencoder)
     options = {"batch_size": 48, "epochs": 2, "shuffle": kind == "memmap", "verbose": 0}
     FusedModel(resident, transform=reconstruct).fit(X, **options)
