@@ -155,13 +155,19 @@ def shape_for(given, data: Dataset) -> tuple[int, ...]:
     """
     if "float" not in given.dtype and given.dtype != "uint8":
         raise ValueError(f"takes {given.dtype}, such as the numbers of words, expected values")
-    shape, input_shape = given.shape[1:], data.input_shape
+    return fill_shape(given.shape[1:], data)
+
+
+def fill_shape(shape: tuple, data: Dataset) -> tuple[int, ...]:
+    """A shape with unknown sizes as one of the data's; ``ValueError`` where that cannot be."""
     if None not in shape:
         return tuple(shape)
-    image = as_image(input_shape)
-    if image is None or len(shape) != len(image):
+    known = data.input_shape
+    if len(shape) != len(known):
+        known = as_image(known)
+    if known is None or len(shape) != len(known):
         raise ValueError(f"takes examples of shape {tuple(shape)}")
-    return tuple(there if own is None else own for own, there in zip(shape, image, strict=True))
+    return tuple(there if own is None else own for own, there in zip(shape, known, strict=True))
 
 
 def _misfit(source, data: Dataset, reason: str, flag: str = "--source") -> UserError:

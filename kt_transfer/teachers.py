@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,20 +9,25 @@ from typing import NamedTuple
 
 import keras
 import numpy as np
-import tensorflow as tf
-from keras import layers, ops
+from keras import ops
 
 from kt_transfer.data import Dataset
 from kt_transfer.errors import UserError
 from kt_transfer.models.adapting import Expected, adapting_model, why_not
 from kt_transfer.models.bodies import scales_itself
+from kt_transfer.models.outputs import (
+    said_by_last_layer,
+    tell_output,
+    with_logarithm,
+    with_mapped_classes,
+)
 from kt_transfer.runs import Run
-from kt_transfer.sources import in_a_sentence, load_file, require_examples, shape_for
+from kt_transfer.serving.served_layer import ServedLayer, names_of_export
+from kt_transfer.sources import fill_shape, in_a_sentence, load_file, require_examples, shape_for
 
 # Examples on which logits and probabilities are told apart.
 NUM_LOOKED_AT = 256
 _NO_PROBABILITY = 1e-12
-_NEVER = -1e4
 
 
 class Teacher(NamedTuple):
@@ -98,33 +102,6 @@ def load_teachers(
     )
 
 
-def tell_output(said: str | None, rows: np.ndarray) -> str | None:
-    """Whether a model emits logits or probabilities.
-
-    Args:
-        said: What its last layer or the name of its output says: ``"logits"``,
-            ``"probabilities"`` or ``None``.
-        rows: What it emits for some examples, ``(n, classes)``.
-
-    Returns:
-        ``"logits"`` or ``"probabilities"``; ``None`` where that is in doubt: values from 0 to 1
-        that do not sum to one, or that do where logits were announced.
-
-    Example:
-        >>> tell_output(None, np.array([[2.0, -1.0]])), tell_output(None, np.array([[0.3, 0.7]]))
-        ('logits', 'probabilities')
-        >>> print(tell_output(None, np.array([[0.3, 0.3]])))
-        None
-    """
-    within = bool(((rows >= 0) & (rows <= 1)).all())
-    sums_to_one = within and bool(np.allclose(rows.sum(axis=1), 1.0, atol=1e-3))
-    if said == "logits":
-        return None if sums_to_one else "logits"
-    if said == "probabilities" or sums_to_one:
-        return "probabilities" if sums_to_one else None
-    return None if within else "logits"
-
-
 def _from_run(run: Run, data: Dataset) -> Teacher:
     if run.is_autoencoder:
         raise UserError(
@@ -148,83 +125,27 @@ def _from_file(path: Path, data: Dataset, output: str, value_range) -> Teacher:
         values = value_range or (None if scales_itself(network) else (-1.0, 1.0))
         adapt = _adapting(data, Expected(shape, values=values))
         model = keras.Model(adapt.input, network(adapt.output))
-        _require_row(model.output_shape)
+        if len(model.output_shape) != 2 or model.output_shape[-1] < 2:
+            shape = model.output_shape[1:]
+            raise ValueError(f"emits {shape} for an example, expected a number for a class")
     except ValueError as error:
         raise _misfit(path, data, f"it {in_a_sentence(error)}") from error
-    model = _emitting_logits(path, model, data, output, _ending(network))
+    model = _emitting_logits(path, model, data, output, said_by_last_layer(network))
     return Teacher(model, None, network.count_params(), os.path.getsize(path))
 
 
 def _from_saved_model(path: Path, data: Dataset, output: str, value_range) -> Teacher:
-    loaded, signature = _load_signature(path)
-    inputs = signature.structured_input_signature[1]
-    if len(inputs) != 1:
-        raise _misfit(path, data, f"it takes {len(inputs)} inputs ({', '.join(inputs)})")
-    ((key, spec),) = inputs.items()
-    name = _named_output(path, data, signature.structured_outputs)
     try:
+        served = ServedLayer(path)
+        spec = served.input_spec_of_signature
         shape = tuple(spec.shape[1:]) if spec.shape.rank else data.input_shape
-        adapt = _adapting(data, Expected(_filled(shape, data), values=value_range))
-        answer = signature(**{key: _as_type(adapt(data.x[:1]), spec.dtype)})[name]
-        _require_row(answer.shape)
-    except (ValueError, tf.errors.OpError) as error:
+        adapt = _adapting(data, Expected(fill_shape(shape, data), values=value_range))
+        served.measure(adapt(data.x[:1]))
+        model = keras.Model(adapt.input, served(adapt.output))
+    except ValueError as error:
         raise _misfit(path, data, f"it {in_a_sentence(error)}") from error
-    served = _Served(loaded, signature, key, spec.dtype, name, answer.shape[-1])
-    model = keras.Model(adapt.input, served(adapt.output))
-    said = {"probabilities": "probabilities", "softmax": "probabilities", "logits": "logits"}
-    model = _emitting_logits(path, model, data, output, said.get(name))
-    num_parameters = sum(int(np.prod(variable.shape)) for variable in signature.variables)
-    size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-    return Teacher(model, _names_of_export(path), num_parameters, size)
-
-
-class _Served(layers.Layer):
-    """One output of a SavedModel's signature."""
-
-    def __init__(self, loaded, signature, key: str, dtype, name: str, width: int):
-        super().__init__(trainable=False)
-        # In a closure, where Keras does not look; the loaded model has to stay alive.
-        self._answer = lambda x: (loaded, signature(**{key: _as_type(x, dtype)})[name])[1]
-        self._width = width
-        self.supports_jit = False  # it may hold what XLA does not know, such as words
-
-    def call(self, x):
-        return ops.cast(self._answer(x), "float32")
-
-    def compute_output_shape(self, input_shape):
-        return (input_shape[0], self._width)
-
-
-def _load_signature(path: Path):
-    try:
-        loaded = tf.saved_model.load(os.fspath(path))
-        return loaded, loaded.signatures["serving_default"]
-    except (OSError, ValueError, KeyError, AttributeError, tf.errors.OpError) as error:
-        raise UserError(
-            f"--teacher {path} was given, expected a SavedModel with the signature "
-            f"serving_default, but it cannot be had ({in_a_sentence(error)}): give a run folder, a "
-            ".keras file, or a SavedModel such as TF Serving takes."
-        ) from error
-
-
-def _named_output(path: Path, data: Dataset, outputs: dict) -> str:
-    """The output to learn from: by its name, or the only one there is."""
-    for name in ("probabilities", "logits", "softmax"):
-        if name in outputs:
-            return name
-    if len(outputs) == 1:
-        return next(iter(outputs))
-    raise _misfit(
-        path, data, f"none of its outputs ({', '.join(outputs)}) is probabilities or logits"
-    )
-
-
-def _names_of_export(path: Path) -> list[str] | None:
-    """The classes, where the SavedModel is one of our exports."""
-    try:
-        return json.loads((path / "metadata.json").read_text())["labels"] or None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    model = _emitting_logits(path, model, data, output, served.said)
+    return Teacher(model, names_of_export(path), served.num_parameters, served.num_bytes)
 
 
 def _adapting(data: Dataset, expected: Expected) -> keras.Model:
@@ -233,48 +154,17 @@ def _adapting(data: Dataset, expected: Expected) -> keras.Model:
     return adapting_model(data.input_shape, data.value_range, data.x.dtype, expected)
 
 
-def _filled(shape: tuple, data: Dataset) -> tuple[int, ...]:
-    if None not in shape:
-        return shape
-    if len(shape) != len(data.input_shape):
-        raise ValueError(f"takes examples of shape {shape}")
-    return tuple(b if a is None else a for a, b in zip(shape, data.input_shape, strict=True))
-
-
-def _as_type(x, dtype):
-    return tf.cast(tf.round(x) if dtype.is_integer else x, dtype)
-
-
-def _require_row(shape) -> None:
-    if len(shape) != 2 or shape[-1] is None or shape[-1] < 2:
-        raise ValueError(f"emits {tuple(shape)[1:]} for an example, expected a number for a class")
-
-
-def _ending(model: keras.Model) -> str | None:
-    """What the last layer of a model says that it emits."""
-    last = keras.Model(model.input, model.output).operations[-1]
-    if isinstance(last, keras.Model):
-        return _ending(last)
-    activation = getattr(getattr(last, "activation", None), "__name__", None)
-    if activation == "softmax" or type(last).__name__ == "Softmax":
-        return "probabilities"
-    return "logits" if isinstance(last, layers.Dense) and activation == "linear" else None
-
-
 def _emitting_logits(path, model: keras.Model, data: Dataset, output: str, said: str | None):
     if output == "auto":
-        output = tell_output(said, model.predict(data.x[:NUM_LOOKED_AT], verbose=0))
+        rows = model(data.x[:NUM_LOOKED_AT], training=False)
+        output = tell_output(said, ops.convert_to_numpy(rows))
     if output is None:
         raise UserError(
             f"--teacher {path} was given, expected one whose last layer or output tells logits "
             "from probabilities, but here that is in doubt: say which it emits with "
             "--teacher-output logits or --teacher-output probabilities."
         )
-    return model if output == "logits" else keras.Model(model.input, _logarithm(model.output))
-
-
-def _logarithm(probabilities):
-    return ops.log(ops.maximum(probabilities, 1e-30))
+    return model if output == "logits" else with_logarithm(model)
 
 
 def _of_students_classes(path, teacher: Teacher, data: Dataset, class_map) -> Teacher:
@@ -307,10 +197,7 @@ def _mapped(path, model: keras.Model, names: list[str], data: Dataset, class_map
             f"--class-map was given, but it names no class of --teacher {path} "
             f"({_classes(names)}): map the teacher's classes to the student's."
         )
-    mask = np.full((len(names), data.num_classes), _NEVER, np.float32)
-    mask[tuple(zip(*pairs, strict=True))] = 0.0
-    log_p = ops.expand_dims(ops.log_softmax(model.output), -1)
-    return keras.Model(model.input, ops.logsumexp(log_p + mask[None], axis=1))
+    return with_mapped_classes(model, pairs, data.num_classes)
 
 
 def _require_known(what: str, given, known) -> None:

@@ -17,6 +17,7 @@ from kt_transfer.training.losses import (
     SoftTargetCrossEntropy,
     TemperatureKL,
 )
+from kt_transfer.training.steps import FusedModel
 
 _SOFT_LOSSES = {
     "kl": lambda temperature, beta: TemperatureKL(temperature),
@@ -36,7 +37,9 @@ class _Setting:
     def __set_name__(self, owner, name: str) -> None:
         self.name = name
 
-    def __get__(self, model, owner=None) -> float:
+    def __get__(self, model, owner=None):
+        if model is None:  # asked of the class
+            return self
         return float(ops.convert_to_numpy(model.settings[self.name]))
 
     def __set__(self, model, value: float) -> None:
@@ -185,7 +188,7 @@ class Distiller(keras.Model):
         if class_weight is not None and feeds.is_arrays(x):
             weights = feeds.pack(x, y, kwargs.pop("sample_weight", None), class_weight)[-1]
             class_weight, kwargs["sample_weight"] = None, weights
-        y = self.complete_targets(x, y, self.asked.predict_on_batch)
+        y = self.complete_targets(x, y, FusedModel(self.asked).predict)
         return super().fit(x, y, class_weight=class_weight, **kwargs)
 
     def complete_targets(self, x, y, ask: Callable, memory_budget: int | None = None):
@@ -219,6 +222,8 @@ class Distiller(keras.Model):
         logits = self._logits_of(y_pred)
         labels, *targets = self._targets(x, y, logits)
         has_label = ops.cast(labels >= 0, logits.dtype)
+        if isinstance(sample_weight, (tuple, list)):  # stock Keras repeats it for every target
+            sample_weight = sample_weight[0]
         weight = 1.0 if sample_weight is None else ops.reshape(sample_weight, (-1,))
         counted = weight * self._setting("distillation_weight", logits.dtype)
         hard_share = has_label * self._setting("alpha", logits.dtype)

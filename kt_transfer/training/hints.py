@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import keras
 from keras import ops
@@ -34,15 +34,21 @@ def last_hidden(model: keras.Model) -> keras.layers.Layer:
         ValueError: If there is none.
     """
     _require_graph(model)
-    made_by = {id(operation.output): operation for operation in _operations(model)}
-    operation = made_by.get(id(_graph(model).output))
-    while operation is not None:
-        if isinstance(operation, keras.Model):
-            return last_hidden(operation)
-        before = made_by.get(id(operation.input))
-        if getattr(operation, "weights", ()) and not isinstance(before, _INPUT):
-            return before
-        operation = before
+    made_by, taken_by = {}, {}
+
+    def call(layer, *args, **kwargs):
+        output = layer(*args, **kwargs)
+        made_by[id(output)], taken_by[id(output)] = layer, args[0]
+        return output
+
+    tensor = _called(model, call).output
+    while (layer := made_by.get(id(tensor))) is not None:
+        before = taken_by[id(tensor)]
+        if isinstance(layer, keras.Model) and len([x for x in _layers(layer) if x.weights]) > 1:
+            return last_hidden(layer)
+        if getattr(layer, "weights", ()) and id(before) in made_by:
+            return made_by[id(before)]
+        tensor = before
     raise ValueError(f"{model.name} has no hidden layer: name one of another student")
 
 
@@ -76,13 +82,8 @@ def emitting(model: keras.Model, wanted: keras.layers.Layer) -> keras.Model:
             found.append(output)
         return output
 
-    whole = keras.models.clone_model(
-        _graph(model), clone_function=lambda layer: layer, call_function=call
-    )
+    whole = _called(model, call)
     return keras.Model(whole.input, [whole.output, _averaged(found[0])], name=model.name)
-
-
-_INPUT = (keras.layers.InputLayer, type(None))
 
 
 def _require_graph(model) -> None:
@@ -101,13 +102,12 @@ def _layers(model) -> Iterator[keras.layers.Layer]:
             yield from _layers(layer)
 
 
-def _graph(model: keras.Model) -> keras.Model:
-    """A functional or sequential model as a functional one over the same layers."""
-    return keras.Model(model.input, model.output)
-
-
-def _operations(model: keras.Model) -> list:
-    return _graph(model).operations
+def _called(model: keras.Model, call: Callable) -> keras.Model:
+    """A functional model over the same layers, each called anew by ``call``."""
+    # Not model.output, which for a Sequential is what it gave when it was called itself.
+    inputs = model.inputs[0] if len(model.inputs) == 1 else model.inputs
+    graph = keras.Model(inputs, model.outputs[0])
+    return keras.models.clone_model(graph, clone_function=lambda layer: layer, call_function=call)
 
 
 def _averaged(features):

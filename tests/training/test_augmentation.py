@@ -93,7 +93,7 @@ def test_teacher_and_student_see_the_same_view(jit_compile, replicas):
     assert max(model.history.history["loss"]) == pytest.approx(0, abs=1e-6)
     assert all(np.array_equal(a, b) for a, b in zip(before, teacher.get_weights(), strict=True))
     # Soft targets of the examples as they are would not fit the views.
-    labels, soft = model.complete_targets(IMAGES, None, model.teacher.predict_on_batch)
+    labels, soft = model.complete_targets(IMAGES, None, FusedModel(model.teacher).predict)
     fused.fit(IMAGES, (labels, soft), batch_size=16, epochs=1, verbose=0)
     assert model.history.history["loss"][0] > 1e-3
     # Evaluation sees them as they are.

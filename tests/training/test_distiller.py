@@ -261,7 +261,7 @@ def test_the_teacher_is_asked_once_for_each_example_of_a_fit(hint):
     assert asked.count <= traced + 2  # and never inside a step
 
 
-def test_class_weights_count():
+def test_class_weights_and_sample_weights_count():
     weights = {0: 2.0, 1: 0.5, 3: 0.0}
     by_class = np.array([weights.get(label, 1.0) for label in LABELS])
     for fused in (True, False):
