@@ -29,7 +29,7 @@ WAYS = {
 
 
 def main() -> None:
-    args = measuring.arguments(__doc__, rounds=3, teacher_epochs=50, epochs=40)
+    args = measuring.arguments(__doc__, rounds=3, teacher_epochs=30, epochs=30)
     errors = {way: [] for way in WAYS}
     for seed in range(args.rounds):
         for way in WAYS:

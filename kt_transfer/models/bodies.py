@@ -85,12 +85,15 @@ def single_input(model: keras.Model):
 
 
 def head_of(model: keras.Model) -> layers.Dense | None:
-    """The Dense layer that ends a model, and that :func:`body` leaves out; ``None`` without one.
+    """A copy of the Dense layer that ends a model, and that :func:`body` leaves out.
 
     Args:
         model: A model of which :func:`body` was taken.
+
+    Returns:
+        The layer; ``None`` where there is none.
     """
-    return _head(_in_line(model))
+    return _head(_copied(_in_line(model), None))
 
 
 def scales_itself(model: keras.Model) -> bool:

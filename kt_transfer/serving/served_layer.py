@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import keras
@@ -83,7 +84,10 @@ def names_of_export(path: Path) -> list[str] | None:
 
 def _load(path: Path):
     try:
-        loaded = tf.saved_model.load(os.fspath(path))
+        # In a thread of its own, where no strategy is in force: the functions of what is loaded
+        # under a mirrored one can be called only in its replicas.
+        with ThreadPoolExecutor(1) as outside:
+            loaded = outside.submit(tf.saved_model.load, os.fspath(path)).result()
         return loaded, loaded.signatures["serving_default"]
     except (OSError, ValueError, KeyError, AttributeError, tf.errors.OpError) as error:
         raise ValueError(f"has no signature serving_default that loads: {error}") from error
@@ -95,7 +99,9 @@ def _named(outputs: dict) -> str:
             return name
     if len(outputs) == 1:
         return next(iter(outputs))
-    raise ValueError(f"has outputs of which none ({', '.join(outputs)}) is probabilities or logits")
+    raise ValueError(
+        f"has outputs of which none ({', '.join(sorted(outputs))}) is probabilities or logits"
+    )
 
 
 def _as_type(x, dtype):
