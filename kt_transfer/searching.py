@@ -122,8 +122,6 @@ class _CommandTuner(keras_tuner.Tuner):
         path = self.trials / trial.trial_id
         shutil.rmtree(path, ignore_errors=True)
         session = {"quiet": True, "overwrite": False, "resume": False, "from_run": None}
-        if hasattr(self.base, "compare_scratch"):
-            session["compare_scratch"] = "no"  # a trial is compared with the other trials
         try:
             run = self.train_command(
                 dataclasses.replace(self._settings(trial), out=path, **session)
