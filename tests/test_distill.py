@@ -161,6 +161,8 @@ def test_a_teacher_of_other_classes(chain, invoke, tmp_path):
         chain.teacher,
         "--data",
         "npz:d.npz",
+        "--learning-rate",
+        0.01,
         "--epochs",
         8,
         *PLAIN,
@@ -170,7 +172,7 @@ def test_a_teacher_of_other_classes(chain, invoke, tmp_path):
     teacher = load_teachers([chain.teacher], [Run(chain.teacher)], data).model
     odd = softmax(teacher.predict(data.x_test, verbose=0))[:, 1::2].sum(axis=1) > 0.5
     assert found["teacher"]["accuracy"] == pytest.approx((odd == data.y_test % 2).mean())
-    assert found["agreement_with_teacher"] > 0.8  # without any label of its own
+    assert found["agreement_with_teacher"] > 0.7  # without any label of its own
     hints = ("--loss", "none", "--hint", "hidden_2", "--labels", 400, "--alpha", 1.0)
     done = invoke(*shared, *hints, "--out", "hinted")
     assert done.code == 0, done.err
