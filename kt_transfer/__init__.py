@@ -22,6 +22,7 @@ _HOMES = {
     # training
     "ReconstructionLoss": "training.losses",
     "Distiller": "training.distiller",
+    "SettingSchedule": "training.schedules",
     "FusedModel": "training.steps",
     # selection
     "TransferClassifier": "selection.estimator",

@@ -328,10 +328,27 @@ class DistillConfig(Training):
     """Train a small student from the soft targets of one or more teachers."""
 
     teacher: tuple[Path, ...]
-    """Run folders of the teachers; the answers of several are averaged."""
+    """Teachers: run folders, FILE.keras or SavedModel folders; the answers of several are
+    averaged."""
+
+    teacher_weights: tuple[float, ...] | None = None
+    """Weight of each teacher in that average (default: all alike)."""
+
+    teacher_output: Literal["auto", "logits", "probabilities"] = "auto"
+    """What a FILE.keras or a SavedModel emits; auto tells it from its last layer or the name of
+    its output, and from what it emits."""
+
+    teacher_range: tuple[float, float] | None = None
+    """What the smallest and the largest raw value become for a FILE.keras (default: -1 1, or raw
+    values where it begins with a scaling of its own) or a SavedModel (default: raw values)."""
+
+    class_map: Path | None = None
+    """JSON file {"teacher's class": "student's class", ...}, where the classes differ: those that
+    become one add up, those that are left out are dropped. A model without class names has
+    numbers: "0", "1", ..."""
 
     data: str | None = None
-    """Transfer data (default: the first teacher's data)."""
+    """Transfer data (default: the data of the first teacher that is a run; else digits)."""
 
     epochs: int = 40
     """Passes over the transfer examples, labelled or not."""
@@ -339,14 +356,52 @@ class DistillConfig(Training):
     student_units: tuple[int, ...] = (32,)
     """Widths of the student's hidden layers."""
 
+    student: Path | None = None
+    """FILE.keras whose layers and weights the student starts from, instead of --student-units; it
+    gets a new head where its own has not as many units as there are classes."""
+
+    student_range: tuple[float, float] | None = None
+    """What the smallest and the largest raw value become for --student (default: as for a
+    teacher's FILE.keras)."""
+
     temperature: float = 4.0
-    """Temperature of the soft targets (--loss kl)."""
+    """Temperature of the soft targets (--loss kl or decoupled)."""
 
     alpha: float = 0.1
     """Weight of the hard-label loss; 1 - alpha weighs the soft one."""
 
-    loss: Literal["kl", "cross_entropy"] = "kl"
-    """Temperature KL divergence, or cross-entropy with the teacher's probabilities."""
+    loss: Literal["kl", "cross_entropy", "decoupled", "none"] = "kl"
+    """Temperature KL divergence; cross-entropy with the teacher's probabilities; decoupled
+    KL, the target class and the others apart; or none, for a teacher of other classes that
+    gives hints alone."""
+
+    beta: float = 8.0
+    """Weight of the classes that are not the target, where that of the target is 1
+    (--loss decoupled)."""
+
+    hint: str | None = None
+    """Layer of the first teacher that the student's features are to tell."""
+
+    hint_student: str | None = None
+    """Layer of the student that gives these features (default: its last hidden one)."""
+
+    hint_weight: float = 1.0
+    """Weight of the hint's loss."""
+
+    hint_loss: Literal["mse", "cosine"] = "mse"
+    """Mean squared error or cosine distance of the features."""
+
+    hint_epochs: int = 0
+    """Train on the hint alone for the first so many epochs, and without it from then on
+    (0: the hint and the soft targets together)."""
+
+    augment: str | None = None
+    """Random views of the examples, which teacher and student see alike: shift:PIXELS for
+    images, noise:DEVIATION (of values scaled to [-1, 1]) for any data."""
+
+    compare_scratch: Literal["auto", "yes", "no"] = "auto"
+    """Train the same student on the labels alone too, with as many steps, to say what
+    distillation gained; auto where that takes seconds."""
 
     labels: int | None = None
     """Draw this many labels (default: exactly the labels that the teacher saw)."""
@@ -367,12 +422,44 @@ class DistillConfig(Training):
         _require(len(self.teacher) > 0, "--teacher", self.teacher, "at least one run folder")
         _require(0 < self.temperature < math.inf, "--temperature", self.temperature, "more than 0")
         _require(0 <= self.alpha <= 1, "--alpha", self.alpha, "a weight from 0 to 1")
+        _require(0 <= self.beta < math.inf, "--beta", self.beta, "0 or more")
+        _require(0 <= self.hint_weight < math.inf, "--hint-weight", self.hint_weight, "0 or more")
+        _require(
+            0 <= self.hint_epochs < self.epochs,
+            "--hint-epochs",
+            self.hint_epochs,
+            f"fewer than the {self.epochs} epochs",
+        )
         _require(
             0 <= self.warmup_epochs < self.epochs,
             "--warmup-epochs",
             self.warmup_epochs,
             f"fewer than the {self.epochs} epochs",
         )
+        _require_teacher_weights(self.teacher, self.teacher_weights)
+        _require_range("--teacher-range", self.teacher_range)
+        _require_range("--student-range", self.student_range)
+        augmentation_of(self.augment)
+        if self.loss == "none" and self.hint is None:
+            raise UserError(
+                "--loss none was given without --hint, expected something to learn from the "
+                "teacher: add --hint LAYER, or give another --loss."
+            )
+        if self.loss == "none" and len(self.teacher) > 1:
+            raise UserError(
+                f"--loss none was given with {len(self.teacher)} teachers, expected one, whose "
+                "layer is the hint: give one --teacher, or another --loss."
+            )
+        if self.hint is None and (self.hint_epochs or self.hint_student):
+            raise UserError(
+                "--hint-epochs or --hint-student was given without --hint, expected the teacher's "
+                "layer: add --hint LAYER, or leave it out."
+            )
+        if self.student_range and self.student is None:
+            raise UserError(
+                f"--student-range {_shown(self.student_range)} was given without --student, "
+                "expected a FILE.keras: add --student FILE.keras, or leave it out."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -625,12 +712,58 @@ def _require_labels(config) -> None:
     )
 
 
+def augmentation_of(spec: str | None) -> tuple[str, float] | None:
+    """The kind and strength that ``--augment`` names.
+
+    Example:
+        >>> augmentation_of("shift:2")
+        ('shift', 2.0)
+    """
+    if spec is None:
+        return None
+    kind, _, number = spec.partition(":")
+    try:
+        strength = float(number)
+    except ValueError:
+        strength = math.nan
+    whole = kind == "noise" or strength.is_integer()
+    _require(
+        kind in ("shift", "noise") and 0 < strength < math.inf and whole,
+        "--augment",
+        spec,
+        "shift:PIXELS with a whole number, or noise:DEVIATION",
+    )
+    return kind, strength
+
+
+def _require_teacher_weights(teachers: tuple, weights: tuple[float, ...] | None) -> None:
+    if weights is None:
+        return
+    shown = " ".join(f"{weight:g}" for weight in weights)
+    positive = all(0 <= weight < math.inf for weight in weights) and sum(weights) > 0
+    _require(
+        len(weights) == len(teachers) and positive,
+        "--teacher-weights",
+        shown,
+        f"a weight of 0 or more for each of the {len(teachers)} teachers",
+    )
+
+
+def _shown(given: tuple[float, float]) -> str:
+    return "{:g} {:g}".format(*given)
+
+
+def _require_range(flag: str, given: tuple[float, float] | None) -> None:
+    if given is not None:
+        low, high = given
+        _require(-math.inf < low < high < math.inf, flag, _shown(given), "a smaller and a larger")
+
+
 def _require_source_range(source: str, given: tuple[float, float] | None) -> None:
     if given is None:
         return
-    low, high = given
-    shown = f"{low:g} {high:g}"
-    _require(-math.inf < low < high < math.inf, "--source-range", shown, "a smaller and a larger")
+    _require_range("--source-range", given)
+    shown = _shown(given)
     if not source.endswith(".keras"):
         raise UserError(
             f"--source-range {shown} was given with --source {source}, expected a FILE.keras: "
@@ -675,7 +808,8 @@ def _converter():
     converter.register_unstructure_hook(Path, str)
     converter.register_structure_hook(Path, lambda value, _: Path(value))
     # As JSON reads it back, so that a resumed run finds its settings unchanged.
-    converter.register_unstructure_hook_func(lambda kind: kind == tuple[float, float], list)
+    for pair in (tuple[float, float], tuple[float, ...]):
+        converter.register_unstructure_hook_func(lambda kind, pair=pair: kind == pair, list)
     # The one field that is a number or a word.
     converter.register_structure_hook(int | Literal["all"], lambda value, _: value)
     return converter

@@ -187,6 +187,36 @@ def open_source(source: str) -> Run | None:
     return None
 
 
+def open_teacher(path: str | os.PathLike) -> Run | None:
+    """The run folder that a teacher is; refused at once, if it is not there.
+
+    Args:
+        path: A run folder, ``FILE.keras`` or the folder of a SavedModel.
+
+    Returns:
+        The run; ``None`` for a file and a SavedModel.
+
+    Raises:
+        UserError: If there is none of these.
+    """
+    path = Path(path)
+    is_file = path.suffix == ".keras" and path.is_file()
+    if is_file or (path / "saved_model.pb").is_file():
+        return None
+    versions = sorted(path.glob("*/saved_model.pb"))
+    if versions and not (path / "run.json").is_file():
+        raise UserError(
+            f"--teacher {path} was given, expected one SavedModel, but it holds several versions "
+            f"or one further in: give its folder, such as {versions[0].parent}."
+        )
+    if path.suffix == ".keras" and not path.exists():
+        raise UserError(
+            f"--teacher {path} was given, expected a file that Keras saved, but it does not exist: "
+            "give a .keras file, a run folder or the folder of a SavedModel."
+        )
+    return open_run(path, "--teacher")
+
+
 @contextlib.contextmanager
 def start(command: str, settings: dict, *, out=None, overwrite=False, resume=False):
     """Make a run folder, lock it, and complete it when the block ends well.

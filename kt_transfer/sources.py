@@ -1,4 +1,4 @@
-"""Models to start from: run folders, Keras files and applications; and teachers."""
+"""Models to start from: run folders, Keras files and applications."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from kt_transfer.models.applications import (
     smallest_side,
 )
 from kt_transfer.models.autoencoders import transferable_encoder
-from kt_transfer.models.bodies import body, scales_itself, single_input
+from kt_transfer.models.bodies import body, head_of, scales_itself, single_input
+from kt_transfer.models.classifiers import classifier
 from kt_transfer.models.preprocessing import as_image
 from kt_transfer.runs import APPLICATION, Run
-from kt_transfer.training.steps import predict_raw
 
 
 def load_source(
@@ -46,7 +46,7 @@ def load_source(
     elif source.startswith(APPLICATION):
         encoder, expected = _from_application(source, data)
     else:
-        encoder, expected = _from_file(source, data, value_range)
+        encoder, expected, _ = _from_file(source, data, value_range)
     if reason := why_not(data.input_shape, expected):
         raise _misfit(source, data, reason)
     return encoder, expected
@@ -68,22 +68,51 @@ def _from_run(run: Run) -> tuple[keras.Model, Expected]:
     return encoder, Expected(tuple(encoder.input_shape[1:]), image)
 
 
-def _from_file(source: str, data: Dataset, value_range) -> tuple[keras.Model, Expected]:
-    model = _load_file(source)
+def load_student(
+    path, data: Dataset, value_range: tuple[float, float] | None = None
+) -> tuple[keras.Model, Expected]:
+    """A classifier of the data's classes with the layers of a Keras file, and what it expects.
+
+    The weights of the file are where the student starts from. Its last Dense layer is kept too
+    where it has as many units as there are classes (without its activation, since a student
+    emits logits); otherwise the student gets a new one.
+
+    Args:
+        path: ``FILE.keras``, a functional or sequential model of stock layers.
+        data: Examples and classes.
+        value_range: As in :func:`load_source`.
+
+    Raises:
+        UserError: If it cannot be had, or does not fit.
+    """
+    encoder, expected, model = _from_file(path, data, value_range, "--student")
+    if reason := why_not(data.input_shape, expected):
+        raise _misfit(path, data, reason, "--student")
+    student, head = classifier(encoder, data.num_classes, name="student"), head_of(model)
+    if head is not None and head.kernel.shape == student.get_layer("head").kernel.shape:
+        weights = head.get_weights()
+        bias = weights[1] if head.use_bias else np.zeros(data.num_classes, "float32")
+        student.get_layer("head").set_weights([weights[0], bias])
+    return student, expected
+
+
+def _from_file(
+    source, data: Dataset, value_range, flag: str = "--source"
+) -> tuple[keras.Model, Expected, keras.Model]:
+    """The body of a file, what it expects, and the whole model."""
+    model = load_file(source, flag)
     try:
         given = single_input(model)
-        if "float" not in given.dtype and given.dtype != "uint8":
-            raise ValueError(f"takes {given.dtype}, such as the numbers of words, expected values")
-        shape = _without_gaps(given.shape[1:], data.input_shape)
+        shape = shape_for(given, data)
         encoder = body(model, shape)
     except ValueError as error:
         raise UserError(
-            f"--source {source} was given, expected a model of which a body can be transferred to "
-            f"{data.spec}, but it {_sentence(error)}: give a functional or sequential model of "
+            f"{flag} {source} was given, expected a model of which a body can be transferred to "
+            f"{data.spec}, but it {in_a_sentence(error)}: give a functional or sequential model of "
             "stock layers that takes such examples."
         ) from error
     values = value_range or (None if scales_itself(encoder) else (-1.0, 1.0))
-    return encoder, Expected(shape, values=values)
+    return encoder, Expected(shape, values=values), model
 
 
 def _from_application(source: str, data: Dataset) -> tuple[keras.Model, Expected]:
@@ -104,7 +133,7 @@ def _from_application(source: str, data: Dataset) -> tuple[keras.Model, Expected
     return body(fetch_application(application, expected.shape)), expected
 
 
-def _load_file(source: str) -> keras.Model:
+def load_file(source, flag: str = "--source") -> keras.Model:
     """A saved model, as data: what would run code of its own is refused."""
     try:
         if not zipfile.is_zipfile(source):
@@ -112,55 +141,46 @@ def _load_file(source: str) -> keras.Model:
         return keras.saving.load_model(source, compile=False, safe_mode=True)
     except Exception as error:
         raise UserError(
-            f"--source {source} was given, expected a complete Keras file that needs no code but "
-            f"Keras, but it does not load ({_sentence(error)}): save the model with stock layers."
+            f"{flag} {source} was given, expected a complete Keras file that needs no code but "
+            f"Keras, but it does not load ({in_a_sentence(error)}): save the model with stock "
+            "layers."
         ) from error
 
 
-def _without_gaps(shape: tuple, input_shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of a network's input, with the target's size where it takes any."""
+def shape_for(given, data: Dataset) -> tuple[int, ...]:
+    """The shape of a network's symbolic input, with the target's size where it takes any.
+
+    Raises:
+        ValueError: If it takes something else than values of that kind.
+    """
+    if "float" not in given.dtype and given.dtype != "uint8":
+        raise ValueError(f"takes {given.dtype}, such as the numbers of words, expected values")
+    return fill_shape(given.shape[1:], data)
+
+
+def fill_shape(shape: tuple, data: Dataset) -> tuple[int, ...]:
+    """A shape with unknown sizes as one of the data's; ``ValueError`` where that cannot be."""
     if None not in shape:
         return tuple(shape)
-    image = as_image(input_shape)
-    if image is None or len(shape) != len(image):
+    known = data.input_shape
+    if len(shape) != len(known):
+        known = as_image(known)
+    if known is None or len(shape) != len(known):
         raise ValueError(f"takes examples of shape {tuple(shape)}")
-    return tuple(there if own is None else own for own, there in zip(shape, image, strict=True))
+    return tuple(there if own is None else own for own, there in zip(shape, known, strict=True))
 
 
-def _misfit(source: str, data: Dataset, reason: str) -> UserError:
+def _misfit(source, data: Dataset, reason: str, flag: str = "--source") -> UserError:
     return UserError(
-        f"--source {source} was given, expected one that examples of {data.spec} can be made to "
-        f"fit, but {reason}: give a source for examples like these, or other --data."
+        f"{flag} {source} was given, expected one that examples of {data.spec} can be made to "
+        f"fit, but {reason}: give a {flag[2:]} for examples like these, or other --data."
     )
 
 
-def _sentence(error: Exception) -> str:
+def in_a_sentence(error: Exception) -> str:
     """What Keras has to say, without its advice and the configurations that it quotes."""
     reason = str(error).split("Exception encountered: ")[-1].strip()
     return reason.split("\n")[0].split(". ")[0].rstrip(".")
-
-
-def teacher_logits(teacher: Run, data: Dataset, x: np.ndarray) -> np.ndarray:
-    """A teacher's logits for raw examples, ``(n, ...)`` to ``(n, classes)``.
-
-    Raises:
-        UserError: If the run is no classifier, or one for other classes or examples.
-    """
-    if teacher.is_autoencoder:
-        raise UserError(
-            f"--teacher {teacher.path} was given, expected a classifier, but it is an autoencoder: "
-            f"run `python -m kt_transfer.finetune --source {teacher.path}` first."
-        )
-    names = teacher.label_names
-    if names != list(data.class_names):
-        raise UserError(
-            f"--teacher {teacher.path} was given with {_classes(names)}, but {data.spec} has "
-            f"{_classes(data.class_names)}: teacher and student need the same classes; give "
-            "data or a teacher that has them."
-        )
-    preprocessing = teacher.load_model("preprocessing.keras")
-    require_examples(teacher, preprocessing, data)
-    return predict_raw(teacher.load_model(), preprocessing, x)
 
 
 def require_examples(source: Run, preprocessing: keras.Model, data: Dataset) -> None:
@@ -171,16 +191,3 @@ def require_examples(source: Run, preprocessing: keras.Model, data: Dataset) -> 
             f"{data.spec} was given with examples of shape {data.input_shape}, but "
             f"{source.path} expects {expected}: give data of that shape."
         )
-
-
-def average_in_probability(all_logits: list[np.ndarray]) -> np.ndarray:
-    """Logits of the mean of several teachers' probabilities."""
-    if len(all_logits) == 1:
-        return all_logits[0]
-    mean = np.mean([keras.ops.convert_to_numpy(keras.ops.softmax(x)) for x in all_logits], axis=0)
-    return np.log(np.maximum(mean, 1e-12)).astype(np.float32)
-
-
-def _classes(names) -> str:
-    shown = ", ".join(list(names)[:10]) + (", …" if len(names) > 10 else "")
-    return f"{len(names)} classes ({shown})"

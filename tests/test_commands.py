@@ -660,6 +660,11 @@ def write_lambda(path):
         keras.Sequential(stack).save(path)
 
 
+def write_table_classifier(path):
+    dense = [keras.layers.Dense(4, "relu"), keras.layers.Dense(3)]
+    keras.Sequential([keras.Input((5,)), *dense]).save(path)
+
+
 def damage(path, content=None):
     path.write_bytes(path.read_bytes()[:1000] if content is None else content)
 
@@ -694,6 +699,34 @@ MISTAKES = {
         "--features-from all",
     ),
     "no teacher": ("distill --teacher absent", "--teacher absent"),
+    "no teacher file": ("distill --teacher absent.keras", "--teacher absent.keras"),
+    "a teacher that runs code": (
+        "distill --teacher lambda.keras --data npz:three.npz",
+        "--teacher lambda.keras",
+    ),
+    "a student that runs code": (
+        "distill --teacher {teacher} --student lambda.keras",
+        "--student lambda.keras",
+    ),
+    "no student file": ("distill --teacher {teacher} --student absent.keras", "absent.keras"),
+    "no class map": ("distill --teacher {teacher} --class-map absent.json", "absent.json"),
+    "a class map that is none": (
+        "distill --teacher {teacher} --class-map three.npz",
+        "--class-map three.npz",
+    ),
+    "a hint of a layer that is not there": (
+        "distill --teacher {teacher} --hint conv9",
+        "--hint conv9",
+    ),
+    "a hint to a layer that is not there": (
+        "distill --teacher {teacher} --hint hidden_1 --hint-student conv9",
+        "conv9",
+    ),
+    "a hint of what has no layers": ("distill --teacher {exported} --hint dense", "--hint dense"),
+    "shifts of a table": (
+        "distill --teacher table.keras --data npz:table.npz --augment shift:1",
+        "--augment shift:1",
+    ),
     "no run to evaluate": ("evaluate --run absent", "--run absent"),
     "no run to predict": ("predict --run absent", "--run absent"),
     "no export to predict": ("predict --model absent", "--model absent"),
@@ -761,6 +794,7 @@ def wrong(chain, tmp_path_factory):
     write_npz(folder / "small.npz", classes=10, shape=(4, 4))
     write_npz(folder / "table.npz", shape=(5,))
     write_lambda(folder / "lambda.keras")
+    write_table_classifier(folder / "table.keras")
     np.savez(folder / "none.npz", x=np.zeros((20, 8, 8), np.uint8))
     (folder / "existing").mkdir()
     (folder / "existing" / "a.csv").write_text("mine")

@@ -108,7 +108,10 @@ def adapting_model(
 
 
 def describe(
-    input_shape: tuple[int, ...], value_range: tuple[float, float], expected: Expected
+    input_shape: tuple[int, ...],
+    value_range: tuple[float, float],
+    expected: Expected,
+    who: str = "source",
 ) -> str:
     """What :func:`adapting_model` does, in one line.
 
@@ -126,7 +129,7 @@ def describe(
     steps += ["reversed in their channels"] * expected.reversed_channels
     steps.append("scaled" if expected.values else "not scaled")
     return (
-        f"source expects {_wanted(expected)} {_range(expected.values)}: examples "
+        f"{who} expects {_wanted(expected)} {_range(expected.values)}: examples "
         f"{_size(input_shape)} {_range(value_range)} are {', '.join(steps)}"
     )
 

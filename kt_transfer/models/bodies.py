@@ -84,11 +84,25 @@ def single_input(model: keras.Model):
     return model.inputs[0]
 
 
-def scales_itself(encoder: keras.Model) -> bool:
+def head_of(model: keras.Model) -> layers.Dense | None:
+    """A copy of the Dense layer that ends a model, and that :func:`body` leaves out.
+
+    Args:
+        model: A model of which :func:`body` was taken.
+
+    Returns:
+        The layer; ``None`` where there is none.
+    """
+    return _head(_copied(_in_line(model), None))
+
+
+def scales_itself(model: keras.Model) -> bool:
     """Whether a model begins with a Rescaling or Normalization layer of its own."""
-    for layer in encoder.layers:
+    for layer in model.layers:
         if isinstance(layer, (layers.Rescaling, layers.Normalization)):
             return True
+        if isinstance(layer, keras.Model):
+            return scales_itself(layer)
         if layer.weights:
             return False
     return False
@@ -180,15 +194,20 @@ def _copied(model: keras.Model, input_shape: tuple[int, ...] | None) -> keras.Mo
 
 def _before_head(model: keras.Model):
     """The input of the Dense layer that ends a model, or the output of a model without one."""
+    head = _head(model)
+    return model.output if head is None else head.input
+
+
+def _head(model: keras.Model) -> layers.Dense | None:
     made_by = {id(operation.output): operation for operation in model.operations}
     tensor = model.output
     while (operation := made_by.get(id(tensor))) is not None:
         if isinstance(operation, layers.Dense):
-            return operation.input
+            return operation
         if isinstance(operation, layers.InputLayer) or getattr(operation, "weights", ()):
             break
         tensor = operation.input  # a list where several paths meet, which nothing made
-    return model.output
+    return None
 
 
 def _pooled(x, name: str):

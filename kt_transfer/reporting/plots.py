@@ -7,6 +7,8 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
+from kt_transfer.reporting.gained import FIGURES, NAMES
+
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
@@ -72,6 +74,38 @@ def plot_confusion_matrix(counts: np.ndarray, names, path: Path) -> None:
                 colour = "white" if shares[row, column] > 0.5 else "black"
                 axis.text(column, row, count, ha="center", va="center", color=colour, fontsize=8)
     _save(figure, path)
+
+
+def plot_gained(comparison: dict[str, dict], path: Path) -> None:
+    """A panel for each figure of what distillation gained, a bar for each model.
+
+    Args:
+        comparison: As ``metrics.json`` has it: a row of figures by model.
+        path: PNG file to write.
+    """
+    names = list(comparison)
+    shown = [f for f in FIGURES if sum(f[0] in row for row in comparison.values()) > 1]
+    figure, axes = plt.subplots(-(-len(shown) // 2), 2, figsize=(10, 1.9 * -(-len(shown) // 2)))
+    for axis in axes.flat[len(shown) :]:
+        axis.axis("off")
+    for axis, (key, title, text) in zip(axes.flat, shown, strict=False):
+        values = [comparison[name].get(key) for name in names]
+        bars = axis.barh(
+            [NAMES[name] for name in names],
+            [value or 0.0 for value in values],
+            color=[_COLOURS[name] for name in names],
+        )
+        labels = [text.format(value) if value is not None else "" for value in values]
+        axis.bar_label(bars, labels, padding=3, fontsize=9)
+        axis.set_title(title, loc="left", fontsize=10)
+        axis.set_xlim(0, 1.25 * max(value or 0.0 for value in values) or 1.0)
+        axis.set_xticks([])
+        axis.invert_yaxis()
+        axis.spines[["top", "right", "bottom"]].set_visible(False)
+    _save(figure, path)
+
+
+_COLOURS = {"teacher": "#7f7f7f", "scratch": "#a6cee3", "distilled": "#1f78b4"}
 
 
 def _plot_column(axis, rows, name: str, label: str | None, **style) -> None:

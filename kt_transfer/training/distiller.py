@@ -6,11 +6,46 @@ from collections.abc import Callable
 
 import keras
 import numpy as np
-from keras import ops
+from keras import ops, tree
 
 from kt_transfer.rows import empty_rows
 from kt_transfer.training import feeds
-from kt_transfer.training.losses import SoftTargetCrossEntropy, TemperatureKL
+from kt_transfer.training.hints import emitting, find_layer, last_hidden
+from kt_transfer.training.losses import (
+    CosineDistance,
+    DecoupledKL,
+    SoftTargetCrossEntropy,
+    TemperatureKL,
+)
+from kt_transfer.training.steps import FusedModel
+
+_SOFT_LOSSES = {
+    "kl": lambda temperature, beta: TemperatureKL(temperature),
+    "cross_entropy": lambda temperature, beta: SoftTargetCrossEntropy(),
+    "decoupled": lambda temperature, beta: DecoupledKL(temperature, beta=beta),
+    "none": lambda temperature, beta: None,
+}
+_HINT_LOSSES = {"mse": keras.losses.MeanSquaredError, "cosine": CosineDistance}
+
+
+class _Setting:
+    """A number in a variable, so that a callback can change it while a compiled program runs."""
+
+    def __init__(self, expected: str, fits: Callable[[float], bool]):
+        self.expected, self.fits = expected, fits
+
+    def __set_name__(self, owner, name: str) -> None:
+        self.name = name
+
+    def __get__(self, model, owner=None):
+        if model is None:  # asked of the class
+            return self
+        return float(ops.convert_to_numpy(model.settings[self.name]))
+
+    def __set__(self, model, value: float) -> None:
+        if not self.fits(value):
+            raise ValueError(f"{self.name} {value} was given, expected {self.expected}")
+        model.settings[self.name].assign(value)
 
 
 class Distiller(keras.Model):
@@ -22,24 +57,38 @@ class Distiller(keras.Model):
         Lᵢ = mᵢ·α·CE(yᵢ, sᵢ) + (1 − mᵢ·α)·Sᵢ
 
     where S is T²·KL(softmax(t/T) ‖ softmax(s/T)) for ``loss="kl"`` (Hinton, Vinyals & Dean,
-    2015, https://arxiv.org/abs/1503.02531) and H(softmax(t), softmax(s)), without a
-    temperature, for ``loss="cross_entropy"``.
+    2015, https://arxiv.org/abs/1503.02531), H(softmax(t), softmax(s)), without a
+    temperature, for ``"cross_entropy"``, and :class:`~kt_transfer.training.losses.DecoupledKL`
+    for ``"decoupled"``. With a hint, λ·H(features of the teacher, W·features of the student) is
+    added (FitNets, Romero et al., 2015, https://arxiv.org/abs/1412.6550): W is learned, and
+    no part of the student. ``loss="none"`` leaves S out, so that a teacher of other classes can
+    give hints alone.
 
     Labels are integers, ``-1`` for none; metrics leave out examples without a label. For
-    arrays, ``fit`` computes the teacher's logits once and finds them again by row; targets may
+    arrays, ``fit`` asks the teacher once and finds its answers again by row; targets may
     also be given as ``(labels, logits)``. With a ``tf.data.Dataset`` of labels the teacher runs
-    in every step. Only the student is trained and saved; the teacher runs in inference
-    mode and stays what it is.
+    in every step. ``sample_weight`` and ``class_weight`` weigh all of Lᵢ. Only the student is
+    trained and saved; the teacher runs in inference mode and stays what it is.
+
+    ``temperature``, ``alpha``, ``hint_weight`` and ``distillation_weight`` (of Lᵢ without the
+    hint; 1, or 0 for a stage of hints alone) may be set during training, for instance by
+    :class:`~kt_transfer.training.schedules.SettingSchedule`.
 
     Args:
         teacher: A Keras model that emits logits.
         student: A Keras model that emits logits of the same classes.
-        temperature: T, more than 0 (``"kl"``).
+        temperature: T, more than 0 (``"kl"`` and ``"decoupled"``).
         alpha: α, weight of the hard-label loss, 0 to 1.
-        loss: ``"kl"`` or ``"cross_entropy"``.
+        loss: ``"kl"``, ``"cross_entropy"``, ``"decoupled"`` or ``"none"``; or a
+            ``keras.losses.Loss`` of teacher and student logits.
+        beta: Weight of the classes that are not the target (``"decoupled"``).
+        hint: Name of a layer of the teacher, nested or not; ``None`` for no hint.
+        hint_student: Name of the student's layer (default: the last hidden one).
+        hint_weight: λ, 0 or more.
+        hint_loss: ``"mse"``, the mean over the features, or ``"cosine"``, 1 − cos.
 
     Raises:
-        ValueError: If the classes differ, or a number is out of range.
+        ValueError: If the classes differ, a layer is not there, or a number is out of range.
 
     Example:
         >>> distiller = Distiller(teacher=teacher, student=student, temperature=4.0)
@@ -48,31 +97,57 @@ class Distiller(keras.Model):
         >>> distiller.student.save("student.keras")
     """
 
+    temperature = _Setting("more than 0", lambda value: value > 0)
+    alpha = _Setting("a weight from 0 to 1", lambda value: 0 <= value <= 1)
+    hint_weight = _Setting("0 or more", lambda value: value >= 0)
+    distillation_weight = _Setting("0 or more", lambda value: value >= 0)
+
     def __init__(
-        self, *, teacher, student, temperature=4.0, alpha=0.1, loss="kl", name="distiller"
+        self,
+        *,
+        teacher,
+        student,
+        temperature=4.0,
+        alpha=0.1,
+        loss="kl",
+        beta=8.0,
+        hint=None,
+        hint_student=None,
+        hint_weight=1.0,
+        hint_loss="mse",
+        name="distiller",
     ):
         super().__init__(name=name)
-        if teacher.output_shape[-1] != student.output_shape[-1]:
+        num_classes = [model.output_shape[-1] for model in (teacher, student)]
+        if loss != "none" and num_classes[0] != num_classes[1]:
             raise ValueError(
-                f"a teacher of {teacher.output_shape[-1]} and a student of "
-                f"{student.output_shape[-1]} classes were given, expected the same classes"
+                f"a teacher of {num_classes[0]} and a student of {num_classes[1]} classes were "
+                "given, expected the same classes"
             )
-        if loss not in ("kl", "cross_entropy"):
-            raise ValueError(f"loss {loss!r} was given, expected 'kl' or 'cross_entropy'")
-        self.student = student
-        # In a closure, where Keras does not track it: not trained, not saved, not counted.
-        self._teacher = lambda: teacher
         # Variables, so that a callback can change them while a compiled program runs.
-        self._temperature = _setting("temperature")
-        self._alpha = _setting("alpha")
-        self.temperature, self.alpha = temperature, alpha
+        self.settings = {
+            key: keras.Variable(1.0, trainable=False, name=key, dtype="float32")
+            for key in ("temperature", "alpha", "hint_weight", "distillation_weight")
+        }
+        self.temperature, self.alpha, self.hint_weight = temperature, alpha, hint_weight
+        self.student = student
         self._hard_loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        if loss == "kl":
-            self._soft_loss = TemperatureKL(self._temperature)
-        else:
-            self._soft_loss = SoftTargetCrossEntropy()
+        self._soft_loss = _chosen("loss", loss, _SOFT_LOSSES, self.settings["temperature"], beta)
         self._hard_tracker = keras.metrics.Mean(name="student_loss")
-        self._soft_tracker = keras.metrics.Mean(name="distillation_loss")
+        if self._soft_loss is not None:
+            self._soft_tracker = keras.metrics.Mean(name="distillation_loss")
+        asked, answering, self._projection = teacher, student, None
+        if hint is not None:
+            asked = emitting(teacher, find_layer(teacher, hint))
+            own = find_layer(student, hint_student) if hint_student else last_hidden(student)
+            answering = emitting(student, own)
+            self._projection = keras.layers.Dense(asked.output_shape[1][-1], name="projection")
+            self._projection.build(answering.output_shape[1])
+            self._hint_loss = _chosen("hint_loss", hint_loss, _HINT_LOSSES)
+            self._hint_tracker = keras.metrics.Mean(name="hint_loss")
+        # In closures, where Keras does not track them: not trained, not saved, not counted.
+        self._teacher, self._asked = lambda: teacher, lambda: asked
+        self._answering = lambda: answering
 
     @property
     def teacher(self) -> keras.Model:
@@ -80,26 +155,9 @@ class Distiller(keras.Model):
         return self._teacher()
 
     @property
-    def temperature(self) -> float:
-        """T; may be set during training."""
-        return float(ops.convert_to_numpy(self._temperature))
-
-    @temperature.setter
-    def temperature(self, value: float) -> None:
-        if not value > 0:
-            raise ValueError(f"temperature {value} was given, expected more than 0")
-        self._temperature.assign(value)
-
-    @property
-    def alpha(self) -> float:
-        """α; may be set during training."""
-        return float(ops.convert_to_numpy(self._alpha))
-
-    @alpha.setter
-    def alpha(self, value: float) -> None:
-        if not 0 <= value <= 1:
-            raise ValueError(f"alpha {value} was given, expected a weight from 0 to 1")
-        self._alpha.assign(value)
+    def asked(self) -> keras.Model:
+        """What gives an example's targets: the teacher; with a hint, ``[logits, features]``."""
+        return self._asked()
 
     def compile(self, optimizer="adam", metrics=None, **kwargs) -> None:
         """Configure training.
@@ -118,73 +176,108 @@ class Distiller(keras.Model):
         super().compile(optimizer=optimizer, loss=None, weighted_metrics=metrics, **kwargs)
 
     def call(self, inputs, training=None):
-        """The student's logits."""
-        return self.student(inputs, training=training)
+        """The student's logits; with a hint, ``[logits, features]``."""
+        return self._answering()(inputs, training=training)
 
-    def fit(self, x=None, y=None, **kwargs):
-        """As ``keras.Model.fit``, with the soft targets of arrays computed once."""
-        return super().fit(x, self.complete_targets(x, y, self.teacher.predict_on_batch), **kwargs)
+    def predict_step(self, data):
+        """The student's logits."""
+        return self._logits_of(super().predict_step(data))
+
+    def fit(self, x=None, y=None, class_weight=None, **kwargs):
+        """As ``keras.Model.fit``, with the targets of arrays computed once."""
+        if class_weight is not None and feeds.is_arrays(x):
+            weights = feeds.pack(x, y, kwargs.pop("sample_weight", None), class_weight)[-1]
+            class_weight, kwargs["sample_weight"] = None, weights
+        y = self.complete_targets(x, y, FusedModel(self.asked).predict)
+        return super().fit(x, y, class_weight=class_weight, **kwargs)
 
     def complete_targets(self, x, y, ask: Callable, memory_budget: int | None = None):
         """``(labels, soft_targets)`` for arrays; anything else is returned as it is.
 
         Args:
             x: Examples.
-            y: Labels of shape ``(n,)``, ``None``, or already both.
-            ask: Function from a batch of examples to the teacher's logits.
-            memory_budget: Bytes that soft targets may take in memory; more go to disk.
+            y: Labels of shape ``(n,)``, ``None``, or already all targets.
+            ask: Function from a batch of examples to what :attr:`asked` says of them.
+            memory_budget: Bytes that each target may take in memory; more go to disk.
+
+        Returns:
+            With a hint, ``(labels, soft_targets, features)``.
         """
         if isinstance(y, (tuple, list)) or not feeds.is_arrays(x):
             return y
         num = feeds.num_rows(x)
         labels = np.full(num, -1, np.int32) if y is None else y
-        soft_targets = empty_rows((num, self.student.output_shape[-1]), memory_budget)
+        shapes = self.asked.output_shape if self._projection else [self.asked.output_shape]
+        targets = [empty_rows((num, *shape[1:]), memory_budget) for shape in shapes]
         start = 0
         for batch in feeds.batches_of(x, 1024):
-            logits = ops.convert_to_numpy(ask(batch))
-            soft_targets[start : start + len(logits)] = logits
-            start += len(logits)
-        return labels, soft_targets
+            answers = [ops.convert_to_numpy(answer) for answer in tree.flatten(ask(batch))]
+            for target, answer in zip(targets, answers, strict=True):
+                target[start : start + len(answer)] = answer
+            start += len(answers[0])
+        return labels, *targets
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """The mean of Lᵢ, plus the student's regularizers."""
-        labels, soft_targets = self._targets(x, y, y_pred)
-        has_label = ops.cast(labels >= 0, y_pred.dtype)
-        hard_share = has_label * ops.cast(self._alpha, y_pred.dtype)
+        logits = self._logits_of(y_pred)
+        labels, *targets = self._targets(x, y, logits)
+        has_label = ops.cast(labels >= 0, logits.dtype)
+        if isinstance(sample_weight, (tuple, list)):  # stock Keras repeats it for every target
+            sample_weight = sample_weight[0]
         weight = 1.0 if sample_weight is None else ops.reshape(sample_weight, (-1,))
+        counted = weight * self._setting("distillation_weight", logits.dtype)
+        hard_share = has_label * self._setting("alpha", logits.dtype)
         known = ops.maximum(labels, 0)
-        loss = self._hard_loss(known, y_pred, sample_weight=hard_share * weight)
-        loss = loss + self._soft_loss(
-            soft_targets, y_pred, sample_weight=(1.0 - hard_share) * weight
-        )
+        loss = self._hard_loss(known, logits, sample_weight=hard_share * counted)
         self._hard_tracker.update_state(
-            self._hard_loss.call(known, y_pred), sample_weight=has_label
+            self._hard_loss.call(known, logits), sample_weight=has_label
         )
-        self._soft_tracker.update_state(self._soft_loss.call(soft_targets, y_pred))
+        if self._soft_loss is not None:
+            decoupled = isinstance(self._soft_loss, DecoupledKL)
+            soft_targets = (targets[0], labels) if decoupled else targets[0]
+            loss += self._soft_loss(soft_targets, logits, sample_weight=(1 - hard_share) * counted)
+            self._soft_tracker.update_state(self._soft_loss.call(soft_targets, logits))
+        if self._projection is not None:
+            features = self._projection(y_pred[1])
+            hint_weight = weight * self._setting("hint_weight", logits.dtype)
+            each = ops.ones_like(logits[:, 0])
+            loss += self._hint_loss(targets[1], features, sample_weight=hint_weight * each)
+            self._hint_tracker.update_state(self._hint_loss.call(targets[1], features))
         if self.losses:
             loss = loss + super().compute_loss(x=x, training=training)
         return loss
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         """The metrics over the examples that have a label."""
-        labels, _ = self._targets(x, y, y_pred, ask=False)
-        has_label = ops.cast(labels >= 0, y_pred.dtype)
-        return super().compute_metrics(x, ops.maximum(labels, 0), y_pred, has_label)
+        logits = self._logits_of(y_pred)
+        labels, *_ = self._targets(x, y, logits, ask=False)
+        has_label = ops.cast(labels >= 0, logits.dtype)
+        return super().compute_metrics(x, ops.maximum(labels, 0), logits, has_label)
 
     def save(self, filepath, *args, **kwargs) -> None:
         """Save the student, alone."""
         self.student.save(filepath, *args, **kwargs)
 
-    def _targets(self, x, y, y_pred, ask: bool = True):
-        """Labels of shape ``(batch,)`` and the teacher's logits."""
-        labels, soft_targets = y if isinstance(y, (tuple, list)) else (y, None)
+    def _logits_of(self, outputs):
+        return outputs if self._projection is None else outputs[0]
+
+    def _setting(self, name: str, dtype):
+        return ops.cast(self.settings[name], dtype)
+
+    def _targets(self, x, y, logits, ask: bool = True) -> list:
+        """Labels of shape ``(batch,)``, the teacher's logits, and its features with a hint."""
+        labels, *targets = y if isinstance(y, (tuple, list)) else (y,)
         if labels is None:
-            labels = ops.full(ops.shape(y_pred)[:1], -1, dtype="int32")
-        if soft_targets is None and ask:
-            soft_targets = self.teacher(x, training=False)
+            labels = ops.full(ops.shape(logits)[:1], -1, dtype="int32")
+        if not targets and ask:
+            targets = tree.flatten(self.asked(x, training=False))
         labels = ops.reshape(ops.cast(labels, "int32"), (-1,))
-        return labels, None if soft_targets is None else ops.stop_gradient(soft_targets)
+        return [labels, *map(ops.stop_gradient, targets)]
 
 
-def _setting(name: str) -> keras.Variable:
-    return keras.Variable(1.0, trainable=False, name=name, dtype="float32")
+def _chosen(flag: str, name, known: dict, *arguments) -> keras.losses.Loss | None:
+    if isinstance(name, keras.losses.Loss):
+        return name
+    if name not in known:
+        raise ValueError(f"{flag} {name!r} was given, expected {', '.join(map(repr, known))}")
+    return known[name](*arguments)

@@ -64,7 +64,7 @@ def pack(x, y=None, sample_weight=None, class_weight: dict | None = None):
     if class_weight is not None:
         if sample_weight is not None:
             raise ValueError("class_weight and sample_weight were given: give one of them")
-        labels = np.asarray(y)
+        labels = np.asarray(y[0] if isinstance(y, tuple) else y)  # of labels and soft targets
         labels = labels.argmax(-1) if labels.ndim > 1 and labels.shape[-1] > 1 else labels.ravel()
         sample_weight = np.array([class_weight.get(int(k), 1.0) for k in labels], np.float32)
     packed = tree.map_structure(_standard, keras.utils.pack_x_y_sample_weight(x, y, sample_weight))

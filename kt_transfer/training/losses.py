@@ -49,8 +49,7 @@ class TemperatureKL(keras.losses.Loss):
         temperature = ops.convert_to_tensor(self.temperature, dtype=y_pred.dtype)
         teacher = ops.log_softmax(y_true / temperature)
         student = ops.log_softmax(y_pred / temperature)
-        divergence = ops.sum(ops.exp(teacher) * (teacher - student), axis=-1)
-        return ops.square(temperature) * divergence
+        return ops.square(temperature) * _divergence(teacher, student)
 
 
 class SoftTargetCrossEntropy(keras.losses.Loss):
@@ -68,3 +67,82 @@ class SoftTargetCrossEntropy(keras.losses.Loss):
     def call(self, y_true, y_pred):
         """Loss of each example from logits, ``(batch, classes)`` twice to ``(batch,)``."""
         return -ops.sum(ops.softmax(y_true) * ops.log_softmax(y_pred), axis=-1)
+
+
+class DecoupledKL(keras.losses.Loss):
+    """T² · (α·TCKD + β·NCKD): what a teacher says of the target class, and of the others, apart.
+
+    TCKD is the divergence of "the target class or not"; NCKD that of the distributions over the
+    other classes, each renormalized, which plain KL weighs by 1 − p(target), that is by nearly
+    nothing where the teacher is sure (Zhao et al., 2022, https://arxiv.org/abs/2203.08679).
+    With α = 1 and β = 1 − p(target) it is :class:`TemperatureKL`.
+
+    The target is the example's label; the class that the teacher holds for the most probable
+    where there is none.
+
+    Args:
+        temperature: T, more than 0; a ``keras.Variable`` may change during training.
+        alpha: Weight of the target class.
+        beta: Weight of the other classes; 8 and 1 are the paper's choices for most pairs of
+            networks.
+
+    Example:
+        >>> loss = DecoupledKL(temperature=1.0, beta=2.0)
+        >>> teacher, student = np.array([[2.0, 1.0, 0.0]]), np.array([[0.0, 0.0, 0.0]])
+        >>> round(float(loss((teacher, np.array([0])), student)), 4)
+        0.451
+    """
+
+    def __init__(self, temperature, alpha=1.0, beta=8.0, name="distillation_loss"):
+        super().__init__(name=name)
+        self.temperature, self.alpha, self.beta = temperature, alpha, beta
+
+    def call(self, y_true, y_pred):
+        """Loss of each example.
+
+        Args:
+            y_true: The teacher's logits, ``(batch, classes)``, and labels, ``(batch,)``, -1 for
+                none.
+            y_pred: The student's logits, ``(batch, classes)``.
+
+        Returns:
+            Shape ``(batch,)``.
+        """
+        logits, labels = y_true
+        temperature = ops.convert_to_tensor(self.temperature, dtype=y_pred.dtype)
+        labels = ops.cast(labels, "int32")
+        target = ops.where(labels >= 0, labels, ops.argmax(logits, axis=-1))
+        is_target = ops.one_hot(target, ops.shape(logits)[-1], dtype=y_pred.dtype)
+        teacher, student = (_decoupled(x / temperature, is_target) for x in (logits, y_pred))
+        tckd, nckd = (_divergence(t, s) for t, s in zip(teacher, student, strict=True))
+        return ops.square(temperature) * (self.alpha * tckd + self.beta * nckd)
+
+
+class CosineDistance(keras.losses.Loss):
+    """1 − cos(t, s) of two feature vectors: 0 for one direction, 2 for opposite ones.
+
+    Example:
+        >>> float(CosineDistance()(np.array([[1.0, 0.0]]), np.array([[0.0, 3.0]])))
+        1.0
+    """
+
+    def __init__(self, name="hint_loss"):
+        super().__init__(name=name)
+
+    def call(self, y_true, y_pred):
+        """Distance of each example, ``(batch, width)`` twice to ``(batch,)``."""
+        return 1.0 - ops.sum(ops.normalize(y_true) * ops.normalize(y_pred), axis=-1)
+
+
+def _decoupled(logits, is_target):
+    """Logarithms: of the target class and all others together; of each other among them."""
+    log_p = ops.log_softmax(logits)
+    own = ops.sum(is_target * log_p, axis=-1, keepdims=True)
+    others = log_p - 1e9 * is_target  # the target is no other: its share is exactly zero
+    rest = ops.logsumexp(others, axis=-1, keepdims=True)
+    return ops.concatenate([own, rest], axis=-1), others - rest
+
+
+def _divergence(teacher, student):
+    """KL of log-probabilities, over the last axis."""
+    return ops.sum(ops.exp(teacher) * (teacher - student), axis=-1)

@@ -174,6 +174,38 @@ def learning_rate_callbacks(
     return [WarmUp(rate, warmup_epochs), PlateauDecay()]
 
 
+class SettingSchedule(keras.callbacks.Callback):
+    """Sets settings of the trained model at the beginning of each epoch.
+
+    Args:
+        **settings: For each setting a function from the epoch, from 0, to its value.
+
+    Example:
+        >>> cooling = SettingSchedule(temperature=lambda epoch: max(4.0 - 0.1 * epoch, 1.0))
+        >>> distiller.fit(x, y, epochs=40, callbacks=[cooling])
+    """
+
+    def __init__(self, **settings: Schedule):
+        super().__init__()
+        self.settings = settings
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Set the values of this epoch."""
+        for name, value in self.settings.items():
+            setattr(self.model, name, value(epoch))
+
+
+def hints_first(hint_epochs: int, hint_weight: float) -> SettingSchedule:
+    """Hints alone for the first epochs, then soft targets and labels alone.
+
+    The two stages of FitNets (Romero et al., 2015, https://arxiv.org/abs/1412.6550).
+    """
+    return SettingSchedule(
+        hint_weight=lambda epoch: hint_weight if epoch < hint_epochs else 0.0,
+        distillation_weight=lambda epoch: 0.0 if epoch < hint_epochs else 1.0,
+    )
+
+
 class WarmUp(keras.callbacks.Callback):
     """Sets the learning rate during the first epochs only; later it is others' to set."""
 

@@ -59,7 +59,11 @@ class FusedModel:
         deterministic: Whether ``transform`` makes the same of the same example every time.
             Where it augments at random, a teacher has to look at each view, and its soft
             targets are not computed once.
-        seed: Seed of the order of examples.
+        augment: Function ``(x, seed) -> x`` that makes a random view of the training examples of
+            a batch, before ``transform`` and inside the program: of two integers that differ from
+            step to step, so that a resumed fit continues exactly. Evaluation and prediction see
+            the examples as they are.
+        seed: Seed of the order of examples, and of their views.
         jit_compile: Whether to compile with XLA: ``True``, ``False``, or ``"auto"`` for where
             the fit is long enough to pay for compiling (``MIN_STEPS_FOR_XLA``), there is one
             replica, and no convolution would run on a CPU.
@@ -82,6 +86,7 @@ class FusedModel:
         *,
         transform: Callable | None = None,
         deterministic: bool = True,
+        augment: Callable | None = None,
         seed: int = 0,
         jit_compile: bool | str = "auto",
         expected_steps: int | None = None,
@@ -90,6 +95,7 @@ class FusedModel:
         self.model = model
         self.transform = transform
         self.deterministic = deterministic
+        self.augment = augment
         self.seed = seed
         self.jit_compile = jit_compile
         self.expected_steps = expected_steps
@@ -144,12 +150,12 @@ class FusedModel:
     ) -> keras.callbacks.History:
         """Train; arguments and result are those of ``keras.Model.fit``."""
         if not feeds.can_feed(x) or steps_per_epoch or validation_steps or self.run_eagerly:
-            if self.transform is not None:
+            if self.transform is not None or self.augment is not None:
                 raise ValueError(
                     f"x of type {type(x).__name__}, steps_per_epoch {steps_per_epoch}, "
                     f"validation_steps {validation_steps} and run_eagerly {self.run_eagerly} were "
-                    "given with a transform, expected arrays or a tf.data.Dataset, whole epochs "
-                    "and a graph: leave the transform out to train with stock Keras."
+                    "given with a transform or augment, expected arrays or a tf.data.Dataset, "
+                    "whole epochs and a graph: leave both out to train with stock Keras."
                 )
             return self.model.fit(
                 x,
@@ -169,7 +175,9 @@ class FusedModel:
                 validation_batch_size=validation_batch_size,
                 validation_freq=validation_freq,
             )
-        data = feeds.pack(x, self._targets(x, y), sample_weight, class_weight)
+        # Of a view that is new in every epoch the teacher has to be asked each time.
+        targets = y if self.augment is not None else self._targets(x, y)
+        data = feeds.pack(x, targets, sample_weight, class_weight)
         if validation_split and validation_data is None:
             data, validation_data = feeds.split_tail(data, validation_split)
         feed = self._feed(data, batch_size or 32)
@@ -276,11 +284,22 @@ class FusedModel:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         return keras.utils.pack_x_y_sample_weight(*self.transform(x, y, sample_weight))
 
+    def _augmented(self, data):
+        """A batch, or a replica's share of one, as this step sees it."""
+        if self.augment is None:
+            return data
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        step = tf.cast(self.model.optimizer.iterations.value, tf.int32)
+        number = step * self.strategy.num_replicas_in_sync + replica
+        seed = tf.stack([tf.constant(self.seed, tf.int32), number])
+        return keras.utils.pack_x_y_sample_weight(self.augment(x, seed), y, sample_weight)
+
     def _targets(self, x, y):
         """The targets, with what a teacher says of each example if the model has one."""
         if not self.deterministic or not hasattr(self.model, "complete_targets"):
             return y
-        teacher = FusedModel(self.model.teacher, transform=self.transform)
+        teacher = FusedModel(self.model.asked, transform=self.transform)
         return self.model.complete_targets(x, y, teacher.predict, self.memory_budget)
 
     def _feed(self, data, batch_size):
@@ -296,7 +315,7 @@ class FusedModel:
         with self.strategy.scope():
             model._symbolic_build(data_batch=self._transformed(feed.example()))
         jit = self._decide(num_steps, feed)
-        self._train = _Program(self, lambda data: model.train_step(data), jit)
+        self._train = _Program(self, lambda data: model.train_step(data), jit, self._augmented)
         self._test = _Program(self, lambda data: model.test_step(data), jit)
         self._compiled_with = compiled_with
         self._fresh = [variable.numpy() for variable in model.optimizer.variables]
@@ -345,14 +364,14 @@ class FusedModel:
 class _Program:
     """A step of the model, run many times in one program, on every replica's share of a batch."""
 
-    def __init__(self, owner: FusedModel, step: Callable, jit: bool):
+    def __init__(self, owner: FusedModel, step: Callable, jit: bool, view: Callable = lambda x: x):
         strategy = owner.strategy
         self.num_replicas = strategy.num_replicas_in_sync
 
         def on_replica(batch):
             number = tf.distribute.get_replica_context().replica_id_in_sync_group
             share = _map(lambda leaf: _share(leaf, number, self.num_replicas), batch)
-            return step(owner._transformed(share))
+            return step(owner._transformed(view(share)))
 
         def one(data, rows):
             # Gathered where the data is: a replica elsewhere is sent a batch, not the data.

@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 
 from kt_transfer import Distiller, FusedModel
+from kt_transfer.training.schedules import SettingSchedule, hints_first
+from kt_transfer.training.strategy import choose_strategy
 
 RNG = np.random.default_rng(0)
 CLASSES = 4
@@ -15,7 +17,7 @@ SOME = LABELS >= 0
 
 def network(name, *, width=8, classes=CLASSES, regularizer=None, normalize=False):
     x = keras.Input((6,))
-    hidden = keras.layers.Dense(width, "relu", kernel_regularizer=regularizer)(x)
+    hidden = keras.layers.Dense(width, "relu", kernel_regularizer=regularizer, name="hidden")(x)
     if normalize:
         hidden = keras.layers.BatchNormalization()(hidden)
     return keras.Model(x, keras.layers.Dense(classes)(hidden), name=name)
@@ -32,14 +34,22 @@ def seed():
     keras.utils.set_random_seed(0)
 
 
-def distiller(metrics=("accuracy",), regularizer=None, learning_rate=1e-2, **settings):
-    model = Distiller(
-        teacher=spread(network("teacher", width=10)),
-        student=spread(network("student", regularizer=regularizer)),
-        **settings,
-    )
-    model.compile(keras.optimizers.Adam(learning_rate), metrics=list(metrics), jit_compile=False)
+def distiller(metrics=("accuracy",), regularizer=None, learning_rate=1e-2, replicas=1, **settings):
+    strategy = choose_strategy("mirrored" if replicas > 1 else "one_device")
+    with strategy.scope():
+        model = Distiller(
+            teacher=spread(network("teacher", width=10)),
+            student=spread(network("student", regularizer=regularizer)),
+            **settings,
+        )
+        optimizer = keras.optimizers.Adam(learning_rate)
+        model.compile(optimizer, metrics=list(metrics), jit_compile=False)
     return model
+
+
+def evaluated(model, y, batch_size=24, **options):
+    """What the metrics say, on however many replicas the model was made for."""
+    return FusedModel(model).evaluate(X, y, batch_size=batch_size, return_dict=True, **options)
 
 
 def log_softmax(logits):
@@ -48,32 +58,72 @@ def log_softmax(logits):
     return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
 
 
+def soft_losses(teacher, student, labels, temperature, loss):
+    if loss == "cross_entropy":
+        return -(np.exp(log_softmax(teacher)) * log_softmax(student)).sum(axis=1)
+    t, s = (log_softmax(np.array(a) / temperature) for a in (teacher, student))
+    p, q = np.exp(t), np.exp(s)
+    if loss == "kl":
+        return temperature**2 * (p * (t - s)).sum(axis=1)
+    # Decoupled: the binary divergence, and 8 times that of the others among themselves.
+    rows = np.arange(len(p))
+    target = np.where(labels >= 0, labels, p.argmax(axis=1))
+    own = np.stack([p[rows, target], q[rows, target]])
+    binary = own[0] * np.log(own[0] / own[1]) + (1 - own[0]) * np.log((1 - own[0]) / (1 - own[1]))
+    p[rows, target] = q[rows, target] = np.nan
+    p, q = (x / np.nansum(x, axis=1, keepdims=True) for x in (p, q))
+    return temperature**2 * (binary + 8 * np.nansum(p * np.log(p / q), axis=1))
+
+
 def losses_in_numpy(model, x, labels, alpha, temperature, loss):
     """Lᵢ as design.md has it."""
     teacher, student = model.teacher(x), model.student(x)
-    if loss == "kl":
-        t, s = (log_softmax(np.array(a) / temperature) for a in (teacher, student))
-        soft = temperature**2 * (np.exp(t) * (t - s)).sum(axis=1)
-    else:
-        soft = -(np.exp(log_softmax(teacher)) * log_softmax(student)).sum(axis=1)
+    soft = soft_losses(teacher, student, labels, temperature, loss) if loss != "none" else 0.0
     hard = -log_softmax(student)[np.arange(len(x)), labels]
     share = alpha * (labels >= 0)
     return share * hard + (1 - share) * soft
 
 
-@pytest.mark.parametrize("loss", ["kl", "cross_entropy"])
-@pytest.mark.parametrize(
-    ("alpha", "temperature"), [(0.1, 4.0), (0.0, 1.0), (1.0, 2.0), (0.5, 10.0)]
-)
-def test_the_loss_over_mixed_labels(loss, alpha, temperature):
-    model = distiller(alpha=alpha, temperature=temperature, loss=loss)
-    expected = losses_in_numpy(model, X, LABELS, alpha, temperature, loss)
-    given = model.evaluate(X, LABELS, batch_size=24, return_dict=True, verbose=0)
-    assert given["loss"] == pytest.approx(expected.mean(), rel=1e-5)
-
+@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize("loss", ["kl", "cross_entropy", "decoupled"])
+def test_the_loss_over_mixed_labels(loss, replicas):
+    model = distiller(loss=loss, replicas=replicas)
+    fused = FusedModel(model)
     weights = RNG.uniform(0, 2, 24)
-    weighted = model.evaluate(X, LABELS, 24, 0, weights, return_dict=True)
-    assert weighted["loss"] == pytest.approx((weights * expected).mean(), rel=1e-5)
+    for alpha, temperature in ((0.1, 4.0), (0.0, 1.0), (1.0, 2.0), (0.5, 10.0)):
+        model.alpha, model.temperature = alpha, temperature
+        expected = losses_in_numpy(model, X, LABELS, alpha, temperature, loss)
+        given = fused.evaluate(X, LABELS, batch_size=8, return_dict=True)
+        assert given["loss"] == pytest.approx(expected.mean(), rel=1e-4)
+        soft = soft_losses(model.teacher(X), model.student(X), LABELS, temperature, loss)
+        assert given["distillation_loss"] == pytest.approx(soft.mean(), rel=1e-4)
+        weighted = fused.evaluate(X, LABELS, batch_size=24, sample_weight=weights, return_dict=True)
+        assert weighted["loss"] == pytest.approx((weights * expected).mean(), rel=1e-4)
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize("hint_loss", ["mse", "cosine"])
+@pytest.mark.parametrize("loss", ["kl", "none"])
+def test_the_loss_with_a_hint(loss, hint_loss, replicas):
+    settings = {"alpha": 0.5, "loss": loss, "hint_loss": hint_loss, "hint_weight": 3.0}
+    # A teacher of 10 units and a student of 8: a projection makes up for it.
+    model = distiller(hint="hidden", replicas=replicas, **settings)
+    hidden = {
+        name: keras.Model(net.input, net.get_layer("hidden").output)(X).numpy()
+        for name, net in (("teacher", model.teacher), ("student", model.student))
+    }
+    kernel, bias = model.trainable_variables[-2:]
+    projected = hidden["student"] @ kernel.numpy() + bias.numpy()
+    if hint_loss == "mse":
+        hint = np.square(projected - hidden["teacher"]).mean(axis=1)
+    else:
+        lengths = [np.linalg.norm(f, axis=1) for f in (projected, hidden["teacher"])]
+        hint = 1 - (projected * hidden["teacher"]).sum(axis=1) / (lengths[0] * lengths[1])
+    expected = losses_in_numpy(model, X, LABELS, 0.5, 4.0, loss) + 3.0 * hint
+    given = evaluated(model, LABELS, batch_size=8)
+    assert given["loss"] == pytest.approx(expected.mean(), rel=1e-4)
+    assert given["hint_loss"] == pytest.approx(hint.mean(), rel=1e-4)
+    assert ("distillation_loss" in given) == (loss == "kl")
 
 
 def test_the_defaults_are_those_of_the_design():
@@ -91,7 +141,7 @@ def test_without_any_label_the_loss_is_the_soft_one():
     assert model.evaluate(X, None, 24, 0)[0] == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("loss", ["kl", "cross_entropy"])
+@pytest.mark.parametrize("loss", ["kl", "cross_entropy", "decoupled"])
 def test_cached_soft_targets_are_as_good_as_the_teacher(loss):
     asked, cached = distiller(loss=loss), distiller(loss=loss)
     cached.student.set_weights(asked.student.get_weights())
@@ -138,7 +188,7 @@ def test_the_teacher_stays_what_it_was(fused):
     assert teacher.trainable
     assert [layer.trainable for layer in teacher.layers[1:]] == [False, True, True]
     # The student learns, and alone: neither the teacher nor the settings are trained or counted.
-    assert model.count_params() - 2 == student.count_params()
+    assert model.count_params() - len(model.settings) == student.count_params()
     assert len(model.trainable_variables) == len(student.trainable_variables)
     assert student.layers[2].moving_mean.numpy().any()
 
@@ -152,12 +202,148 @@ def test_evaluation_leaves_the_students_statistics_alone():
         assert np.array_equal(old, new)
 
 
-def test_the_students_regularizers_are_counted():
-    model = distiller(regularizer=keras.regularizers.L2(0.1))
+@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize("hint", [None, "hidden"])
+def test_the_students_regularizers_are_counted(replicas, hint):
+    regularizer = keras.regularizers.L2(0.1)
+    model = distiller(regularizer=regularizer, replicas=replicas, hint=hint, hint_weight=0.0)
     kernel = model.student.layers[1].kernel.numpy()
     distilled = losses_in_numpy(model, X, LABELS, 0.1, 4.0, "kl").mean()
     expected = distilled + 0.1 * np.square(kernel).sum()
-    assert model.evaluate(X, LABELS, 24, 0)[0] == pytest.approx(expected, rel=1e-5)
+    assert evaluated(model, LABELS, batch_size=8)["loss"] == pytest.approx(expected, rel=1e-4)
+
+
+class Counted(keras.layers.Layer):
+    """Counts how often a model is run; in a graph, how often it is traced."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def call(self, x):
+        self.count += 1
+        return x + 0.0
+
+
+def counting(name):
+    x = keras.Input((6,))
+    counted = Counted()
+    hidden = keras.layers.Dense(5, "relu", name="hidden")(counted(x))
+    return keras.Model(x, keras.layers.Dense(CLASSES)(hidden), name=name), counted
+
+
+@pytest.mark.parametrize("hint", [None, "hidden"])
+def test_student_and_teacher_run_once_a_step(hint):
+    teacher, asked = counting("teacher")
+    student, answered = counting("student")
+    model = Distiller(teacher=teacher, student=student, hint=hint)
+    model.compile("adam", metrics=["accuracy"], run_eagerly=True)
+    asked.count = answered.count = 0
+    model.train_on_batch(X, LABELS)
+    assert (asked.count, answered.count) == (1, 1)
+
+
+@pytest.mark.parametrize("hint", [None, "hidden"])
+def test_the_teacher_is_asked_once_for_each_example_of_a_fit(hint):
+    teacher, asked = counting("teacher")
+    model = Distiller(teacher=teacher, student=network("student"), hint=hint)
+    model.compile("adam", run_eagerly=True)
+    asked.count = 0
+    # 24 examples and 24 to validate on: two questions, however many epochs and batches.
+    fused = FusedModel(model)
+    validation = X, model.complete_targets(X, LABELS, model.asked.predict_on_batch)
+    model.fit(X, LABELS, batch_size=8, epochs=3, validation_data=validation, verbose=0)
+    traced = asked.count
+    assert traced <= 2
+    model.compile("adam", jit_compile=False)
+    fused.fit(X, LABELS, batch_size=8, epochs=3, validation_data=(X, LABELS), verbose=0)
+    assert asked.count <= traced + 2  # and never inside a step
+
+
+def test_class_weights_and_sample_weights_count():
+    weights = {0: 2.0, 1: 0.5, 3: 0.0}
+    by_class = np.array([weights.get(label, 1.0) for label in LABELS])
+    for fused in (True, False):
+        models = [distiller(), distiller()]
+        models[1].student.set_weights(models[0].student.get_weights())
+        models[1].teacher.set_weights(models[0].teacher.get_weights())
+        ways = [{"class_weight": weights}, {"sample_weight": by_class}]
+        for model, way in zip(models, ways, strict=True):
+            trained = FusedModel(model) if fused else model
+            trained.fit(X, LABELS, batch_size=8, epochs=2, shuffle=False, verbose=0, **way)
+        for a, b in zip(*(model.student.get_weights() for model in models), strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_kl_is_not_what_keras_computes_by_default():
+    # facts.md: 10.5 where 1.10 is right, since there is neither softmax nor T².
+    teacher, student = np.array([[4.0, 1.0, -2.0]]), np.array([[1.0, 1.0, 0.5]])
+    p, q = (np.exp(x / 3.0) / np.exp(x / 3.0).sum() for x in (teacher, student))
+    right = 9 * (p * np.log(p / q)).sum()
+    x = keras.Input((3,))
+    as_they_are = keras.Model(x, keras.layers.Identity()(x))
+    known = keras.layers.Dense(3, use_bias=False)
+    answering = keras.Model(x, known(x))
+    known.set_weights([np.linalg.pinv(teacher) @ student])
+    model = Distiller(teacher=as_they_are, student=answering, temperature=3.0)
+    model.compile("adam", jit_compile=False)
+    given = model.evaluate(teacher, np.array([-1]), verbose=0, return_dict=True)["loss"]
+    assert given == pytest.approx(right, rel=1e-4)
+
+
+def test_soft_cross_entropy_is_never_negative():
+    model = distiller(loss="cross_entropy", alpha=0.0)
+    model.teacher.set_weights([-5 * w for w in model.teacher.get_weights()])
+    assert model.teacher(X).numpy().min() < 0
+    assert evaluated(model, None)["distillation_loss"] > 0
+
+
+class Broken(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == 1:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("hint", [None, "hidden"])
+def test_an_interrupted_fit_goes_on_as_if_nothing_happened(tmp_path, hint):
+    models = [distiller(hint=hint) for _ in range(3)]
+    for other in models[1:]:
+        other.set_weights(models[0].get_weights())
+        other.teacher.set_weights(models[0].teacher.get_weights())
+
+    def fit(model, *callbacks):
+        options = {"batch_size": 8, "epochs": 4, "shuffle": False, "verbose": 0}
+        FusedModel(model).fit(X, LABELS, callbacks=list(callbacks), **options)
+
+    fit(models[0])
+    backup = keras.callbacks.BackupAndRestore
+    with pytest.raises(KeyboardInterrupt):
+        fit(models[1], backup(tmp_path), Broken())
+    fit(models[2], backup(tmp_path))
+    for a, b in zip(models[0].get_weights(), models[2].get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_a_saved_student_goes_on_with_a_teacher(tmp_path):
+    model = distiller()
+    model.fit(X, LABELS, batch_size=8, epochs=2, verbose=0)
+    model.save(tmp_path / "student.keras")
+    again = Distiller(
+        teacher=model.teacher, student=keras.saving.load_model(tmp_path / "student.keras")
+    )
+    again.compile("adam", metrics=["accuracy"], jit_compile=False)
+    before = evaluated(model, LABELS)
+    assert evaluated(again, LABELS) == pytest.approx(before, rel=1e-5)
+
+
+def test_a_compiled_student_stays_compiled(tmp_path):
+    model = distiller()
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.student.compile("sgd", loss=loss, metrics=["accuracy"])
+    model.save(tmp_path / "student.keras")
+    loaded = keras.saving.load_model(tmp_path / "student.keras")
+    assert loaded.compiled
+    assert len(loaded.evaluate(X[SOME], LABELS[SOME], verbose=0)) == 2
 
 
 def test_the_student_comes_near_its_teacher():
@@ -196,6 +382,55 @@ def test_temperature_and_alpha_change_while_a_compiled_fit_runs(jit_compile):
     np.testing.assert_allclose(model.history.history["loss"], expected, rtol=1e-4)
 
 
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_hints_come_first(jit_compile):
+    model = distiller(hint="hidden", learning_rate=1e-12, hint_weight=2.0)
+    each = evaluated(model, LABELS)
+    hint = each["hint_loss"]
+    distilled = losses_in_numpy(model, X, LABELS, 0.1, 4.0, "kl").mean()
+    assert each["loss"] == pytest.approx(distilled + 2 * hint, rel=1e-4)
+    fused = FusedModel(model, jit_compile=jit_compile)
+    fused.fit(X, LABELS, batch_size=8, epochs=3, callbacks=[hints_first(2, 2.0)], verbose=0)
+    expected = [2 * hint, 2 * hint, distilled]
+    np.testing.assert_allclose(model.history.history["loss"], expected, rtol=1e-3)
+
+
+def test_a_setting_follows_a_function_of_the_epoch():
+    model = distiller(learning_rate=1e-12)
+    cooling = SettingSchedule(temperature=lambda epoch: 4.0 / (epoch + 1))
+    FusedModel(model).fit(X, LABELS, batch_size=8, epochs=2, callbacks=[cooling], verbose=0)
+    expected = [losses_in_numpy(model, X, LABELS, 0.1, t, "kl").mean() for t in (4.0, 2.0)]
+    np.testing.assert_allclose(model.history.history["loss"], expected, rtol=1e-4)
+    with pytest.raises(ValueError, match="temperature 0.0"):
+        model.fit(X, LABELS, callbacks=[SettingSchedule(temperature=lambda _: 0.0)], verbose=0)
+
+
+def test_hints_alone_move_what_leads_to_them():
+    model = distiller(hint="hidden", loss="none", alpha=0.0)
+    before = model.student.get_weights()
+    start = evaluated(model, LABELS)["hint_loss"]
+    FusedModel(model).fit(X, LABELS, batch_size=8, epochs=60, verbose=0)
+    assert evaluated(model, LABELS)["hint_loss"] < 0.5 * start
+    moved = [
+        not np.array_equal(a, b) for a, b in zip(before, model.student.get_weights(), strict=True)
+    ]
+    assert moved == [True, True, False, False]  # the hidden layer, not the head
+
+
+def test_a_teacher_of_other_classes_gives_hints():
+    teacher = network("teacher", classes=7)
+    model = Distiller(teacher=teacher, student=network("student"), loss="none", hint="hidden")
+    model.compile("adam", metrics=["accuracy"], jit_compile=False)
+    model.fit(X, LABELS, batch_size=8, epochs=1, verbose=0)
+    assert model.predict(X, verbose=0).shape == (24, CLASSES)
+
+
+def test_predictions_are_the_students_logits():
+    model = distiller(hint="hidden")
+    for predicted in (model.predict(X, verbose=0), FusedModel(model).predict(X)):
+        np.testing.assert_allclose(predicted, model.student(X), rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -204,8 +439,12 @@ def test_temperature_and_alpha_change_while_a_compiled_fit_runs(jit_compile):
         ({"alpha": float("nan")}, "alpha nan"),
         ({"temperature": 0.0}, "temperature 0.0"),
         ({"temperature": -4}, "temperature -4"),
-        ({"loss": "mse"}, "loss 'mse' .* 'kl' or 'cross_entropy'"),
+        ({"loss": "mse"}, "loss 'mse' .* 'kl', 'cross_entropy', 'decoupled', 'none'"),
         ({"student": network("student", classes=3)}, "teacher of 4 and a student of 3 classes"),
+        ({"hint": "conv9"}, r"layer conv9 was given, expected one of teacher's .*hidden"),
+        ({"hint": "hidden", "hint_student": "conv9"}, "layer conv9 .* one of student's"),
+        ({"hint": "hidden", "hint_loss": "l1"}, "hint_loss 'l1' .* 'mse', 'cosine'"),
+        ({"hint": "hidden", "hint_weight": -1.0}, "hint_weight -1.0"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings, message):

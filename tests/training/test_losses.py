@@ -3,7 +3,12 @@ import numpy as np
 import pytest
 
 from kt_transfer import FusedModel, ReconstructionLoss, dense_autoencoder
-from kt_transfer.training.losses import SoftTargetCrossEntropy, TemperatureKL
+from kt_transfer.training.losses import (
+    CosineDistance,
+    DecoupledKL,
+    SoftTargetCrossEntropy,
+    TemperatureKL,
+)
 
 RNG = np.random.default_rng(0)
 TEACHER = RNG.normal(scale=3, size=(16, 5))
@@ -74,6 +79,63 @@ def test_soft_target_cross_entropy():
     np.testing.assert_allclose(loss.call(TEACHER, STUDENT), expected, rtol=1e-5)
     weighted = float(loss(TEACHER, STUDENT, sample_weight=WEIGHTS))
     assert weighted == pytest.approx((WEIGHTS * expected).mean(), rel=1e-5)
+
+
+def softmax(logits):
+    return np.exp(log_softmax(logits))
+
+
+def decoupled_kl(teacher, student, target, temperature, beta):
+    """TCKD and NCKD as Zhao et al. (2022) define them, example by example."""
+    found = []
+    for t, s, own in zip(teacher / temperature, student / temperature, target, strict=True):
+        p, q = softmax(t[None])[0], softmax(s[None])[0]
+        binary = [(p[own], q[own]), (1 - p[own], 1 - q[own])]
+        tckd = sum(a * np.log(a / b) for a, b in binary)
+        others_p, others_q = (np.delete(x, own) / (1 - x[own]) for x in (p, q))
+        nckd = (others_p * np.log(others_p / others_q)).sum()
+        found.append(temperature**2 * (tckd + beta * nckd))
+    return np.array(found)
+
+
+@pytest.mark.parametrize(("temperature", "beta"), [(1.0, 1.0), (4.0, 8.0), (0.5, 0.0)])
+def test_decoupled_kl(temperature, beta):
+    labels = np.where(np.arange(16) % 2, np.arange(16) % 5, -1)
+    # Where there is no label, what the teacher holds for the most probable.
+    target = np.where(labels >= 0, labels, TEACHER.argmax(axis=1))
+    assert (target != TEACHER.argmax(axis=1)).any()
+    expected = decoupled_kl(TEACHER, STUDENT, target, temperature, beta)
+    loss = DecoupledKL(temperature, beta=beta)
+    assert float(loss((TEACHER, labels), STUDENT)) == pytest.approx(expected.mean(), rel=1e-4)
+    weighted = float(loss((TEACHER, labels), STUDENT, sample_weight=WEIGHTS))
+    assert weighted == pytest.approx((WEIGHTS * expected).mean(), rel=1e-4)
+
+
+def test_decoupled_kl_is_kl_with_the_weights_that_kl_has():
+    labels = np.arange(16) % 5
+    # KL = TCKD + (1 - p(target)) NCKD: each example with its own weight.
+    p = softmax(TEACHER / 2.0)[np.arange(16), labels]
+    one_by_one = [
+        float(DecoupledKL(2.0, beta=1 - p[i])((TEACHER[[i]], labels[[i]]), STUDENT[[i]]))
+        for i in range(16)
+    ]
+    np.testing.assert_allclose(one_by_one, kl(TEACHER, STUDENT, 2.0), rtol=1e-4)
+
+
+def test_decoupled_kl_of_a_teacher_that_is_sure_is_finite():
+    sure = np.eye(5)[[0, 3]] * 200.0
+    loss = float(DecoupledKL(1.0)((sure, np.array([0, -1])), -sure))
+    assert np.isfinite(loss)
+    assert loss > 10
+
+
+def test_cosine_distance():
+    cosine = (TEACHER * STUDENT).sum(axis=1) / (
+        np.linalg.norm(TEACHER, axis=1) * np.linalg.norm(STUDENT, axis=1)
+    )
+    loss = CosineDistance()
+    np.testing.assert_allclose(loss.call(TEACHER, STUDENT), 1 - cosine, rtol=1e-5)
+    assert float(loss(TEACHER, 7 * TEACHER)) == pytest.approx(0, abs=1e-6)
 
 
 def test_the_reference_network_learns_as_it_does_in_pytorch():

@@ -59,11 +59,11 @@ def frozen_classifier():
     return model, model, LABELS
 
 
-def distiller(loss):
+def distiller(loss, **settings):
     def build():
         teacher = classifier(dense_encoder(12, (16,)), 3, name="teacher")
         student = classifier(dense_encoder(12, (8,)), 3, name="student")
-        model = Distiller(teacher=teacher, student=student, alpha=0.5, loss=loss)
+        model = Distiller(teacher=teacher, student=student, alpha=0.5, loss=loss, **settings)
         model.compile(keras.optimizers.Adam(1e-3), metrics=["accuracy"])
         return model, student, MIXED
 
@@ -79,6 +79,8 @@ KINDS = {
     "frozen classifier": frozen_classifier,
     "distiller, kl": distiller("kl"),
     "distiller, cross-entropy": distiller("cross_entropy"),
+    "distiller, decoupled": distiller("decoupled"),
+    "distiller, hint": distiller("kl", hint="hidden_1", hint_loss="cosine"),
 }
 
 

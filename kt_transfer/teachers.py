@@ -1,0 +1,231 @@
+"""Teachers of any origin: run folders, Keras files, SavedModels; alone or several together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+import numpy as np
+from keras import ops
+
+from kt_transfer.data import Dataset
+from kt_transfer.errors import UserError
+from kt_transfer.models.adapting import Expected, adapting_model, why_not
+from kt_transfer.models.bodies import scales_itself
+from kt_transfer.models.outputs import (
+    said_by_last_layer,
+    tell_output,
+    with_logarithm,
+    with_mapped_classes,
+)
+from kt_transfer.runs import Run
+from kt_transfer.serving.served_layer import ServedLayer, names_of_export
+from kt_transfer.sources import fill_shape, in_a_sentence, load_file, require_examples, shape_for
+
+# Examples on which logits and probabilities are told apart.
+NUM_LOOKED_AT = 256
+_NO_PROBABILITY = 1e-12
+
+
+class Teacher(NamedTuple):
+    """A teacher as a Keras model, and what it costs.
+
+    Attributes:
+        model: From raw examples to logits.
+        class_names: What the logits are of; ``None`` where it does not say.
+        num_parameters: Numbers in its weights.
+        num_bytes: What it takes on disk.
+    """
+
+    model: keras.Model
+    class_names: list[str] | None
+    num_parameters: int
+    num_bytes: int
+
+
+def load_teachers(
+    paths: Sequence[Path],
+    opened: Sequence[Run | None],
+    data: Dataset,
+    *,
+    output: str = "auto",
+    value_range: tuple[float, float] | None = None,
+    weights: Sequence[float] | None = None,
+    class_map: dict[str, str] | None = None,
+    shares_classes: bool = True,
+) -> Teacher:
+    """The teachers as one, averaged in probability.
+
+    Args:
+        paths: Run folders, ``FILE.keras``, folders of SavedModels.
+        opened: For each its run, as from :func:`~kt_transfer.runs.open_teacher`.
+        data: Raw examples, and the student's classes.
+        output: What a file or a SavedModel emits: ``"logits"``, ``"probabilities"`` or ``"auto"``
+            to tell it from its last layer or output's name, and from what it emits.
+        value_range: What the smallest and largest raw value become for a file or SavedModel
+            (default for a file: -1 and 1, or as they are where it begins with a scaling of its
+            own; for a SavedModel: as they are).
+        weights: One for each teacher, in proportion (default: all alike).
+        class_map: The student's class for classes of the teachers; several may become one, and
+            those that are left out are dropped.
+        shares_classes: Whether the logits are to be of the student's classes; otherwise there
+            is one teacher, for its features.
+
+    Raises:
+        UserError: If one cannot be had, or does not fit.
+    """
+    if class_map and shares_classes:
+        _require_known(f"a class of {data.spec}", class_map.values(), data.class_names)
+    teachers = []
+    for number, (path, run) in enumerate(zip(paths, opened, strict=True), 1):
+        if run is not None:
+            teacher = _from_run(run, data)
+        elif path.is_dir():
+            teacher = _from_saved_model(path, data, output, value_range)
+        else:
+            teacher = _from_file(path, data, output, value_range)
+        if shares_classes:
+            teacher = _of_students_classes(path, teacher, data, class_map)
+        teacher.model.name = f"teacher_{number}"
+        teachers.append(teacher)
+    if class_map and shares_classes:
+        known = {name for teacher in teachers for name in teacher.class_names}
+        _require_known("a class of the teacher", class_map, known)
+    return Teacher(
+        teachers[0].model if len(teachers) == 1 else _together(teachers, data, weights),
+        list(data.class_names) if shares_classes else teachers[0].class_names,
+        sum(teacher.num_parameters for teacher in teachers),
+        sum(teacher.num_bytes for teacher in teachers),
+    )
+
+
+def _from_run(run: Run, data: Dataset) -> Teacher:
+    if run.is_autoencoder:
+        raise UserError(
+            f"--teacher {run.path} was given, expected a classifier, but it is an autoencoder: "
+            f"run `python -m kt_transfer.finetune --source {run.path}` first."
+        )
+    names, preprocessing = run.label_names, run.load_model("preprocessing.keras")
+    require_examples(run, preprocessing, data)
+    network = run.load_model()
+    model = keras.Model(preprocessing.input, network(preprocessing.output))
+    size = os.path.getsize(run.path / "model.keras")
+    return Teacher(model, names, network.count_params(), size)
+
+
+def _from_file(path: Path, data: Dataset, output: str, value_range) -> Teacher:
+    network = load_file(path, "--teacher")
+    try:
+        if len(getattr(network, "inputs", ())) != 1 or len(network.outputs) != 1:
+            raise ValueError("has not one input and one output")
+        shape = shape_for(network.inputs[0], data)
+        values = value_range or (None if scales_itself(network) else (-1.0, 1.0))
+        adapt = _adapting(data, Expected(shape, values=values))
+        model = keras.Model(adapt.input, network(adapt.output))
+        if len(model.output_shape) != 2 or model.output_shape[-1] < 2:
+            shape = model.output_shape[1:]
+            raise ValueError(f"emits {shape} for an example, expected a number for a class")
+    except ValueError as error:
+        raise _misfit(path, data, f"it {in_a_sentence(error)}") from error
+    model = _emitting_logits(path, model, data, output, said_by_last_layer(network))
+    return Teacher(model, None, network.count_params(), os.path.getsize(path))
+
+
+def _from_saved_model(path: Path, data: Dataset, output: str, value_range) -> Teacher:
+    try:
+        served = ServedLayer(path)
+        spec = served.input_spec_of_signature
+        shape = tuple(spec.shape[1:]) if spec.shape.rank else data.input_shape
+        adapt = _adapting(data, Expected(fill_shape(shape, data), values=value_range))
+        served.measure(adapt(data.x[:1]))
+        model = keras.Model(adapt.input, served(adapt.output))
+    except ValueError as error:
+        raise _misfit(path, data, f"it {in_a_sentence(error)}") from error
+    model = _emitting_logits(path, model, data, output, served.said)
+    return Teacher(model, names_of_export(path), served.num_parameters, served.num_bytes)
+
+
+def _adapting(data: Dataset, expected: Expected) -> keras.Model:
+    if reason := why_not(data.input_shape, expected):
+        raise ValueError(f"does not fit: {reason}")
+    return adapting_model(data.input_shape, data.value_range, data.x.dtype, expected)
+
+
+def _emitting_logits(path, model: keras.Model, data: Dataset, output: str, said: str | None):
+    if output == "auto":
+        rows = model(data.x[:NUM_LOOKED_AT], training=False)
+        output = tell_output(said, ops.convert_to_numpy(rows))
+    if output is None:
+        raise UserError(
+            f"--teacher {path} was given, expected one whose last layer or output tells logits "
+            "from probabilities, but here that is in doubt: say which it emits with "
+            "--teacher-output logits or --teacher-output probabilities."
+        )
+    return model if output == "logits" else with_logarithm(model)
+
+
+def _of_students_classes(path, teacher: Teacher, data: Dataset, class_map) -> Teacher:
+    width = teacher.model.output_shape[-1]
+    names = teacher.class_names or [str(number) for number in range(width)]
+    if class_map:
+        return teacher._replace(
+            model=_mapped(path, teacher.model, names, data, class_map), class_names=names
+        )
+    wrong_names = teacher.class_names and teacher.class_names != list(data.class_names)
+    if wrong_names or width != data.num_classes:
+        raise UserError(
+            f"--teacher {path} was given with {_classes(names)}, but {data.spec} has "
+            f"{_classes(data.class_names)}: teacher and student need the same classes; give "
+            "data or a teacher that has them, --class-map FILE.json, or --hint LAYER with "
+            "--loss none."
+        )
+    return teacher
+
+
+def _mapped(path, model: keras.Model, names: list[str], data: Dataset, class_map: dict):
+    """Logits of the student's classes: what is mapped to one adds up, in probability."""
+    pairs = [
+        (number, data.class_names.index(class_map[name]))
+        for number, name in enumerate(names)
+        if name in class_map
+    ]
+    if not pairs:
+        raise UserError(
+            f"--class-map was given, but it names no class of --teacher {path} "
+            f"({_classes(names)}): map the teacher's classes to the student's."
+        )
+    return with_mapped_classes(model, pairs, data.num_classes)
+
+
+def _require_known(what: str, given, known) -> None:
+    if unknown := sorted(set(given) - set(known)):
+        raise UserError(
+            f"--class-map names {unknown[0]!r}, expected {what} ({_classes(sorted(known))}): "
+            "correct the file."
+        )
+
+
+def _together(teachers: list[Teacher], data: Dataset, weights) -> keras.Model:
+    """Logits of the weighted mean of several teachers' probabilities."""
+    shares = np.asarray(weights or [1.0] * len(teachers), np.float64)
+    raw = keras.Input(data.input_shape, dtype=str(data.x.dtype), name="raw")
+    mean = sum(
+        float(share) * ops.softmax(teacher.model(raw))
+        for share, teacher in zip(shares / shares.sum(), teachers, strict=True)
+    )
+    return keras.Model(raw, ops.log(ops.maximum(mean, _NO_PROBABILITY)), name="teachers")
+
+
+def _misfit(path, data: Dataset, reason: str) -> UserError:
+    return UserError(
+        f"--teacher {path} was given, expected a classifier that examples of {data.spec} can be "
+        f"made to fit, but {reason}: give another teacher, or other --data."
+    )
+
+
+def _classes(names) -> str:
+    shown = ", ".join(list(names)[:10]) + (", …" if len(names) > 10 else "")
+    return f"{len(names)} classes ({shown})"

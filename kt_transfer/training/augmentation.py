@@ -1,0 +1,80 @@
+"""Random views of raw examples: pure functions of a batch and a seed, which XLA compiles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+
+def augmentation(kind: str, strength: float, value_range: tuple[float, float]) -> Callable:
+    """The ``augment`` of a :class:`~kt_transfer.FusedModel`.
+
+    Args:
+        kind: ``"shift"`` or ``"noise"``.
+        strength: Pixels for :func:`random_shift`; for :func:`add_noise` a standard deviation
+            where the values are scaled to [-1, 1].
+        value_range: Smallest and largest raw value; what is shifted in is the smallest.
+
+    Returns:
+        A function ``(x, seed)`` from raw examples to raw examples.
+    """
+    low, high = value_range
+    if kind == "shift":
+        return lambda x, seed: random_shift(x, seed, pixels=int(strength), fill=low)
+    deviation = strength * (high - low) / 2.0
+    return lambda x, seed: add_noise(x, seed, deviation=deviation, value_range=value_range)
+
+
+def random_shift(x, seed, *, pixels: int, fill: float = 0.0):
+    """Move each image by up to some pixels, down or up and right or left.
+
+    Every shift from -pixels to pixels is as likely as any other, as in the jitter of Hinton,
+    Vinyals & Dean (2015, https://arxiv.org/abs/1503.02531).
+
+    Args:
+        x: Images of shape ``(batch, height, width[, channels])``.
+        seed: Two integers.
+        pixels: Largest shift.
+        fill: Value of what comes in from outside.
+
+    Returns:
+        Images of the same shape and type.
+
+    Example:
+        >>> moved = random_shift(np.ones((100, 8, 8)), (0, 1), pixels=2)
+        >>> sorted({int(image.any(axis=1).sum()) for image in moved.numpy()})
+        [6, 7, 8]
+    """
+    x = tf.convert_to_tensor(x)
+    around = [[0, 0], [pixels, pixels], [pixels, pixels]] + [[0, 0]] * (x.shape.rank - 3)
+    padded = tf.pad(x, around, constant_values=tf.cast(fill, x.dtype))
+    starts = tf.random.stateless_uniform((2, tf.shape(x)[0]), seed, 0, 2 * pixels + 1, tf.int32)
+    for axis in (1, 2):
+        wanted = starts[axis - 1][:, None] + tf.range(x.shape[axis])
+        padded = tf.gather(padded, wanted, axis=axis, batch_dims=1)
+    return padded
+
+
+def add_noise(x, seed, *, deviation: float, value_range: tuple[float, float]):
+    """Add Gaussian noise to every value; whole numbers stay whole, and all within the range.
+
+    Args:
+        x: Examples of shape ``(batch, ...)``.
+        seed: Two integers.
+        deviation: Standard deviation of the noise, in raw values.
+        value_range: Smallest and largest raw value.
+
+    Returns:
+        Examples of the same shape and type.
+
+    Example:
+        >>> x = np.full((1, 4), 9, "uint8")
+        >>> noisy = add_noise(x, (0, 1), deviation=1e3, value_range=(0, 16))
+        >>> set(noisy.numpy().ravel().tolist()) <= {0, 16}
+        True
+    """
+    x = tf.convert_to_tensor(x)
+    noise = tf.random.stateless_normal(tf.shape(x), seed, stddev=deviation)
+    noisy = tf.clip_by_value(tf.cast(x, tf.float32) + noise, *map(float, value_range))
+    return tf.cast(tf.round(noisy) if x.dtype.is_integer else noisy, x.dtype)

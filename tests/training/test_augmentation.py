@@ -1,0 +1,142 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kt_transfer import Distiller, FusedModel
+from kt_transfer.training.augmentation import add_noise, augmentation, random_shift
+from kt_transfer.training.strategy import choose_strategy
+
+RNG = np.random.default_rng(0)
+IMAGES = RNG.integers(1, 200, (64, 6, 5), dtype=np.uint8)
+
+
+def moved(image, down, right, fill):
+    """The image moved, in NumPy."""
+    height, width = image.shape[:2]
+    found = np.full_like(image, fill)
+    for row in range(height):
+        for column in range(width):
+            if 0 <= row - down < height and 0 <= column - right < width:
+                found[row, column] = image[row - down, column - right]
+    return found
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("channels", [(), (2,)])
+def test_every_image_is_shifted_on_its_own(jit_compile, channels):
+    x = RNG.integers(1, 200, (64, 6, 5, *channels), dtype=np.uint8)
+    shift = tf.function(
+        lambda x: random_shift(x, (3, 4), pixels=2, fill=7), jit_compile=jit_compile
+    )
+    shifted = shift(x).numpy()
+    assert shifted.dtype == x.dtype
+    steps = range(-2, 3)
+    found = set()
+    for before, after in zip(x, shifted, strict=True):
+        fits = [(d, r) for d in steps for r in steps if (moved(before, d, r, 7) == after).all()]
+        assert len(fits) == 1
+        found.add(fits[0])
+    assert len(found) > 15  # of 25
+
+
+def test_a_view_is_a_function_of_its_seed():
+    one, again, other = (random_shift(IMAGES, (0, n), pixels=2).numpy() for n in (1, 1, 2))
+    assert (one == again).all()
+    assert (one != other).any()
+
+
+def test_noise_has_the_deviation_it_is_given():
+    x = np.full((100, 50), 0.5, np.float32)
+    noisy = augmentation("noise", 0.1, (0.0, 1.0))(x, (0, 1)).numpy()
+    assert noisy.std() == pytest.approx(0.05, rel=0.05)  # of [-1, 1]: half as much of [0, 1]
+    assert noisy.mean() == pytest.approx(0.5, abs=0.005)
+
+
+def test_noisy_bytes_are_bytes_within_their_range():
+    noisy = add_noise(np.full((100, 50), 15, np.uint8), (0, 1), deviation=4.0, value_range=(0, 16))
+    assert noisy.dtype == "uint8"
+    assert (noisy.numpy().min(), noisy.numpy().max()) == (pytest.approx(2, abs=2), 16)
+    assert noisy.numpy().mean() < 15
+
+
+def network(name, width):
+    x = keras.Input((6, 5), dtype="uint8")
+    scaled = keras.layers.Rescaling(1 / 200)(x)
+    flat = keras.layers.Flatten()(scaled)
+    hidden = keras.layers.BatchNormalization()(keras.layers.Dense(width, "relu")(flat))
+    hidden = keras.layers.Dropout(0.5)(hidden) if name == "teacher" else hidden
+    return keras.Model(x, keras.layers.Dense(3)(hidden), name=name)
+
+
+@pytest.mark.parametrize(("jit_compile", "replicas"), [(False, 1), (True, 1), (False, 2)])
+def test_teacher_and_student_see_the_same_view(jit_compile, replicas):
+    """The teacher is asked about each view, in inference mode, inside the program."""
+    strategy = choose_strategy("mirrored" if replicas > 1 else "one_device")
+    keras.utils.set_random_seed(0)
+    with strategy.scope():
+        teacher = network("teacher", 8)
+        student = network("student", 8)
+        # Their answers are the same, if and only if what they see is.
+        twins = [(s, t) for s, t in zip(student.weights, teacher.weights[:8], strict=True)]
+        for mine, its in twins:
+            mine.assign(its)
+        student.layers[-2].trainable = False
+        model = Distiller(teacher=teacher, student=student, alpha=0.0)
+        model.compile(keras.optimizers.SGD(0.0), jit_compile=False)
+    student.get_layer(student.layers[-2].name).trainable = False
+    before = teacher.get_weights()
+    fused = FusedModel(
+        model, augment=augmentation("shift", 2, (0.0, 200.0)), jit_compile=jit_compile
+    )
+    fused.fit(IMAGES, None, batch_size=16, epochs=2, verbose=0)
+    assert max(model.history.history["loss"]) == pytest.approx(0, abs=1e-6)
+    assert all(np.array_equal(a, b) for a, b in zip(before, teacher.get_weights(), strict=True))
+    # Soft targets of the examples as they are would not fit the views.
+    labels, soft = model.complete_targets(IMAGES, None, FusedModel(model.teacher).predict)
+    fused.fit(IMAGES, (labels, soft), batch_size=16, epochs=1, verbose=0)
+    assert model.history.history["loss"][0] > 1e-3
+    # Evaluation sees them as they are.
+    assert fused.evaluate(IMAGES, (labels, soft), return_dict=True)["loss"] < 1e-6
+
+
+class Seen(keras.Model):
+    """Keeps what its last step was given."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = self.add_weight(shape=(8, 6, 5), trainable=False)
+        self.dense = keras.layers.Dense(1)
+
+    def call(self, x):
+        return self.dense(keras.ops.reshape(keras.ops.cast(x, "float32"), (-1, 30)))
+
+    def train_step(self, data):
+        x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+        self.seen.assign(keras.ops.cast(x, "float32"))
+        return super().train_step(data)
+
+
+def test_every_epoch_is_a_new_view_and_a_resumed_fit_sees_the_same():
+    views = {}
+    for name, starts in (("whole", [(0, 1), (1, 2)]), ("resumed", [(1, 2)])):
+        model = Seen()
+        model.compile(keras.optimizers.SGD(0.0), loss="mse", jit_compile=False)
+        fused = FusedModel(model, augment=augmentation("shift", 2, (0.0, 200.0)), seed=5)
+        for first, end in starts:
+            if name == "resumed":
+                model.optimizer.build(model.trainable_variables) if model.built else None
+                model.optimizer.iterations.assign(1)
+            options = {"batch_size": 8, "shuffle": False, "verbose": 0}
+            fused.fit(IMAGES[:8], np.zeros(8), initial_epoch=first, epochs=end, **options)
+            views[name, first] = model.seen.numpy()
+    assert (views["whole", 0] != views["whole", 1]).any()
+    assert (views["whole", 1] == views["resumed", 1]).all()
+
+
+def test_stock_keras_knows_no_views():
+    model = Seen()
+    model.compile("sgd", loss="mse")
+    fused = FusedModel(model, augment=augmentation("noise", 0.1, (0.0, 200.0)))
+    with pytest.raises(ValueError, match="with a transform or augment"):
+        fused.fit(IMAGES, np.zeros(64), steps_per_epoch=2)
