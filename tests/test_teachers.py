@@ -64,11 +64,12 @@ def test_a_file_says_the_same_as_logits_and_as_probabilities(saved, digits):
     scaled = digits.x_test[:20] / 8.0 - 1.0
     logits = keras.saving.load_model(saved())(scaled).numpy()
     for ending in ((), (layers.Softmax(),), (layers.Activation("softmax"),)):
-        teacher = taught(digits, saved(*ending))
+        path = saved(*ending)
+        teacher = taught(digits, path)
         found = softmax(teacher.model.predict(digits.x_test[:20], verbose=0))
         np.testing.assert_allclose(found, softmax(logits), atol=1e-5)
         assert teacher.num_parameters == 64 * 16 + 16 + 16 * 10 + 10
-        assert teacher.num_bytes == saved(*ending).stat().st_size
+        assert teacher.num_bytes == path.stat().st_size
 
 
 def test_a_nested_file_is_understood_too(saved, digits):

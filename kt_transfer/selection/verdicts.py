@@ -82,7 +82,7 @@ def curve(rows: Iterable[dict], metric: str) -> list[dict]:
     """
     entries = []
     for (method, source, labels), own in _by_candidate(rows, metric).items():
-        interval = corrected_interval(own.values, own.num_train, own.num_held_out)
+        interval = _interval(own)
         entries.append(
             {
                 "method": method,
@@ -224,9 +224,10 @@ def _by_candidate(rows: Iterable[dict], metric: str) -> dict[tuple[str, str, int
     }
 
 
-def _interval(own: _Scores, other: _Scores):
+def _interval(own: _Scores, other: _Scores | None = None):
+    """Of the scores, or of their differences to another candidate's."""
     return corrected_interval(
-        own.values - other.values,
+        own.values if other is None else own.values - other.values,
         own.num_train,
         own.num_held_out,
         num_folds=own.num_folds,
