@@ -101,7 +101,8 @@ class FusedModel:
         self.expected_steps = expected_steps
         self.memory_budget = memory_budget or quarter_of_memory()
         self.execution: str | None = None
-        self._train = self._test = self._compiled_with = None
+        self._train = self._test = self._compiled_with = self._traced_predict = None
+        self._num_predicted = 0
         self._fresh: list[np.ndarray] = []
 
     def __getattr__(self, name: str):
@@ -262,9 +263,14 @@ class FusedModel:
             return self.model.predict(x, batch_size, verbose, steps, callbacks)
         arrays = feeds.pack(x)
         size = batch_size or feeds.rows_at_once(arrays)
+        # Of many calls too: a teacher is asked batch by batch.
+        self._num_predicted += -(-feeds.num_rows(arrays) // size)
         step = self._predict_step
-        if feeds.num_rows(arrays) >= MIN_BATCHES_TO_TRACE * size:
-            step = tf.function(step, reduce_retracing=True, autograph=False)
+        if self._num_predicted >= MIN_BATCHES_TO_TRACE:
+            self._traced_predict = self._traced_predict or tf.function(
+                step, reduce_retracing=True, autograph=False
+            )
+            step = self._traced_predict
         pieces = [
             tree.map_structure(np.asarray, step(batch)) for batch in feeds.batches_of(arrays, size)
         ]
