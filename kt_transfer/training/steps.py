@@ -48,7 +48,9 @@ class FusedModel:
     Results are those of stock Keras with the same order of examples, up to rounding. The
     order in epoch e is ``epoch_order(n, seed, e)``, so a resumed fit continues exactly.
 
-    Input that is neither arrays nor a ``tf.data.Dataset`` goes to the stock ``fit``. Batch
+    The next epoch of a ``tf.data.Dataset`` begins to be read while this one ends, before the
+    callbacks of its end are called. Input that is neither arrays nor a dataset goes to the stock
+    ``fit``. Batch
     hooks of callbacks that are not Keras's own are called for every batch, which costs speed.
 
     Args:
