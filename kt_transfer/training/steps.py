@@ -50,8 +50,8 @@ class FusedModel:
 
     The next epoch of a ``tf.data.Dataset`` begins to be read while this one ends, before the
     callbacks of its end are called. Input that is neither arrays nor a dataset goes to the stock
-    ``fit``. Batch
-    hooks of callbacks that are not Keras's own are called for every batch, which costs speed.
+    ``fit``. Batch hooks of callbacks that are not Keras's own are called for every batch, which
+    costs speed.
 
     Args:
         model: Any Keras model; built or functional.
