@@ -1,4 +1,4 @@
-"""PyTorch as its tutorials write it: ``TensorDataset``, ``DataLoader``, eager."""
+"""PyTorch's eager loop over a ``DataLoader``; the images are a ``TensorDataset`` of floats."""
 
 import common
 import torch
@@ -8,13 +8,19 @@ from torch.utils.data import DataLoader, TensorDataset
 
 def main() -> None:
     args = common.arguments()
+    raw, _ = common.raw_mnist(args.rows)
+    fit(TensorDataset(torch.from_numpy(common.scaled(raw))), args.epochs)
+
+
+def fit(dataset, epochs: int) -> None:
+    """The loop that tutorials write."""
     torch.manual_seed(common.SEED)
-    x, held_out = (torch.from_numpy(common.scaled(a)) for a in common.raw_mnist(args.rows))
-    loader = DataLoader(TensorDataset(x), batch_size=common.BATCH, shuffle=True)
+    loader = DataLoader(dataset, batch_size=common.BATCH, shuffle=True)
+    held_out = torch.from_numpy(common.scaled(common.raw_mnist(1)[1]))
     held_out_batches = held_out.split(common.VALIDATION_BATCH)
     model = torch_network.autoencoder()
     optimizer = torch.optim.Adam(model.parameters(), common.LEARNING_RATE, eps=common.EPSILON)
-    for _ in range(args.epochs):
+    for _ in range(epochs):
         total = 0.0
         for (batch,) in loader:
             loss = torch_network.loss_function(model(batch), batch)
@@ -23,7 +29,7 @@ def main() -> None:
             optimizer.zero_grad()
             total += loss.item() * len(batch)
         val_loss = torch_network.held_out_loss(model, held_out_batches)
-    common.finish(loss=total / len(x), val_loss=val_loss)
+    common.finish(loss=total / len(dataset), val_loss=val_loss)
 
 
 if __name__ == "__main__":
