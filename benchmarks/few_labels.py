@@ -5,7 +5,6 @@ over draws of the labels. What is done already lies in ``cache/few_labels.json``
 run goes on.
 """
 
-import json
 import shutil
 import statistics
 import tempfile
@@ -19,9 +18,9 @@ PUBLISHED = {
     "published: plain network": (25.81, 11.44, 10.70, 6.04),
     "published: contractive autoencoder": (13.47, 6.3, 4.77, 3.22),
 }
-WAYS = ("scratch", "parameters", "features", "semi-supervised")
-SHAPE = {"hidden_units": (512, 256), "latent_dim": 64}
-PRETRAIN = {**SHAPE, "noise": 0.3, "epochs": 15}
+WAYS = ("scratch", "parameters", "features", "semi-supervised", "parameters, 1000-1000")
+PRETRAIN = {"epochs": 10}
+LARGER = {"hidden_units": (1000,), "latent_dim": 1000, "noise": 0.7}
 MNIST, FASHION = "tfds:mnist", "tfds:fashion_mnist"
 RESULTS = measuring.CACHE / "few_labels.json"
 
@@ -61,15 +60,13 @@ def table(source: str, target: str, ways, draws, labels=LABELS) -> str:
 
 def error(way: str, source: str, target: str, labels: int, draw: int) -> float:
     """Test error of one way with one draw, looked up if it is known."""
-    key = f"{way}, {source} to {target}, {labels} labels, draw {draw}"
-    known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    if key not in known:
+
+    def find() -> float:
         with tempfile.TemporaryDirectory() as folder:
-            known[key] = 1 - transfer(way, source, target, labels, draw, Path(folder))
-        measuring.progress(f"{key}: {known[key]:.4f}")
-        RESULTS.parent.mkdir(exist_ok=True)
-        RESULTS.write_text(json.dumps(known, indent=1))
-    return known[key]
+            return 1 - transfer(way, source, target, labels, draw, Path(folder))
+
+    key = f"{way}, {source} to {target}, {labels} labels, draw {draw}"
+    return measuring.remembered(RESULTS, key, find)
 
 
 def transfer(way: str, source: str, target: str, labels: int, draw: int, folder: Path) -> float:
@@ -79,7 +76,7 @@ def transfer(way: str, source: str, target: str, labels: int, draw: int, folder:
     shared = {"data": target, "labels": labels, "seed": draw, "quiet": True, "out": folder / "run"}
     shared["compare_scratch"] = "no"
     if way == "scratch":
-        run = finetune.run(source="scratch", **SHAPE, **shared)
+        run = finetune.run(source="scratch", **shared)
     else:
         method = "features" if way == "features" else "parameters"
         pretrained = source_run(way, source, labels, draw, folder)
@@ -95,10 +92,13 @@ def source_run(way: str, source: str, labels: int, draw: int, folder: Path) -> P
     if way == "semi-supervised":
         return pretrain.run(labels=labels, out=folder / "source", **settings).path
     kind = "classification" if way == "classifier's parameters" else "reconstruction"
+    if way == "parameters, 1000-1000":
+        kind, settings = "1000-1000", settings | LARGER
     path = measuring.CACHE / f"few_labels-{source.split(':')[1]}-{kind}-{draw}"
     if not (path / "metrics.json").exists():
         shutil.rmtree(path, ignore_errors=True)
-        pretrain.run(objective=kind, out=path, **settings)
+        objective = "classification" if kind == "classification" else "reconstruction"
+        pretrain.run(objective=objective, out=path, **settings)
     return path
 
 

@@ -7,7 +7,6 @@ lies in ``cache/hinton.json``: an interrupted run goes on.
 """
 
 import functools
-import json
 import statistics
 
 import measuring
@@ -97,15 +96,13 @@ def num_errors(way: str, seed: int, args) -> int:
     """Test errors of one network with one seed, looked up if they are known."""
     epochs = args.teacher_epochs if way == "teacher" else args.epochs
     key = f"{way}, teacher of {args.teacher_epochs} epochs, {epochs} epochs, seed {seed}"
-    known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    if key not in known:
+
+    def find() -> int:
         network = teacher(seed, epochs) if way == "teacher" else student(way, seed, args)
-        data, preprocessing = mnist()
-        known[key] = int((answers(network, data.x_test).argmax(axis=1) != data.y_test).sum())
-        measuring.progress(f"{key}: {known[key]} errors")
-        RESULTS.parent.mkdir(exist_ok=True)
-        RESULTS.write_text(json.dumps(known, indent=1))
-    return known[key]
+        data, _ = mnist()
+        return int((answers(network, data.x_test).argmax(axis=1) != data.y_test).sum())
+
+    return measuring.remembered(RESULTS, key, find)
 
 
 @functools.cache

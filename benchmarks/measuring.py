@@ -207,6 +207,19 @@ def metrics(folder: Path) -> dict:
     return json.loads((folder / "metrics.json").read_text())
 
 
+def remembered(path: Path, key: str, find: Callable[[], object]):
+    """A result that is looked up in a JSON file, or found and kept there: one can go on."""
+    known = json.loads(path.read_text()) if path.exists() else {}
+    if key not in known:
+        found = find()
+        known = json.loads(path.read_text()) if path.exists() else {}
+        known[key] = found
+        progress(f"{key}: {found}")
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(known, indent=1))
+    return known[key]
+
+
 def progress(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 

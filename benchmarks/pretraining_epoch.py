@@ -80,7 +80,9 @@ def wanted(seconds: dict[str, list[float]], rate: float) -> list[Goal]:
     return [
         Goal("Keras fit, NumPy arrays", numpy, 5),
         Goal("PyTorch tutorial loop", tutorial, 5),
-        Goal("PyTorch at its best (the fastest of the other three)", min(loader, fused, compiled), 2),
+        Goal(
+            "PyTorch at its best (the fastest of the other three)", min(loader, fused, compiled), 2
+        ),
         Goal("JAX, lax.scan", scan, 1),
         Goal(
             "share of the measured GEMM rate (training's FLOP alone)",

@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 from kt_transfer import cli, recording
-from kt_transfer.config import CompareConfig
+from kt_transfer.config import MASKED_SHARE, CompareConfig
 from kt_transfer.data import Dataset, load_data
+from kt_transfer.data.overlap import shared_rows
 from kt_transfer.errors import UserError
 from kt_transfer.models.adapting import Expected, adapting_model, describe, why_not
 from kt_transfer.models.autoencoders import dense_autoencoder, transferable_encoder
 from kt_transfer.models.preprocessing import as_image
+from kt_transfer.rows import take_rows
 from kt_transfer.runs import Run, open_source
 from kt_transfer.selection.comparison import Source
 from kt_transfer.selection.learners import AutoencoderLearner, Schedule
 from kt_transfer.sources import load_source
 
-# Denoising: a code that only copies its input helps a classifier little.
-NOISE = 0.3
 # Unlabelled examples are many: as pretrain takes them.
 PRETRAIN_BATCH_SIZE = 64
 
@@ -35,7 +37,7 @@ def sources_of(config: CompareConfig, data: Dataset) -> list[Source]:
 def _pretrained_on(other: Dataset, config: CompareConfig, data: Dataset) -> Source:
     """An autoencoder trained on a data set: anew in every fold if that is the target itself."""
     autoencoder = dense_autoencoder(
-        other.input_dim, config.hidden_units, config.latent_dim, noise=NOISE
+        other.input_dim, config.hidden_units, config.latent_dim, noise=MASKED_SHARE
     )
     image = other.input_shape if as_image(other.input_shape) else None
     expected = Expected((other.input_dim,), image)
@@ -45,6 +47,7 @@ def _pretrained_on(other: Dataset, config: CompareConfig, data: Dataset) -> Sour
             f"can be made to fit, but {reason}: give data of examples like these."
         )
     is_target = other.fingerprint == data.fingerprint
+    examples = None if is_target else _without_targets(other, data, config)
     return Source(
         other.spec,
         transferable_encoder(autoencoder),
@@ -54,8 +57,23 @@ def _pretrained_on(other: Dataset, config: CompareConfig, data: Dataset) -> Sour
             other,
             Schedule(config.pretrain_epochs, PRETRAIN_BATCH_SIZE, config.learning_rate),
         ),
-        None if is_target else other.x,
+        examples,
     )
+
+
+def _without_targets(other: Dataset, data: Dataset, config: CompareConfig):
+    """Examples of other data, but for those that are the target's: they may be held out there."""
+    shared = shared_rows(other.x, (data.x, data.x_test))
+    if not shared.any():
+        return other.x
+    told = f"{shared.sum():,} of its {len(shared):,} examples are among those of {data.spec}"
+    if (~shared).sum() < 2:
+        raise UserError(
+            f"--source-data {other.spec} was given, expected examples that the folds do not hold "
+            f"out, but {told}: leave --source-data out, and each fold pretrains on what it may see."
+        )
+    cli.say(config)(f"{other.spec}: {told}, and are left out of pretraining")
+    return take_rows(other.x, np.flatnonzero(~shared))
 
 
 def _learner(autoencoder, data: Dataset, schedule: Schedule) -> AutoencoderLearner:
@@ -67,13 +85,30 @@ def _given_source(config: CompareConfig, name: str, data: Dataset) -> Source:
     run = open_source(name)
     if run is not None and _data_of(run) == data.fingerprint:
         return _trained_anew(config, run, data)
-    for ancestor in _ancestors(run) if run else ():
+    for ancestor in _lineage(run)[1:]:
         if _data_of(ancestor) == data.fingerprint:
             raise _has_seen(name, data, f"it descends from {ancestor.path}")
+    for seen in dict.fromkeys(own.settings["data"] for own in _lineage(run)):
+        _require_apart(name, seen, data, config)
     encoder, expected = load_source(name, run, data)
     cli.say(config)(f"{name}: {describe(data.input_shape, data.value_range, expected)}")
     preprocessing = adapting_model(data.input_shape, data.value_range, data.x.dtype, expected)
     return Source(name, encoder, preprocessing)
+
+
+def _require_apart(name: str, seen: str, data: Dataset, config: CompareConfig) -> None:
+    """Refuse a run whose training examples are, by another name, among the target's."""
+    try:
+        other = load_data(seen, data_dir=config.data_dir)
+    except UserError:
+        cli.say(config)(
+            f"{name}: {seen}, which it learned from, is not there any more to be checked"
+        )
+        return
+    shared = shared_rows(other.x, (data.x, data.x_test))
+    if shared.any():
+        share = f"{shared.sum():,} of the {len(shared):,} examples of {seen}"
+        raise _has_seen(name, data, f"{share}, which it learned from, are among them")
 
 
 def _trained_anew(config: CompareConfig, run: Run, data: Dataset) -> Source:
@@ -93,6 +128,11 @@ def _trained_anew(config: CompareConfig, run: Run, data: Dataset) -> Source:
 
 def _data_of(run: Run) -> str | None:
     return run.read_json("run.json").get("data", {}).get("fingerprint")
+
+
+def _lineage(run: Run | None) -> list[Run]:
+    """A run and those that it came from."""
+    return [run, *_ancestors(run)] if run else []
 
 
 def _ancestors(run: Run) -> Iterator[Run]:

@@ -22,7 +22,7 @@ from kt_transfer.runs import Run, open_source
 from kt_transfer.selection.comparison import TRANSFERS, Comparison
 from kt_transfer.selection.costs import costs
 from kt_transfer.selection.folds import resolve_budgets
-from kt_transfer.selection.guesses import guesses
+from kt_transfer.selection.guesses import guesses, layer_similarities
 from kt_transfer.selection.learners import Schedule
 from kt_transfer.selection.scoring import scores
 from kt_transfer.selection.table import Table
@@ -173,6 +173,7 @@ def summarize(config: CompareConfig, comparison: Comparison, table: Table) -> di
         "costs": _costs(comparison, rows),
         "equal_budget": tell_budget(rows, comparison.schedule.epochs),
         "transferability": guesses(comparison),
+        "layers": layer_similarities(comparison),
     }
 
 

@@ -20,7 +20,15 @@ Method = Literal["scratch", "parameters", "features", "distilled", "linear"]
 Metric = Literal["accuracy", "balanced_accuracy", "macro_f1", "auc", "log_loss"]
 Sparsity = Literal["squared_l1", "l1", "kl", "k_sparse"]
 LABEL_WEIGHT = 100.0
-LATENT_DIMS = {"dense": 8, "sparse": 8, "conv": 64}
+
+# What pretraining builds and how it corrupts where nothing is given: two wide layers that denoise.
+# benchmarks/defaults.py measures it against the reference network of the README.
+WIDE_UNITS, WIDE_LATENT_DIM, MASKED_SHARE = (500,), 500, 0.7
+REFERENCE_UNITS, REFERENCE_LATENT_DIM = (128, 64, 32, 16), 8
+CONV_LATENT_DIM = 64
+# What was transferred is only tuned, as selection.learners does: with larger steps it is soon
+# forgotten.
+TRANSFERRED_LEARNING_RATE = 1e-4
 
 
 def _require(condition: bool, flag: str, given: object, expected: str) -> None:
@@ -84,7 +92,7 @@ class Training(Common):
         _require(self.epochs >= 1, "--epochs", self.epochs, "at least 1")
         _require(self.batch_size >= 1, "--batch-size", self.batch_size, "at least 1")
         _require(
-            0 < self.learning_rate < math.inf,
+            self.learning_rate is None or 0 < self.learning_rate < math.inf,
             "--learning-rate",
             self.learning_rate,
             "more than 0",
@@ -112,15 +120,18 @@ class PretrainConfig(Training):
     """Dense autoencoder, one with a sparsity penalty on its code, or a convolutional one for
     images of any size and channels."""
 
-    hidden_units: tuple[int, ...] = (128, 64, 32, 16)
-    """Widths of the encoder's hidden layers; the decoder mirrors them (--model dense or sparse)."""
+    hidden_units: tuple[int, ...] | None = None
+    """Widths of the encoder's hidden layers; the decoder mirrors them (--model dense or sparse).
+    Where neither this nor --latent-dim is given, a dense autoencoder is wide (500, --latent-dim
+    500, --noise 0.7); otherwise 128 64 32 16."""
 
     filters: tuple[int, ...] = (16, 32)
     """Filters of the encoder's convolutions, each of which halves height and width; the decoder
     mirrors them (--model conv)."""
 
     latent_dim: int | None = None
-    """Width of the code (default: 8, with --model conv 64)."""
+    """Width of the code (default: 500, with --hidden-units or --model sparse 8, with --model
+    conv 64)."""
 
     sparsity: Sparsity = "squared_l1"
     """Penalty on the code (--model sparse)."""
@@ -135,9 +146,9 @@ class PretrainConfig(Training):
     num_active: int | None = None
     """Code units that stay, the largest (--sparsity k_sparse; default: a quarter)."""
 
-    noise: float = 0.0
+    noise: float | None = None
     """Denoising: share of the inputs dropped during training, or the standard deviation of the
-    noise added to them."""
+    noise added to them (default: 0.7 with the wide layers, 0 otherwise)."""
 
     noise_kind: Literal["masking", "gaussian"] = "masking"
     """Kind of that noise."""
@@ -154,8 +165,9 @@ class PretrainConfig(Training):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.latent_dim is None:  # resolved at once, as config.json has it
-            object.__setattr__(self, "latent_dim", LATENT_DIMS[self.model])
+        for name, value in self._defaults().items():  # resolved at once, as config.json has it
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
         _require_units("--hidden-units", self.hidden_units)
         _require_units("--filters", self.filters)
         _require(len(self.filters) > 0, "--filters", self.filters, "at least one number")
@@ -188,6 +200,17 @@ class PretrainConfig(Training):
         )
         _require_patience(self.patience)
 
+    def _defaults(self) -> dict:
+        """Shape and noise where none is given."""
+        if self.model == "conv":
+            shape = {"hidden_units": REFERENCE_UNITS, "latent_dim": CONV_LATENT_DIM}
+        elif self.model == "dense" and self.hidden_units is None and self.latent_dim is None:
+            shape = {"hidden_units": WIDE_UNITS, "latent_dim": WIDE_LATENT_DIM}
+            return shape | {"noise": MASKED_SHARE}
+        else:
+            shape = {"hidden_units": REFERENCE_UNITS, "latent_dim": REFERENCE_LATENT_DIM}
+        return shape | {"noise": 0.0}
+
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuneConfig(Training):
@@ -210,6 +233,10 @@ class FinetuneConfig(Training):
     batch_size: int = 32
     """Examples per step, over all devices together."""
 
+    learning_rate: float | None = None
+    """Initial learning rate of Adam (default: 1e-3; 1e-4 where all starts from what was learned,
+    the head from logistic regression)."""
+
     method: Literal["parameters", "features"] = "parameters"
     """Transfer the parameters and train on, or the features of the frozen encoder."""
 
@@ -219,6 +246,10 @@ class FinetuneConfig(Training):
 
     head: Literal["dense", "logistic_regression"] | None = None
     """New classifier (default: dense for parameters, logistic_regression for features)."""
+
+    head_start: Literal["logistic_regression", "random"] | None = None
+    """What a dense head starts from: logistic regression on the source's features (default with
+    --method parameters of a pretrained source), or random weights (default otherwise)."""
 
     freeze: int | Literal["all"] = 0
     """Lock the first N layers of the encoder that have weights, or all of them."""
@@ -239,7 +270,7 @@ class FinetuneConfig(Training):
     reinitialize: bool = False
     """Keep the source's architecture but not its weights: the same network from scratch."""
 
-    hidden_units: tuple[int, ...] = (128, 64, 32, 16)
+    hidden_units: tuple[int, ...] = (*WIDE_UNITS, WIDE_LATENT_DIM)
     """Widths of the hidden layers (--source scratch)."""
 
     latent_dim: int | None = None
@@ -261,6 +292,13 @@ class FinetuneConfig(Training):
     """Stop after this many epochs without a better validation loss, and keep the best."""
 
     def __post_init__(self) -> None:
+        if self.head_start is None:  # resolved at once, as config.json has it
+            start = "logistic_regression" if self.transfers_parameters else "random"
+            object.__setattr__(self, "head_start", start)
+        from_regression = self.head_start == "logistic_regression"
+        if self.learning_rate is None:
+            rate = TRANSFERRED_LEARNING_RATE if from_regression else 1e-3
+            object.__setattr__(self, "learning_rate", rate)
         super().__post_init__()
         _require_units("--hidden-units", self.hidden_units)
         _require_labels(self)
@@ -311,11 +349,22 @@ class FinetuneConfig(Training):
                 "--head logistic_regression was given with --method parameters, expected dense: "
                 "logistic regression fits frozen features, so give --method features with it."
             )
+        if from_regression and not self.transfers_parameters:
+            raise UserError(
+                "--head-start logistic_regression was given where no pretrained parameters are "
+                "transferred, expected --method parameters with a pretrained source: give these, "
+                "or leave --head-start out."
+            )
         if self.method == "parameters" and self.features_from != "bottleneck":
             raise UserError(
                 f"--features-from {self.features_from} was given with --method parameters, "
                 "expected --method features: give that, or leave --features-from out."
             )
+
+    @property
+    def transfers_parameters(self) -> bool:
+        """Whether pretrained layers are trained on."""
+        return self.method == "parameters" and self.source != "scratch" and not self.reinitialize
 
     @property
     def chosen_head(self) -> str:
@@ -504,10 +553,10 @@ class CompareConfig(Training):
     pretrain_epochs: int = 50
     """Passes over the unlabelled examples in pretraining."""
 
-    hidden_units: tuple[int, ...] = (256, 128)
+    hidden_units: tuple[int, ...] = WIDE_UNITS
     """Widths of the encoder's hidden layers (without --source)."""
 
-    latent_dim: int = 64
+    latent_dim: int = WIDE_LATENT_DIM
     """Width of its code (without --source)."""
 
     student_units: tuple[int, ...] = (64,)
@@ -641,6 +690,9 @@ class QuickstartConfig(Training):
 
     batch_size: int = 32
     """Examples per step, over all devices together."""
+
+    learning_rate: float | None = None
+    """Initial learning rate of Adam in every step (default: each command's own)."""
 
     labels: int | None = 200
     """Labelled examples that fine-tuning and distillation may use."""

@@ -61,6 +61,7 @@ def execute(config: PretrainConfig) -> Run:
                 if len(validation)
                 else None
             ),
+            callbacks=task.callbacks,
             patience=config.patience,
             title=f"pretrain {config.data}",
             quiet=config.quiet,
@@ -84,6 +85,7 @@ class _Task(NamedTuple):
     rows: np.ndarray
     targets: Any
     targets_of: Callable
+    callbacks: list = []
 
 
 def _task(config: PretrainConfig) -> tuple[Callable, Callable]:
@@ -114,11 +116,18 @@ def _split(config: PretrainConfig, data) -> tuple[np.ndarray, np.ndarray, np.nda
 
 def _reconstruct(config, autoencoder, preprocessing, data, train, labelled) -> _Task:
     """An autoencoder alone."""
+    from kt_transfer.models.autoencoders import active_units
+    from kt_transfer.training.k_sparse import FallingSparsity, falling_k_sparse
     from kt_transfer.training.losses import ReconstructionLoss
 
-    autoencoder.compile(optimizer=_adam(config), loss=ReconstructionLoss(), metrics=["mse"])
-    model = _fused(autoencoder, _reconstruct_itself(preprocessing), config)
-    return _Task(autoencoder, model, train, None, lambda rows: None)
+    trained, callbacks = autoencoder, []
+    if config.model == "sparse" and config.sparsity == "k_sparse":
+        k = active_units(config.latent_dim, config.num_active)
+        trained = falling_k_sparse(autoencoder, k)
+        callbacks = [FallingSparsity(trained.get_layer("k_largest"), config.epochs)]
+    trained.compile(optimizer=_adam(config), loss=ReconstructionLoss(), metrics=["mse"])
+    model = _fused(trained, _reconstruct_itself(preprocessing), config)
+    return _Task(autoencoder, model, train, None, lambda rows: None, callbacks)
 
 
 def _reconstruct_and_classify(config, autoencoder, preprocessing, data, train, labelled) -> _Task:

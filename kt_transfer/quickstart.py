@@ -14,8 +14,6 @@ from kt_transfer import cli, distill, evaluate, export, finetune, pretrain, runs
 from kt_transfer.config import QuickstartConfig
 from kt_transfer.runs import Run
 
-# What is taught without labels needs room: a code of 8 units helps a classifier little.
-HIDDEN_UNITS, LATENT_DIM = (256, 128), 64
 STUDENT_UNITS = (64,)
 
 
@@ -35,17 +33,13 @@ def execute(config: QuickstartConfig) -> Run:
         shared = {
             name: getattr(config, name)
             for name in (
-                *("data", "data_dir", "seed", "epochs", "batch_size", "learning_rate"),
+                *("data", "data_dir", "seed", "epochs", "batch_size"),
                 *("strategy", "num_devices", "jit_compile", "quiet"),
             )
         }
-        source = _step(
-            pretrain,
-            run.path / "pretrain",
-            **shared,
-            hidden_units=HIDDEN_UNITS,
-            latent_dim=LATENT_DIM,
-        )
+        if config.learning_rate is not None:
+            shared["learning_rate"] = config.learning_rate
+        source = _step(pretrain, run.path / "pretrain", **shared)
         labels = {**shared, "labels": config.labels, "source": str(source.path)}
         teacher = _step(finetune, run.path / "finetune", **labels)
         student = _step(

@@ -78,12 +78,12 @@ def suggest_pretrain(hp, base: config.PretrainConfig) -> config.PretrainConfig:
     changes = {
         "learning_rate": _learning_rate(hp, base.learning_rate),
         "batch_size": _choice(hp, "batch_size", (32, 64, 128), base.batch_size),
-        "noise": _choice(hp, "noise", (0.0, 0.2, 0.4), base.noise),
+        "noise": _choice(hp, "noise", (0.0, 0.3, 0.5, 0.7), base.noise),
     }
     if base.model == "conv":
         changes["filters"] = _widths(hp, "filters", base.filters, (32, 64), (16, 32, 64))
     else:
-        others = (256, 128), (512, 256, 128)
+        others = (256, 128), (1000,)
         changes["hidden_units"] = _widths(hp, "hidden_units", base.hidden_units, *others)
     return dataclasses.replace(base, **changes)
 

@@ -1,9 +1,11 @@
 """Sources, and those that may not be trusted."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from kt_transfer import UserError, finetune
+from kt_transfer import UserError, finetune, pretrain
 from kt_transfer.candidates import sources_of
 from kt_transfer.config import CompareConfig
 from kt_transfer.data import load_data
@@ -102,3 +104,51 @@ def test_data_that_cannot_be_made_to_fit_are_refused(digits, tmp_path):
     np.savez(tmp_path / "t.npz", x=np.random.default_rng(0).normal(size=(40, 5)))
     with pytest.raises(UserError, match="--source-data npz:.*t.npz .*cannot become"):
         sources_of(settings(source_data=f"npz:{tmp_path / 't.npz'}"), digits)
+
+
+@pytest.fixture
+def half_shared(digits, tmp_path):
+    """Other data, of which 40 of 100 examples are the target's, 30 of them in its test split."""
+    rng = np.random.default_rng(1)
+    own = [digits.x[:10], digits.x_test[:30], rng.integers(0, 17, (60, 8, 8))]
+    x = rng.permutation(np.concatenate(own).astype(np.float64))
+    np.savez(tmp_path / "half.npz", x=x, y=np.arange(100) % 10, x_test=x[:5], y_test=np.arange(5))
+    return f"npz:{tmp_path / 'half.npz'}"
+
+
+def test_examples_of_the_target_are_left_out_of_other_data(digits, half_shared, capsys):
+    config = CompareConfig(source_data=half_shared, hidden_units=(16,))
+    (source,) = sources_of(config, digits)
+    assert len(source.x) == 60
+    target = {row.tobytes() for row in np.concatenate([digits.x, digits.x_test]).astype(float)}
+    assert not target & {row.tobytes() for row in source.x}
+    assert "40 of its 100 examples are among those of digits" in capsys.readouterr().out
+
+
+def test_other_data_that_are_all_the_targets_are_refused(digits, tmp_path):
+    np.savez(tmp_path / "t.npz", x=digits.x[::-1], x_test=digits.x_test)
+    with pytest.raises(UserError, match="--source-data .*1,438 of its 1,438 examples.*leave"):
+        sources_of(settings(source_data=f"npz:{tmp_path / 't.npz'}"), digits)
+
+
+def test_a_run_on_data_that_share_examples_with_the_target_is_refused(
+    digits, half_shared, tmp_path
+):
+    run = pretrain.run(
+        data=half_shared, hidden_units=(8,), epochs=1, quiet=True, out=tmp_path / "run"
+    )
+    with pytest.raises(UserError, match=f"{run.path} .*40 of the 100 examples of {half_shared}"):
+        sources_of(settings(source=(str(run.path),)), digits)
+
+
+def test_a_run_whose_data_are_gone_is_taken_and_said_so(digits, other, tmp_path, capsys):
+    moved = tmp_path / "moved.npz"
+    moved.write_bytes(Path(other.removeprefix("npz:")).read_bytes())
+    run = pretrain.run(
+        data=f"npz:{moved}", hidden_units=(8,), epochs=1, quiet=True, out=tmp_path / "run"
+    )
+    moved.unlink()
+    config = CompareConfig(source=(str(run.path),), hidden_units=(16,))
+    (source,) = sources_of(config, digits)
+    assert source.name == str(run.path)
+    assert f"npz:{moved}, which it learned from, is not there any more" in capsys.readouterr().out

@@ -197,13 +197,28 @@ def test_narrowing_keeps_the_shared_fields():
     assert config.narrow(search, PretrainConfig) == PretrainConfig(latent_dim=3, seed=5)
 
 
-def test_the_reference_network_is_the_default():
-    default = PretrainConfig()
-    assert (default.hidden_units, default.latent_dim) == ((128, 64, 32, 16), 8)
-    assert (default.learning_rate, default.batch_size) == (1e-3, 64)
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, ((500,), 500, 0.7)),
+        ({"noise": 0.2}, ((500,), 500, 0.2)),
+        ({"hidden_units": (64,)}, ((64,), 8, 0.0)),
+        ({"latent_dim": 16}, ((128, 64, 32, 16), 16, 0.0)),
+        ({"latent_dim": 16, "noise": 0.3}, ((128, 64, 32, 16), 16, 0.3)),
+        ({"model": "sparse"}, ((128, 64, 32, 16), 8, 0.0)),
+    ],
+)
+def test_wide_denoising_layers_are_the_default_and_the_reference_what_the_rest_follows(
+    given, expected
+):
+    resolved = PretrainConfig(**given)
+    assert (resolved.hidden_units, resolved.latent_dim, resolved.noise) == expected
+    assert (resolved.learning_rate, resolved.batch_size) == (1e-3, 64)
+    settings = to_settings(resolved)
+    assert from_settings(PretrainConfig, settings) == resolved
 
 
-@pytest.mark.parametrize(("model", "width"), [("dense", 8), ("sparse", 8), ("conv", 64)])
+@pytest.mark.parametrize(("model", "width"), [("dense", 500), ("sparse", 8), ("conv", 64)])
 def test_the_width_of_the_code_follows_the_model(model, width):
     assert PretrainConfig(model=model).latent_dim == width
     assert to_settings(PretrainConfig(model=model))["latent_dim"] == width

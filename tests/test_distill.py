@@ -198,6 +198,7 @@ def test_decoupled(chain, invoke, tmp_path):
     assert metrics_of(tmp_path / "s")["agreement_with_teacher"] > 0.1
 
 
+@pytest.mark.slow
 def test_hints_and_weighed_teachers_on_two_replicas(chain, command, tmp_path):
     words = ("--teacher", chain.teacher, chain.exported, "--teacher-weights", 2, 1)
     hint = ("--hint", "hidden_1", "--student-units", 8, "--augment", "shift:1")

@@ -65,8 +65,9 @@ def test_early_stopping_waits_for_the_last_stage(source, tmp_path):
 
 
 def test_layers_further_down_learn_more_slowly(source, tmp_path):
-    _, even = transfer(source, tmp_path / "even", epochs=1)
-    _, decayed = transfer(source, tmp_path / "decayed", epochs=1, layer_decay=0.1)
+    settings = {"epochs": 1, "head_start": "random"}
+    _, even = transfer(source, tmp_path / "even", **settings)
+    _, decayed = transfer(source, tmp_path / "decayed", **settings, layer_decay=0.1)
     rates = {row["layer"]: row["learning_rate"] for row in decayed["layers"]}
     expected = {"hidden_1": 1e-6, "hidden_2": 1e-5, "bottleneck": 1e-4, "head": 1e-3}
     assert rates == pytest.approx(expected)
@@ -108,3 +109,32 @@ def test_features_are_compared_too(source, tmp_path):
 def test_features_have_no_stages(setting):
     with pytest.raises(UserError, match="--method features.*leave the flag out"):
         finetune.run(source="runs/source", method="features", **setting)
+
+
+def test_on_few_labels_the_head_starts_from_logistic_regression(source, tmp_path):
+    _, features = transfer(source, tmp_path / "features", method="features")
+    run, started = transfer(source, tmp_path / "started", epochs=1, learning_rate=1e-9)
+    assert started["test"] == pytest.approx(features["test"], rel=1e-4)
+    noted = run.read_json("run.json")
+    assert (
+        noted["logistic_regression_c"]
+        == json.loads((tmp_path / "features" / "run.json").read_text())["logistic_regression_c"]
+    )
+    _, random = transfer(
+        source, tmp_path / "random", epochs=1, learning_rate=1e-9, head_start="random"
+    )
+    assert random["test"]["accuracy"] < features["test"]["accuracy"] - 0.2
+
+
+def test_what_transfers_nothing_starts_from_a_random_head(source, tmp_path):
+    run, _ = transfer(source, tmp_path / "run", epochs=1, reinitialize=True)
+    assert "logistic_regression_c" not in run.read_json("run.json")
+
+
+@pytest.mark.parametrize(
+    "given", [{"reinitialize": True}, {"method": "features"}, {"source": "scratch"}]
+)
+def test_a_head_that_cannot_start_from_regression_is_refused(source, tmp_path, given):
+    settings = {"source": str(source.path), "out": tmp_path / "run"} | given
+    with pytest.raises(UserError, match="--head-start logistic_regression .*no pretrained"):
+        finetune.run(head_start="logistic_regression", **settings)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,15 @@ def mnist_from_tfds():
         (scaled(images.numpy().reshape(len(images), -1)), labels.numpy())
         for images, labels in (train, test)
     ]
+
+
+def seed_keras() -> None:
+    """Let stock Keras begin with weights of this seed, and shuffle anew in every epoch.
+
+    ``keras.utils.set_random_seed`` is not for this: after it, ``fit`` on arrays (Keras 3.15,
+    TensorFlow) visits the examples in one and the same order in every epoch.
+    """
+    random.seed(SEED)
 
 
 def finish(**said) -> None:

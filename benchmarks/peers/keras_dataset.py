@@ -7,7 +7,7 @@ import tensorflow as tf
 
 def main() -> None:
     args = common.arguments(steps_per_execution=128)
-    keras.utils.set_random_seed(common.SEED)
+    common.seed_keras()
     x, held_out = common.raw_mnist(args.rows)
     model = common.keras_autoencoder()
     model.compile(

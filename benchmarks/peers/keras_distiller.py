@@ -11,7 +11,7 @@ import numpy as np
 
 def main() -> None:
     args = common.arguments(teacher="", splits="", out="", temperature=4.0, alpha=0.1)
-    keras.utils.set_random_seed(common.SEED)
+    common.seed_keras()
     (x, y), (x_test, y_test) = common.mnist_from_tfds()
     splits = np.load(args.splits)
     train, validation = splits["train"], splits["validation"]

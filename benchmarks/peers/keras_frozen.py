@@ -7,7 +7,7 @@ import numpy as np
 
 def main() -> None:
     args = common.arguments(source="", splits="", out="", batch=32)
-    keras.utils.set_random_seed(common.SEED)
+    common.seed_keras()
     (x, y), (x_test, y_test) = common.mnist_from_tfds()
     splits = np.load(args.splits)
     train, validation = splits["train"], splits["validation"]

@@ -6,7 +6,7 @@ import keras
 
 def main() -> None:
     args = common.arguments()
-    keras.utils.set_random_seed(common.SEED)
+    common.seed_keras()
     x, held_out = map(common.scaled, common.raw_mnist(args.rows))
     model = common.keras_autoencoder()
     model.compile(keras.optimizers.Adam(common.LEARNING_RATE), loss=common.squared_error)

@@ -7,7 +7,7 @@ import numpy as np
 
 def main() -> None:
     args = common.arguments(splits="", out="")
-    keras.utils.set_random_seed(common.SEED)
+    common.seed_keras()
     (x, _), (x_test, _) = common.mnist_from_tfds()
     splits = np.load(args.splits)
     train, validation = x[splits["train"]], x[splits["validation"]]

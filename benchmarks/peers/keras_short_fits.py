@@ -8,7 +8,7 @@ import short_fits
 def main() -> None:
     args = short_fits.arguments()
     data = short_fits.examples()
-    keras.utils.set_random_seed(common.SEED)
+    common.seed_keras()
     accuracies = []
     for number in range(args.fits):
         # As the documentation has it: what earlier models left behind is let go.

@@ -110,7 +110,7 @@ def sparse_autoencoder(
         raise ValueError(f"sparsity_weight {weight}, expected 0 or more")
     if not 0 < sparsity_target < 1:
         raise ValueError(f"sparsity_target {sparsity_target}, expected between 0 and 1")
-    k = max(1, latent_dim // 4) if num_active is None else num_active
+    k = active_units(latent_dim, num_active)
     if not 1 <= k <= latent_dim:
         raise ValueError(f"num_active {k}, expected from 1 to latent_dim = {latent_dim}")
     constrain = {
@@ -124,6 +124,11 @@ def sparse_autoencoder(
     return _autoencoder(
         input_dim, hidden_units, latent_dim, output_activation, corrupt, activation, constrain
     )
+
+
+def active_units(latent_dim: int, num_active: int | None) -> int:
+    """Units that stay of a k-sparse code: those given, or a quarter."""
+    return max(1, latent_dim // 4) if num_active is None else num_active
 
 
 def noise_layer(noise: float, noise_kind: str) -> keras.layers.Layer | None:

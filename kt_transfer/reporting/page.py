@@ -93,6 +93,7 @@ def comparison_page(
         equal_budget=_sentence(comparison["equal_budget"]),
         guesses=_guesses(comparison),
         guess_sentence=_guess_sentence(comparison),
+        similarities=_similarities(comparison),
         confusion=_confusion(answers),
         mix_ups=_mix_ups(answers),
         mistakes=surest_mistakes(answers, _MOST_MISTAKES),
@@ -274,6 +275,21 @@ def _guesses(comparison: dict) -> list[dict]:
             }
         )
     return rows
+
+
+def _similarities(comparison: dict) -> list[dict]:
+    """Linear CKA of each source, a row for each of its layers."""
+    return [
+        {
+            "source": entry["source"],
+            "names": entry["target_layers"],
+            "rows": [
+                {"name": name, "cells": [round(value, 2) for value in row]}
+                for name, row in zip(entry["source_layers"], entry["cka"], strict=True)
+            ],
+        }
+        for entry in comparison["layers"]
+    ]
 
 
 def _best_use(comparison: dict, guess: dict) -> dict | None:

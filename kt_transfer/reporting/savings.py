@@ -5,13 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 
-def saved_by_transfer(transferred: list[dict], scratch: list[dict], num_validation: int) -> dict:
+def saved_by_transfer(
+    transferred: list[dict], scratch: list[dict], num_validation: int, seconds_before: float = 0.0
+) -> dict:
     """Epochs and seconds until the accuracy that scratch ends with, on both sides.
 
     Args:
         transferred: Rows of the transfer's history, with ``seconds`` and ``val_accuracy``.
         scratch: Rows of the same fit from fresh weights.
         num_validation: Examples that this accuracy is measured on.
+        seconds_before: What the transfer took before its first epoch.
 
     Returns:
         ``accuracy`` (what scratch ends with, on the validation examples),
@@ -23,7 +26,7 @@ def saved_by_transfer(transferred: list[dict], scratch: list[dict], num_validati
         "accuracy": accuracy,
         "num_validation": num_validation,
         "scratch": _reached(scratch, accuracy),
-        "transfer": _reached(transferred, accuracy),
+        "transfer": _reached(transferred, accuracy, seconds_before),
     }
 
 
@@ -44,8 +47,8 @@ def _told(reached: dict) -> str:
     return f"{epochs} epoch{'s' * (epochs != 1)} ({reached['seconds']:.1f} s)"
 
 
-def _reached(rows: list[dict], accuracy: float) -> dict | None:
+def _reached(rows: list[dict], accuracy: float, seconds_before: float = 0.0) -> dict | None:
     epochs = next((n for n, row in enumerate(rows, 1) if row["val_accuracy"] >= accuracy), None)
     # The median: the first epoch also traces and compiles.
     seconds = float(np.median([row["seconds"] for row in rows]))
-    return epochs and {"epochs": epochs, "seconds": round(epochs * seconds, 4)}
+    return epochs and {"epochs": epochs, "seconds": round(seconds_before + epochs * seconds, 4)}

@@ -29,7 +29,7 @@ def measure_speeds(
         By name ``latency_ms`` (milliseconds for one example) and ``throughput`` (examples a
         second in batches of ``LARGE_BATCH``).
     """
-    answers = {name: _graph(model) for name, model in models.items()}
+    answers = {name: _graph(model, x) for name, model in models.items()}
     rows = np.arange(LARGE_BATCH) % len(x)
     alone, many = (tf.constant(x[some]) for some in (rows[:1], rows))
     taken = {name: [] for name in models}
@@ -43,8 +43,12 @@ def measure_speeds(
     }
 
 
-def _graph(model: keras.Model):
-    return tf.function(lambda batch: model(batch, training=False), autograph=False)
+def _graph(model: keras.Model, x: np.ndarray):
+    """One graph for batches of any size, as a server has it."""
+    batches = tf.TensorSpec((None, *x.shape[1:]), x.dtype)
+    return tf.function(
+        lambda batch: model(batch, training=False), input_signature=[batches], autograph=False
+    )
 
 
 def _median_seconds(answer, batch: tf.Tensor, seconds: float) -> float:

@@ -130,6 +130,7 @@ class Comparison:
         # The inputs as they are: what linear finds its features in.
         self.nothing = dense_encoder(preprocessing.output_shape[-1], ())
         self._teacher: tuple[Cell, Learned] | None = None
+        self._regression: tuple[Cell, Learned] | None = None
         self._pretrained: tuple[str, list, float] | None = None
 
     def cells(self, repeats: int, num_folds: int | None = None) -> Iterator[tuple[Cell, Part]]:
@@ -153,12 +154,22 @@ class Comparison:
             for labels in self.budgets:
                 yield Part(labels, repeat, fold, *draw.split(fold, labels), seen)
 
-    def features(self, source: str, part: Part) -> np.ndarray:
-        """What a source's encoder, as it is transferred, makes of the examples to learn from."""
+    def encoder(self, source: str, part: Part) -> keras.Model:
+        """A source's encoder as it is transferred, valid until another part asks for it."""
         encoder = self._encoders[source]
         encoder.set_weights(self._encoder_weights(source, part)[0])
+        return encoder
+
+    def features(self, source: str, part: Part) -> np.ndarray:
+        """What a source's encoder, as it is transferred, makes of the examples to learn from."""
         preprocessing = self.sources[source].preprocessing
-        return predict_raw(encoder, preprocessing, take_rows(self.x, part.train))
+        x = take_rows(self.x, part.train)
+        return predict_raw(self.encoder(source, part), preprocessing, x)
+
+    def scratch(self, part: Part) -> Learned:
+        """What a network of the first source's architecture learns of a part by itself."""
+        cell = Cell("scratch", NO_SOURCE, part.labels, part.repeat, part.fold)
+        return self._train(cell, part, None)
 
     def refit(
         self, method: str, source: str, *, repeat: int = 0, callbacks=()
@@ -220,17 +231,25 @@ class Comparison:
         if cell.method == "scratch":
             return self._train(cell, part, None, callbacks), StandsOn()
         weights, seconds = self._encoder_weights(cell.source, part)
+        if cell.method == "features":
+            return self._on_features(cell, part), StandsOn(seconds)
         if cell.method == "parameters":
             return self._train(cell, part, weights, callbacks), StandsOn(seconds)
-        if cell.method == "distilled":
-            teacher = self._train(cell._replace(method="parameters"), part, weights)
-            stands_on = StandsOn(seconds, teacher.seconds)
-            return self._distil(cell, part, teacher, callbacks), stands_on
-        encoder = self._encoders[cell.source]
-        encoder.set_weights(weights)
-        scaled = self.sources[cell.source].preprocessing
-        learned = learn_features(encoder, scaled, *examples, self.num_classes, seed=seed)
-        return learned, StandsOn(seconds)
+        teacher = self._train(cell._replace(method="parameters"), part, weights)
+        stands_on = StandsOn(seconds, teacher.seconds)
+        return self._distil(cell, part, teacher, callbacks), stands_on
+
+    def _on_features(self, cell: Cell, part: Part) -> Learned:
+        """Logistic regression on what is transferred; what was fitted last is at hand."""
+        cell = cell._replace(method="features")
+        if self._regression is None or self._regression[0] != cell:
+            encoder = self.encoder(cell.source, part)
+            scaled = self.sources[cell.source].preprocessing
+            examples = self._examples(part, part.train), self.y[part.train]
+            seed = derived_seed(self.seed, part.repeat, part.fold, part.labels, 1)
+            learned = learn_features(encoder, scaled, *examples, self.num_classes, seed=seed)
+            self._regression = cell, learned
+        return self._regression[1]
 
     def _examples(self, part: Part, rows: np.ndarray):
         """Raw examples, such that the preprocessing scales them by the range of what is seen."""
@@ -242,18 +261,27 @@ class Comparison:
         return (whole_low + (x - low) * ((whole_high - whole_low) / (high - low))).astype(x.dtype)
 
     def _train(self, cell: Cell, part: Part, encoder_weights, callbacks=()) -> Learned:
-        """Train a network as a whole; what was trained last is at hand as a teacher."""
+        """Train a network as a whole; what was trained last is at hand as a teacher.
+
+        On what is transferred the head starts from logistic regression.
+        """
         if self._teacher and self._teacher[0] == cell:
             return self._teacher[1]
+        head, seconds = None, 0.0
+        if encoder_weights is not None:
+            regression = self._on_features(cell, part)
+            head, seconds = regression.network.get_layer("head").get_weights(), regression.seconds
         held_out = self._examples(part, part.held_out), self.y[part.held_out]
         learned = self._network(cell.source, part.labels).learn(
             self._examples(part, part.train),
             self.y[part.train],
             seed=derived_seed(self.seed, part.repeat, part.fold, part.labels, 1),
             encoder_weights=encoder_weights,
+            head_weights=head,
             watched=held_out if len(part.held_out) else None,
             callbacks=callbacks,
         )
+        learned = learned._replace(seconds=seconds + learned.seconds)
         self._teacher = cell, learned
         return learned
 

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 
+from kt_transfer.models.bodies import features_by_layer
+from kt_transfer.rows import take_rows
 from kt_transfer.selection.comparison import TRANSFERS, Comparison
 from kt_transfer.selection.transferability import linear_cka, logme
+from kt_transfer.training.steps import predict_raw
+
+# Layers are compared on so many examples, and of a deep network on so many layers.
+_MOST_EXAMPLES = 1000
+_MOST_LAYERS = 12
 
 
 def guesses(comparison: Comparison) -> list[dict]:
@@ -22,7 +30,7 @@ def guesses(comparison: Comparison) -> list[dict]:
         and the target's last as it should be, one unit a class); nothing where no method
         transfers.
     """
-    if not any(method in TRANSFERS for method, _ in comparison.candidates):
+    if not _transfers(comparison):
         return []
     found: dict[tuple[str, int], list] = {}
     for part in comparison.parts(repeats=1):
@@ -38,3 +46,55 @@ def guesses(comparison: Comparison) -> list[dict]:
         for (source, labels), scores in found.items()
         for each in [np.mean(scores, axis=0).tolist()]
     ]
+
+
+def layer_similarities(comparison: Comparison) -> list[dict]:
+    """Linear CKA between the layers of each source and those of the target's own network.
+
+    The target's network is what ``scratch`` learns of the first fold at the largest budget; both
+    see examples that this fold may see.
+
+    Args:
+        comparison: As for :func:`guesses`.
+
+    Returns:
+        One entry for each source: ``source``, ``source_layers`` and ``target_layers`` (names, from
+        the input on; of more than 12 layers, 12 evenly chosen) and ``cka``, a row for each source
+        layer; nothing where no method transfers.
+    """
+    if not _transfers(comparison):
+        return []
+    part = next(p for p in comparison.parts(1) if p.labels == comparison.budgets[-1])
+    learned = comparison.scratch(part)
+    rng = np.random.default_rng(comparison.seed)
+    some = rng.permutation(part.seen)[:_MOST_EXAMPLES]
+    x = take_rows(comparison.x, np.sort(some))
+    target = _by_layer(learned.network.get_layer("encoder"), learned.preprocessing, x)
+    return [
+        _similarity(
+            name, _by_layer(comparison.encoder(name, part), source.preprocessing, x), target
+        )
+        for name, source in comparison.sources.items()
+    ]
+
+
+def _transfers(comparison: Comparison) -> bool:
+    return any(method in TRANSFERS for method, _ in comparison.candidates)
+
+
+def _by_layer(encoder: keras.Model, preprocessing: keras.Model, x) -> dict[str, np.ndarray]:
+    models = list(features_by_layer(encoder).items())
+    chosen = np.unique(np.linspace(0, len(models) - 1, _MOST_LAYERS).round().astype(int))
+    return {
+        name: predict_raw(model, preprocessing, x)
+        for name, model in [models[number] for number in chosen]
+    }
+
+
+def _similarity(name: str, source: dict, target: dict) -> dict:
+    return {
+        "source": name,
+        "source_layers": list(source),
+        "target_layers": list(target),
+        "cka": [[linear_cka(own, other) for other in target.values()] for own in source.values()],
+    }

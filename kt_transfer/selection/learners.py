@@ -20,6 +20,8 @@ from kt_transfer.training.distiller import Distiller
 from kt_transfer.training.losses import ReconstructionLoss
 from kt_transfer.training.steps import FusedModel, predict_raw, scaling
 
+# What was transferred, head and all, is only tuned: with larger steps it is soon forgotten.
+TRANSFERRED_RATE = 0.1
 # How often in a fit the held-out examples are looked at, for the report alone.
 LOOKS = 20
 # A student sees all unlabelled examples in an epoch: of many, it takes fewer epochs.
@@ -90,7 +92,15 @@ class NetworkLearner:
         self._fits = _Fits(self.network, self.network, transform, schedule, num_examples)
 
     def learn(
-        self, x, y, *, seed: int, encoder_weights=None, watched=None, callbacks=()
+        self,
+        x,
+        y,
+        *,
+        seed: int,
+        encoder_weights=None,
+        head_weights=None,
+        watched=None,
+        callbacks=(),
     ) -> Learned:
         """Learn from raw examples and labels.
 
@@ -99,15 +109,26 @@ class NetworkLearner:
             y: Shape ``(n,)``.
             seed: Of the initial weights and the order of examples.
             encoder_weights: What the encoder starts from; ``None`` for fresh weights.
+            head_weights: The same for the head. Where they are given, steps are
+                ``TRANSFERRED_RATE`` times as large.
             watched: Examples and labels to draw the learning curve by; they teach nothing.
             callbacks: Keras callbacks.
         """
 
         def begin() -> None:
-            if encoder_weights is not None:
-                self.network.get_layer("encoder").set_weights(encoder_weights)
+            for name, weights in (("encoder", encoder_weights), ("head", head_weights)):
+                if weights is not None:
+                    self.network.get_layer(name).set_weights(weights)
 
-        took = self._fits.fit(x, y, seed=seed, begin=begin, watched=watched, callbacks=callbacks)
+        took = self._fits.fit(
+            x,
+            y,
+            seed=seed,
+            begin=begin,
+            rate=1.0 if head_weights is None else TRANSFERRED_RATE,
+            watched=watched,
+            callbacks=callbacks,
+        )
         return Learned(self.network, self.preprocessing, *took)
 
 
@@ -262,12 +283,21 @@ class _Fits:
         return min(self.schedule.epochs, max(1, self.max_steps // self._steps(num_examples)))
 
     def fit(
-        self, x, y, *, seed: int, begin: Callable = lambda: None, watched=None, callbacks=()
+        self,
+        x,
+        y,
+        *,
+        seed: int,
+        begin: Callable = lambda: None,
+        rate: float = 1.0,
+        watched=None,
+        callbacks=(),
     ) -> _Took:
         epochs = self.epochs(len(x))
         start_fresh(self.network, seed)
         begin()
         self.fused.reset()
+        self.fused.optimizer.learning_rate = rate * self.schedule.learning_rate
         self.fused.seed = seed
         frequency = max(1, epochs // LOOKS)
         began = time.perf_counter()

@@ -13,10 +13,8 @@ they move.
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -25,7 +23,7 @@ from keras import tree
 
 from kt_transfer.rows import quarter_of_memory
 from kt_transfer.training import feeds
-from kt_transfer.training.randomness import as_in_a_graph
+from kt_transfer.training.program import Program
 
 logger = logging.getLogger("kt_transfer")
 
@@ -33,9 +31,6 @@ logger = logging.getLogger("kt_transfer")
 MIN_STEPS_FOR_XLA = 1500
 # A few large batches are over before a program would be made.
 MIN_BATCHES_TO_TRACE = 8
-# Python looks in this often: for callbacks with batch hooks, progress and Ctrl-C.
-SECONDS_PER_EXECUTION = 0.5
-MAX_STEPS_PER_EXECUTION = 1024
 
 
 class FusedModel:
@@ -203,7 +198,11 @@ class FusedModel:
             )
         # All epochs: a resumed fit is executed as the whole one.
         num_steps = (feed.num_steps or MIN_STEPS_FOR_XLA) * epochs
-        self._prepare(feed, self.expected_steps or num_steps)
+        self._prepare(
+            feed,
+            self.expected_steps or num_steps,
+            validation.num_steps * epochs if validation is not None and validation.num_steps else 0,
+        )
         order_seed = self.seed if shuffle else None
         every_batch = _wants_every_batch(callbacks)
 
@@ -282,6 +281,12 @@ class FusedModel:
         """Compile the wrapped model; arguments are those of ``keras.Model.compile``."""
         self.model.compile(*args, **kwargs)
 
+    def _train_step(self, data):
+        return self.model.train_step(self._transformed(self._augmented(data)))
+
+    def _test_step(self, data):
+        return self.model.test_step(self._transformed(data))
+
     def _predict_step(self, data):
         x, _, _ = keras.utils.unpack_x_y_sample_weight(self._transformed(data))
         return self.model.predict_step((x,))
@@ -313,8 +318,11 @@ class FusedModel:
     def _feed(self, data, batch_size):
         return feeds.make_feed(data, batch_size, self.memory_budget)
 
-    def _prepare(self, feed, num_steps: int) -> None:
-        """Build variables, and programs unless those of an earlier fit still stand."""
+    def _prepare(self, feed, num_steps: int, num_test_steps: int = 0) -> None:
+        """Build variables, and programs unless those of an earlier fit still stand.
+
+        Evaluation is compiled only where it is long by itself: it takes seconds as training does.
+        """
         model = self.model
         # Compiling makes a new loss tracker, or at least names another optimizer.
         compiled_with = (model.metrics[0] if model.compiled else None, model.optimizer)
@@ -323,8 +331,11 @@ class FusedModel:
         with self.strategy.scope():
             model._symbolic_build(data_batch=self._transformed(feed.example()))
         jit = self._decide(num_steps, feed)
-        self._train = _Program(self, lambda data: model.train_step(data), jit, self._augmented)
-        self._test = _Program(self, lambda data: model.test_step(data), jit)
+        self._train = Program(self.strategy, self._train_step, jit)
+        long = num_test_steps >= MIN_STEPS_FOR_XLA
+        self._test = Program(
+            self.strategy, self._test_step, jit and (long or self.jit_compile is True)
+        )
         self._compiled_with = compiled_with
         self._fresh = [variable.numpy() for variable in model.optimizer.variables]
 
@@ -369,95 +380,6 @@ class FusedModel:
         return logs
 
 
-class _Program:
-    """A step of the model, run many times in one program, on every replica's share of a batch."""
-
-    def __init__(self, owner: FusedModel, step: Callable, jit: bool, view: Callable = lambda x: x):
-        strategy = owner.strategy
-        self.num_replicas = strategy.num_replicas_in_sync
-
-        def on_replica(batch):
-            number = tf.distribute.get_replica_context().replica_id_in_sync_group
-            share = _map(lambda leaf: _share(leaf, number, self.num_replicas), batch)
-            return step(owner._transformed(view(share)))
-
-        def one(data, rows):
-            # Gathered where the data is: a replica elsewhere is sent a batch, not the data.
-            batch = _map(lambda leaf: tf.gather(leaf, rows), data)
-            with as_in_a_graph() if jit else contextlib.nullcontext():
-                logs = strategy.run(on_replica, args=(batch,))
-            return _map(lambda value: strategy.reduce("MEAN", value, axis=None), logs)
-
-        one = tf.function(one, reduce_retracing=True, autograph=False)
-
-        def many(data, indices, num_steps):
-            outputs = one.get_concrete_function(data, indices[0]).structured_outputs
-            nothing = _map(lambda spec: tf.zeros(spec.shape, spec.dtype), outputs)
-            return tf.while_loop(
-                lambda i, _: i < num_steps,
-                lambda i, _: (i + 1, one(data, indices[i])),
-                (tf.constant(0), nothing),
-            )[1]
-
-        self.one = one
-        self.many = tf.function(many, reduce_retracing=True, autograph=False, jit_compile=jit)
-        self.seconds_per_step = 0.0
-
-    def run(
-        self, feed, blocks: Iterator, every_batch: bool, on_begin: Callable
-    ) -> Iterator[tuple[int, dict]]:
-        """Run the blocks of one epoch; yields the last step and the logs of each execution."""
-        size = feed.batch_size
-        step = 0
-        for data, rows in blocks:
-            full, tail = divmod(len(rows), size)
-            if full and 0 < tail < self.num_replicas:
-                # Every replica needs a row: a tail too small to share joins the batch before.
-                full, tail = full - 1, tail + size
-            # One shape for every execution: XLA compiles once.
-            width = 1 if every_batch else _block_width(feed.block_steps)
-            table = rows[: full * size].reshape(full, size)
-            done = 0
-            while done < full:
-                count = min(self._steps_at_once(width), full - done)
-                indices = np.zeros((width, size), np.int32)
-                indices[:count] = table[done : done + count]
-                on_begin(step)
-                began = time.perf_counter()
-                logs = self.many(data, tf.constant(indices), tf.constant(count))
-                self._note(time.perf_counter() - began, count)
-                done, step = done + count, step + count
-                yield step - 1, logs
-            if tail:
-                on_begin(step)
-                logs = self.one(data, tf.constant(rows[full * size :]))
-                step += 1
-                yield step - 1, logs
-
-    def _steps_at_once(self, width: int) -> int:
-        if not self.seconds_per_step:
-            return width
-        return int(np.clip(SECONDS_PER_EXECUTION / self.seconds_per_step, 1, width))
-
-    def _note(self, seconds: float, steps: int) -> None:
-        self.seconds_per_step = seconds / steps
-
-
-def _share(leaf: tf.Tensor, number, num_replicas: int) -> tf.Tensor:
-    """A replica's rows of a global batch, the same on any number of workers."""
-    if num_replicas == 1:
-        return leaf
-    if leaf.shape[0] is not None and leaf.shape[0] % num_replicas == 0:
-        # Known shapes, where the batch divides evenly.
-        return tf.reshape(leaf, (num_replicas, -1, *leaf.shape[1:]))[number]
-    rows = tf.shape(leaf)[0]
-    return leaf[number * rows // num_replicas : (number + 1) * rows // num_replicas]
-
-
-def _map(function: Callable, structure):
-    return tree.map_structure(lambda v: None if v is None else function(v), structure)
-
-
 def scaling(preprocessing: keras.Model) -> Callable:
     """A Keras model from raw examples to inputs, as the transform of a :class:`FusedModel`."""
     return lambda x, y, sample_weight: (preprocessing(x), y, sample_weight)
@@ -477,11 +399,6 @@ def is_faster_compiled(model: keras.Model) -> bool:
     # 6 to 9 times as long as in a graph, on two cores.
     is_convolutional = any(hasattr(layer, "kernel_size") for layer in layers)
     return not is_convolutional or bool(tf.config.list_logical_devices("GPU"))
-
-
-def _block_width(steps: int) -> int:
-    # A power of two, so that folds of nearly one size share a program.
-    return min(1 << max(steps - 1, 0).bit_length(), MAX_STEPS_PER_EXECUTION)
 
 
 def _is_due(epoch: int, frequency) -> bool:

@@ -63,6 +63,11 @@ def _simulated(metric="accuracy", budgets=(50, 200, 1000), sources=("runs/source
             for n, source in enumerate(sources)
             for labels in budgets
         ],
+        "layers": [
+            {"source": source, "source_layers": ["hidden_1", "bottleneck"]}
+            | {"target_layers": ["hidden_1", "bottleneck"], "cka": [[0.71, 0.38], [0.42, 0.56]]}
+            for source in sources
+        ],
     }
     return comparison, scores, curve
 

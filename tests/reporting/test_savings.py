@@ -31,3 +31,8 @@ def test_one_fit_without_epochs():
     saved = saved_by_transfer(once, history(0.3, 0.6), 10)
     assert saved["transfer"] == {"epochs": 1, "seconds": 0.5}
     assert "in 1 epoch (0.5 s)" in tell_saved(saved)
+
+
+def test_what_went_before_the_first_epoch_counts():
+    saved = saved_by_transfer(history(0.5, 0.81, 0.7), history(0.2, 0.8), 40, seconds_before=1.5)
+    assert saved["transfer"] == {"epochs": 2, "seconds": 5.5}

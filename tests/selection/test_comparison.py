@@ -303,6 +303,22 @@ def test_a_source_as_it_is_keeps_its_weights(tmp_path):
     assert (table.frame()["pretrain_seconds"] == 0).all()
 
 
+def test_parameters_start_where_features_end(tmp_path):
+    x, y = noise()
+    methods = ("scratch", "parameters", "features")
+    comparison, table = comparison_of(x, y, tmp_path, methods, budgets=[30]), Table(tmp_path)
+    comparison.schedule = Schedule(1, 16, 1e-9)
+    measure_all(comparison, table)
+    for fold in range(FOLDS):
+        parameters, features = (
+            table.rows[comparing.Cell(method, "own", 30, 0, fold)]
+            for method in ("parameters", "features")
+        )
+        assert parameters["log_loss"] == pytest.approx(features["log_loss"], rel=1e-4)
+        # What it starts from is part of what it takes.
+        assert parameters["fit_seconds"] > features["fit_seconds"] > 0
+
+
 def test_candidates_are_methods_times_sources(tmp_path):
     x, y = noise()
     sources = [source_on(x, "a"), source_on(x, "b")]

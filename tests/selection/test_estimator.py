@@ -18,6 +18,7 @@ SMALL = {
     "hidden_units": (24,),
     "latent_dim": 12,
     "student_units": (24,),
+    "noise": 0.3,
     "epochs": 30,
     "pretrain_epochs": 3,
     "learning_rate": 0.01,

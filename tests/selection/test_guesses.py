@@ -4,7 +4,7 @@ import pytest
 
 from kt_transfer.models.preprocessing import preprocessing_model
 from kt_transfer.selection.comparison import Comparison, Source
-from kt_transfer.selection.guesses import guesses
+from kt_transfer.selection.guesses import guesses, layer_similarities
 from kt_transfer.selection.learners import Schedule
 from kt_transfer.selection.transferability import linear_cka, logme
 
@@ -73,3 +73,36 @@ def test_no_label_but_those_of_the_part_is_looked_at(comparison, monkeypatch):
 def test_without_a_transfer_there_is_nothing_to_guess(comparison, monkeypatch):
     monkeypatch.setattr(comparison, "candidates", [("scratch", ""), ("linear", "")])
     assert guesses(comparison) == []
+
+
+def test_layers_of_a_source_are_compared_with_those_learned_from_scratch(comparison):
+    told, noise = layer_similarities(comparison)
+    assert (told["source"], noise["source"]) == ("told", "noise")
+    assert told["source_layers"] == told["target_layers"] == ["look"]
+    part = next(part for part in comparison.parts(1) if part.labels == 60)
+    learned = comparison.scratch(part).network.get_layer("encoder")
+    seen = X[np.sort(np.random.default_rng(0).permutation(part.seen)[:1000])].astype(np.float32)
+    of_target = np.asarray(learned(seen))
+    for entry, columns in ((told, [0, 1, 2]), (noise, [3, 4, 5])):
+        expected = linear_cka(seen[:, columns], of_target)
+        assert entry["cka"] == [[pytest.approx(expected, abs=1e-4)]]
+
+
+def test_of_a_deep_source_some_layers_are_compared(comparison):
+    x = outputs = keras.Input((6,))
+    for number in range(30):
+        outputs = keras.layers.Dense(4, name=f"layer_{number}")(outputs)
+    deep = Source("deep", keras.Model(x, outputs, name="encoder"), comparison.preprocessing)
+    settings = {"num_classes": 3, "preprocessing": comparison.preprocessing, "num_folds": 3}
+    settings |= {"seed": 0, "methods": ("features",), "schedule": Schedule(1, 32, 1e-3)}
+    settings |= {"student_units": (4,), "folder": comparison.folder, "budgets": [60]}
+    (entry,) = layer_similarities(
+        Comparison(X.astype(np.float32), LABELS, sources=[deep], **settings)
+    )
+    assert len(entry["source_layers"]) == len(entry["cka"]) == 12
+    assert (entry["source_layers"][0], entry["source_layers"][-1]) == ("layer_0", "layer_29")
+
+
+def test_where_nothing_transfers_there_is_nothing_to_compare(comparison, monkeypatch):
+    monkeypatch.setattr(comparison, "candidates", [("scratch", ""), ("linear", "")])
+    assert layer_similarities(comparison) == guesses(comparison) == []
