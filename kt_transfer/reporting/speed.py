@@ -12,7 +12,7 @@ LARGE_BATCH = 256
 
 
 def measure_speeds(
-    models: dict[str, keras.Model], x: np.ndarray, rounds: int = 3, seconds: float = 0.02
+    models: dict[str, keras.Model], x: np.ndarray, rounds: int = 3, seconds: float = 0.01
 ) -> dict[str, dict[str, float]]:
     """Time models as graphs: one example at once, and many.
 

@@ -46,13 +46,18 @@ class Program:
             return _map(lambda value: strategy.reduce("MEAN", value, axis=None), logs)
 
         one = tf.function(one, reduce_retracing=True, autograph=False)
+        # A graph does not need to know the size of a batch: one trace serves the last batch too.
+        any_size = not jit and self.num_replicas == 1
 
-        def many(data, indices, num_steps):
-            outputs = one.get_concrete_function(data, indices[0]).structured_outputs
+        def many(data, indices, num_steps, size):
+            def batch(i):
+                return indices[i, :size] if any_size else indices[i]
+
+            outputs = one.get_concrete_function(data, batch(0)).structured_outputs
             nothing = _map(lambda spec: tf.zeros(spec.shape, spec.dtype), outputs)
             return tf.while_loop(
                 lambda i, _: i < num_steps,
-                lambda i, _: (i + 1, one(data, indices[i])),
+                lambda i, _: (i + 1, one(data, batch(i))),
                 (tf.constant(0), nothing),
             )[1]
 
@@ -81,7 +86,7 @@ class Program:
                 indices[:count] = table[done : done + count]
                 on_begin(step)
                 began = time.perf_counter()
-                logs = self.many(data, tf.constant(indices), tf.constant(count))
+                logs = self.many(data, tf.constant(indices), tf.constant(count), tf.constant(size))
                 self._note(time.perf_counter() - began, count)
                 done, step = done + count, step + count
                 yield step - 1, logs

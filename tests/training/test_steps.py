@@ -385,3 +385,19 @@ def test_the_private_methods_of_keras_that_this_stands_on_are_still_there():
     assert "accuracy" in model.get_metrics_result()
     assert set(model.layers) < set(model._flatten_layers())
     assert "_initial_epoch" in inspect.getsource(keras.callbacks.BackupAndRestore)
+
+
+def test_a_graph_serves_batches_of_every_size():
+    traced = []
+
+    class Counted(keras.Model):
+        def train_step(self, data):
+            traced.append(1)
+            return super().train_step(data)
+
+    x = keras.Input((4,))
+    model = Counted(x, keras.layers.Dense(2)(x))
+    model.compile("sgd", "mse")
+    x, y = np.ones((70, 4), np.float32), np.ones((70, 2), np.float32)
+    FusedModel(model, jit_compile=False).fit(x, y, batch_size=32, epochs=2, verbose=0)
+    assert len(traced) == 1  # 32, 32 and the last 6
