@@ -213,6 +213,7 @@ class Comparison:
             seconds=round(seconds, 4),
             pretrain_seconds=round(stands_on.pretraining, 4),
             fit_seconds=round(learned.seconds, 4),
+            head_seconds=round(learned.head_seconds, 4),
             steps=learned.steps,
             num_parameters=learned.network.count_params(),
             num_train=len(part.train),
@@ -281,7 +282,7 @@ class Comparison:
             watched=held_out if len(part.held_out) else None,
             callbacks=callbacks,
         )
-        learned = learned._replace(seconds=seconds + learned.seconds)
+        learned = learned._replace(seconds=seconds + learned.seconds, head_seconds=seconds)
         self._teacher = cell, learned
         return learned
 

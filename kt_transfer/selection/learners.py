@@ -37,6 +37,8 @@ class Learned(NamedTuple):
         seconds: Of learning, without what it stands on (pretraining, a teacher).
         steps: Of the optimizer; 0 for logistic regression.
         curve: Accuracy on the watched examples, by epoch; empty if none were watched.
+        head_seconds: Of these seconds, those before the first epoch: the regression that a head
+            starts from.
     """
 
     network: keras.Model
@@ -44,6 +46,7 @@ class Learned(NamedTuple):
     seconds: float
     steps: int
     curve: dict[int, float]
+    head_seconds: float = 0.0
 
     def logits(self, x) -> np.ndarray:
         """What it says of raw examples, ``(n, ...)`` to ``(n, classes)``."""

@@ -24,8 +24,9 @@ class Cell(NamedTuple):
 
 
 _NUMBERS = ("steps", "num_parameters", "num_train", "num_held_out", "num_labelled")
-# Seconds: all that the method takes, and of these pretraining, and the cell's own fit.
-_SECONDS = ("seconds", "pretrain_seconds", "fit_seconds")
+# Seconds: all that the method takes, and of these pretraining, and the cell's own fit; of this, the
+# regression that a head starts from.
+_SECONDS = ("seconds", "pretrain_seconds", "fit_seconds", "head_seconds")
 COLUMNS = (*Cell._fields, *METRICS, *_SECONDS, *_NUMBERS)
 _WHOLE = ("labels", "repeat", "fold", *_NUMBERS)
 

@@ -174,7 +174,7 @@ def until_scratch(rows: Iterable[dict], curves: dict[Cell, dict[int, float]]) ->
     Returns:
         One dictionary a candidate that has curves and budget, ``scratch`` among them:
         ``method``, ``source``, ``labels``, ``accuracy`` (the one that scratch ends with),
-        ``epochs`` and ``seconds`` (of that training alone), ``None`` if it is never reached.
+        ``epochs`` and ``seconds`` (without pretraining), ``None`` if it is never reached.
     """
     groups, entries = _groups(rows), []
     means_of = {
@@ -185,7 +185,9 @@ def until_scratch(rows: Iterable[dict], curves: dict[Cell, dict[int, float]]) ->
             continue
         goal = list(means_of[(*BASELINE, labels)].values())[-1]
         epochs = next((epoch for epoch, value in curve.items() if value >= goal), None)
-        typical = np.median([row["fit_seconds"] for row in groups[method, source, labels]])
+        own = groups[method, source, labels]
+        before = float(np.median([row["head_seconds"] for row in own]))
+        each = (float(np.median([row["fit_seconds"] for row in own])) - before) / max(curve)
         entries.append(
             {
                 "method": method,
@@ -193,7 +195,7 @@ def until_scratch(rows: Iterable[dict], curves: dict[Cell, dict[int, float]]) ->
                 "labels": labels,
                 "accuracy": goal,
                 "epochs": epochs,
-                "seconds": epochs and round(float(typical) * epochs / max(curve), 4),
+                "seconds": epochs and round(before + each * epochs, 4),
             }
         )
     return entries

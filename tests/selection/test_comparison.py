@@ -254,7 +254,7 @@ def test_a_planted_leak_would_be_found(tmp_path, method):
 
 
 def rows_without_times(table):
-    times = ("seconds", "pretrain_seconds", "fit_seconds")
+    times = ("seconds", "pretrain_seconds", "fit_seconds", "head_seconds")
     return {
         cell: {name: value for name, value in row.items() if name not in times}
         for cell, row in table.rows.items()
@@ -316,7 +316,8 @@ def test_parameters_start_where_features_end(tmp_path):
         )
         assert parameters["log_loss"] == pytest.approx(features["log_loss"], rel=1e-4)
         # What it starts from is part of what it takes.
-        assert parameters["fit_seconds"] > features["fit_seconds"] > 0
+        assert parameters["head_seconds"] == features["fit_seconds"]
+        assert parameters["fit_seconds"] > parameters["head_seconds"] > 0
 
 
 def test_candidates_are_methods_times_sources(tmp_path):

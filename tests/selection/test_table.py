@@ -10,6 +10,7 @@ NUMBERS = {
     "seconds": 0.5,
     "pretrain_seconds": 0.25,
     "fit_seconds": 0.125,
+    "head_seconds": 0.0625,
     "steps": 30,
     "num_parameters": 99,
     "num_train": 40,
