@@ -13,7 +13,6 @@ import measuring
 # Of pretrain. Without settings: what it builds by default.
 SHAPES = {
     "the default": {},
-    "256-128-64, noise 0.3": {"hidden_units": (256, 128), "latent_dim": 64, "noise": 0.3},
     "reference network": {"hidden_units": (128, 64, 32, 16), "latent_dim": 8},
     "convolutions": {"model": "conv"},
 }
@@ -24,7 +23,7 @@ KINDS = {
     "MNIST, 28 × 28": ((100, 1000), 10),
     "Fashion-MNIST, 28 × 28": ((100, 1000), 10),
 }
-WAYS = {"parameters": {}, "features": {"method": "features"}, "scratch": {"reinitialize": True}}
+WAYS = {"parameters": {}, "features": {"method": "features"}}
 RESULTS = measuring.CACHE / "defaults.json"
 
 
@@ -34,9 +33,9 @@ def main() -> None:
         "defaults",
         "What to pretrain where nothing is said",
         "Error in percent on held-out examples of the training split, mean ± standard deviation "
-        f"of {args.rounds} draws of the labels; one pretraining each, without labels. `scratch` is "
-        "the same network from random weights (`finetune --reinitialize`). Everything is the "
-        "commands' default but the shape that is named and the epochs of pretraining.",
+        f"of {args.rounds} draws of the labels; one pretraining each, without labels. "
+        "Everything is the commands' default but the shape that is named and the epochs of "
+        "pretraining.",
         *(kind_of_data(kind, range(args.rounds)) for kind in KINDS),
     )
 
