@@ -25,7 +25,7 @@ LABEL_WEIGHT = 100.0
 # benchmarks/defaults.py measures it against the reference network of the README.
 WIDE_UNITS, WIDE_LATENT_DIM, MASKED_SHARE = (500,), 500, 0.7
 REFERENCE_UNITS, REFERENCE_LATENT_DIM = (128, 64, 32, 16), 8
-CONV_LATENT_DIM = 64
+CONV_LATENT_DIM = 256
 # What was transferred is only tuned, as selection.learners does: with larger steps it is soon
 # forgotten.
 TRANSFERRED_LEARNING_RATE = 1e-4
@@ -131,7 +131,7 @@ class PretrainConfig(Training):
 
     latent_dim: int | None = None
     """Width of the code (default: 500, with --hidden-units or --model sparse 8, with --model
-    conv 64)."""
+    conv 256)."""
 
     sparsity: Sparsity = "squared_l1"
     """Penalty on the code (--model sparse)."""
@@ -148,7 +148,7 @@ class PretrainConfig(Training):
 
     noise: float | None = None
     """Denoising: share of the inputs dropped during training, or the standard deviation of the
-    noise added to them (default: 0.7 with the wide layers, 0 otherwise)."""
+    noise added to them (default: 0.7 with the wide layers and with --model conv, 0 otherwise)."""
 
     noise_kind: Literal["masking", "gaussian"] = "masking"
     """Kind of that noise."""
@@ -203,13 +203,12 @@ class PretrainConfig(Training):
     def _defaults(self) -> dict:
         """Shape and noise where none is given."""
         if self.model == "conv":
-            shape = {"hidden_units": REFERENCE_UNITS, "latent_dim": CONV_LATENT_DIM}
+            shape, noise = (REFERENCE_UNITS, CONV_LATENT_DIM), MASKED_SHARE
         elif self.model == "dense" and self.hidden_units is None and self.latent_dim is None:
-            shape = {"hidden_units": WIDE_UNITS, "latent_dim": WIDE_LATENT_DIM}
-            return shape | {"noise": MASKED_SHARE}
+            shape, noise = (WIDE_UNITS, WIDE_LATENT_DIM), MASKED_SHARE
         else:
-            shape = {"hidden_units": REFERENCE_UNITS, "latent_dim": REFERENCE_LATENT_DIM}
-        return shape | {"noise": 0.0}
+            shape, noise = (REFERENCE_UNITS, REFERENCE_LATENT_DIM), 0.0
+        return {"hidden_units": shape[0], "latent_dim": shape[1], "noise": noise}
 
 
 @dataclass(frozen=True, kw_only=True)

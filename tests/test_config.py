@@ -218,7 +218,7 @@ def test_wide_denoising_layers_are_the_default_and_the_reference_what_the_rest_f
     assert from_settings(PretrainConfig, settings) == resolved
 
 
-@pytest.mark.parametrize(("model", "width"), [("dense", 500), ("sparse", 8), ("conv", 64)])
+@pytest.mark.parametrize(("model", "width"), [("dense", 500), ("sparse", 8), ("conv", 256)])
 def test_the_width_of_the_code_follows_the_model(model, width):
     assert PretrainConfig(model=model).latent_dim == width
     assert to_settings(PretrainConfig(model=model))["latent_dim"] == width
