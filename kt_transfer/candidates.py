@@ -85,10 +85,11 @@ def _given_source(config: CompareConfig, name: str, data: Dataset) -> Source:
     run = open_source(name)
     if run is not None and _data_of(run) == data.fingerprint:
         return _trained_anew(config, run, data)
-    for ancestor in _lineage(run)[1:]:
+    lineage = list(_lineage(run))
+    for ancestor in lineage[1:]:
         if _data_of(ancestor) == data.fingerprint:
             raise _has_seen(name, data, f"it descends from {ancestor.path}")
-    for seen in dict.fromkeys(own.settings["data"] for own in _lineage(run)):
+    for seen in dict.fromkeys(own.settings["data"] for own in lineage):
         _require_apart(name, seen, data, config)
     encoder, expected = load_source(name, run, data)
     cli.say(config)(f"{name}: {describe(data.input_shape, data.value_range, expected)}")
@@ -130,21 +131,18 @@ def _data_of(run: Run) -> str | None:
     return run.read_json("run.json").get("data", {}).get("fingerprint")
 
 
-def _lineage(run: Run | None) -> list[Run]:
-    """A run and those that it came from."""
-    return [run, *_ancestors(run)] if run else []
-
-
-def _ancestors(run: Run) -> Iterator[Run]:
-    """The runs that a run came from, as far as they are still there."""
+def _lineage(run: Run | None) -> Iterator[Run]:
+    """A run, and the runs that it came from, as far as they are still there."""
+    if run is None:
+        return
+    yield run
     settings = run.settings
     given = [settings.get("source") or (), settings.get("teacher") or ()]
     for path in [
         path for paths in given for path in ([paths] if isinstance(paths, str) else paths)
     ]:
         if (Path(path) / "run.json").is_file():
-            yield Run(Path(path))
-            yield from _ancestors(Run(Path(path)))
+            yield from _lineage(Run(Path(path)))
 
 
 def _has_seen(name: str, data: Dataset, how: str) -> UserError:

@@ -27,10 +27,6 @@ from kt_transfer.training.fitting import fit_in_folder
 from kt_transfer.training.schedules import hints_first, learning_rate_callbacks
 from kt_transfer.training.steps import FusedModel, is_faster_compiled, scaling
 
-# Examples seen in all epochs together, and these times parameters, up to which the same student
-# without a teacher takes seconds.
-CHEAP_EXAMPLES, CHEAP_PRODUCT = 200_000, 5e10
-
 
 class Task(NamedTuple):
     """A student, its teacher, and what it is to learn from; labels are -1 where unknown."""
@@ -184,10 +180,7 @@ def is_scratch_worth_it(task: Task) -> bool:
     config = task.config
     if not (task.labels[task.train] >= 0).any():
         return False
-    examples = len(task.train) * config.epochs
-    product = examples * task.student.count_params()
-    cheap = examples <= CHEAP_EXAMPLES and product <= CHEAP_PRODUCT
-    return config.compare_scratch == "yes" or (config.compare_scratch == "auto" and cheap)
+    return recording.wants_scratch(config, len(task.train), task.student)
 
 
 def fit_from_scratch(task: Task, initial: list[np.ndarray]) -> keras.Model:

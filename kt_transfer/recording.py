@@ -13,6 +13,10 @@ from kt_transfer.runs import Run
 from kt_transfer.training.steps import predict_raw
 from kt_transfer.training.strategy import choose_strategy
 
+# Examples seen in all epochs together, and these times parameters, up to which a training takes
+# seconds.
+CHEAP_EXAMPLES, CHEAP_PRODUCT = 200_000, 5e10
+
 
 def begin(run: Run, config):
     """Fix every seed and choose the strategy; noted in ``run.json``."""
@@ -45,6 +49,13 @@ def preprocessing_for(network, data: Dataset):
 def note_execution(run: Run, model) -> None:
     """Write how the steps were executed."""
     run.update_json("run.json", execution=model.execution)
+
+
+def wants_scratch(config, num_examples: int, network) -> bool:
+    """Whether ``--compare-scratch`` asks for the same training from scratch as well."""
+    examples = num_examples * config.epochs
+    cheap = examples <= CHEAP_EXAMPLES and examples * network.count_params() <= CHEAP_PRODUCT
+    return config.compare_scratch == "yes" or (config.compare_scratch == "auto" and cheap)
 
 
 def compile_classifier(network, optimizer) -> None:

@@ -21,10 +21,6 @@ from kt_transfer.training.layerwise import LayerwiseAdam, decayed_rates, factors
 from kt_transfer.training.schedules import Stage, learning_rate_callbacks, unfreezing
 from kt_transfer.training.steps import FusedModel, predict_raw, scaling
 
-# Examples seen in all epochs together, and these times parameters, up to which the same training
-# from scratch takes seconds.
-CHEAP_EXAMPLES, CHEAP_PRODUCT = 200_000, 5e10
-
 
 class Task(NamedTuple):
     """A classifier with the layers ``"encoder"`` and ``"head"``, and what it is to learn from."""
@@ -210,10 +206,7 @@ def is_scratch_worth_it(task: Task) -> bool:
     config = task.config
     if config.source == "scratch" or config.reinitialize or not len(task.validation):
         return False
-    examples = len(task.train) * config.epochs
-    product = examples * task.network.count_params()
-    cheap = examples <= CHEAP_EXAMPLES and product <= CHEAP_PRODUCT
-    return config.compare_scratch == "yes" or (config.compare_scratch == "auto" and cheap)
+    return recording.wants_scratch(config, len(task.train), task.network)
 
 
 def fit_from_scratch(task: Task) -> list[dict]:

@@ -223,12 +223,8 @@ class Comparison:
 
     def _learn(self, cell: Cell, part: Part, callbacks=()) -> tuple[Learned, StandsOn]:
         """What a candidate learns of a part, and what it stands on."""
-        examples = self._examples(part, part.train), self.y[part.train]
-        seed = derived_seed(self.seed, part.repeat, part.fold, part.labels, 1)
         if cell.method == "linear":
-            scaled = self.preprocessing
-            learned = learn_features(self.nothing, scaled, *examples, self.num_classes, seed=seed)
-            return learned, StandsOn()
+            return self._regress(self.nothing, self.preprocessing, part), StandsOn()
         if cell.method == "scratch":
             return self._train(cell, part, None, callbacks), StandsOn()
         weights, seconds = self._encoder_weights(cell.source, part)
@@ -246,11 +242,18 @@ class Comparison:
         if self._regression is None or self._regression[0] != cell:
             encoder = self.encoder(cell.source, part)
             scaled = self.sources[cell.source].preprocessing
-            examples = self._examples(part, part.train), self.y[part.train]
-            seed = derived_seed(self.seed, part.repeat, part.fold, part.labels, 1)
-            learned = learn_features(encoder, scaled, *examples, self.num_classes, seed=seed)
-            self._regression = cell, learned
+            self._regression = cell, self._regress(encoder, scaled, part)
         return self._regression[1]
+
+    def _regress(self, encoder: keras.Model, preprocessing: keras.Model, part: Part) -> Learned:
+        """Logistic regression on what an encoder makes of a part."""
+        x, y = self._examples(part, part.train), self.y[part.train]
+        seed = self._seed(part)
+        return learn_features(encoder, preprocessing, x, y, self.num_classes, seed=seed)
+
+    def _seed(self, part: Part) -> int:
+        """The seed of what learns the labels of a part, the same for every method."""
+        return derived_seed(self.seed, part.repeat, part.fold, part.labels, 1)
 
     def _examples(self, part: Part, rows: np.ndarray):
         """Raw examples, such that the preprocessing scales them by the range of what is seen."""
@@ -276,7 +279,7 @@ class Comparison:
         learned = self._network(cell.source, part.labels).learn(
             self._examples(part, part.train),
             self.y[part.train],
-            seed=derived_seed(self.seed, part.repeat, part.fold, part.labels, 1),
+            seed=self._seed(part),
             encoder_weights=encoder_weights,
             head_weights=head,
             watched=held_out if len(part.held_out) else None,
