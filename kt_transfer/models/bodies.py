@@ -144,23 +144,6 @@ def features_from(encoder: keras.Model, which: str) -> keras.Model:
     return keras.Model(encoder.input, output, name="encoder")
 
 
-def features_by_layer(encoder: keras.Model) -> dict[str, keras.Model]:
-    """An encoder's layers that have weights: for each, by name, the encoder up to its output.
-
-    Feature maps are averaged over their positions.
-
-    Args:
-        encoder: A functional model.
-
-    Example:
-        >>> encoder = dense_autoencoder(784).get_layer("encoder")
-        >>> list(features_by_layer(encoder))
-        ['hidden_1', 'hidden_2', 'hidden_3', 'hidden_4', 'bottleneck']
-    """
-    names = [layer.name for layer in encoder.layers if layer.weights]
-    return {name: features_from(encoder, name) for name in names}
-
-
 def _is_custom(thing) -> bool:
     return type(thing).__module__.split(".")[0] != "keras"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 
-from kt_transfer.models.bodies import features_by_layer
+from kt_transfer.models.bodies import features_from
 from kt_transfer.rows import take_rows
 from kt_transfer.selection.comparison import TRANSFERS, Comparison
 from kt_transfer.selection.transferability import linear_cka, logme
@@ -83,11 +83,12 @@ def _transfers(comparison: Comparison) -> bool:
 
 
 def _by_layer(encoder: keras.Model, preprocessing: keras.Model, x) -> dict[str, np.ndarray]:
-    models = list(features_by_layer(encoder).items())
-    chosen = np.unique(np.linspace(0, len(models) - 1, _MOST_LAYERS).round().astype(int))
+    """What each layer that has weights makes of examples, or some of many layers."""
+    names = [layer.name for layer in encoder.layers if layer.weights]
+    chosen = np.unique(np.linspace(0, len(names) - 1, _MOST_LAYERS).round().astype(int))
     return {
-        name: predict_raw(model, preprocessing, x)
-        for name, model in [models[number] for number in chosen]
+        names[number]: predict_raw(features_from(encoder, names[number]), preprocessing, x)
+        for number in chosen
     }
 
 
