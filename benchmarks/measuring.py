@@ -288,9 +288,20 @@ def comparison(measured: Measured, seconds: dict[str, list[float]], ending: str)
 
 
 def compare_commands(
-    name: str, title: str, text: str, ways: tuple[Way, Way], args, *, wanted: float, ending: str
+    name: str,
+    title: str,
+    text: str,
+    ways: tuple[Way, Way],
+    args,
+    *,
+    wanted: float,
+    ending: str,
+    tried: str = "",
 ) -> None:
-    """Measure and write two commands of E epochs: whole processes, and slopes."""
+    """Measure and write two commands of E epochs: whole processes, and slopes.
+
+    ``tried`` says what was, for where a goal is missed.
+    """
     measured = measure(ways, args.rounds, (args.short, args.long))
     ours, other = (way.name for way in ways)
     wholes = {way.name: measured.wholes(way.name) for way in ways}
@@ -310,6 +321,7 @@ def compare_commands(
         comparison(measured, slopes, ending),
         goals_table(goals),
         profile_if_missed(goals, ways[0].command(args.long)),
+        "" if all(goal.reached for goal in goals) else tried,
     )
 
 

@@ -100,9 +100,9 @@ def _require_data(config) -> None:
     """A set that is not to be had is refused before the seconds that TensorFlow takes to load."""
     from kt_transfer.data import require_data
 
-    for name in ("data", "source_data"):
+    for name, flag in (("data", "--data"), ("source_data", "--source-data")):
         if spec := getattr(config, name, None):
-            require_data(spec, data_dir=config.data_dir)
+            require_data(spec, data_dir=config.data_dir, flag=flag)
 
 
 def _require_source(config) -> None:

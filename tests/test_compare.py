@@ -272,7 +272,10 @@ def test_a_time_budget_is_planned_and_kept(invoke):
         ("--methods scratch", "--methods scratch .*at least one other"),
         ("--source scratch", "--source scratch .*a model"),
         ("--source absent", "--source absent .*does not exist"),
-        ("--source-data npz:absent.npz", "absent.npz does not exist"),
+        (
+            "--source-data npz:absent.npz",
+            "--source-data npz:absent.npz .*absent.npz does not exist",
+        ),
         ("--time-budget soon", "--time-budget soon .*10m"),
         ("--name a/b", "--name a/b"),
         ("--strategy multi_worker", "multi_worker was given to compare"),

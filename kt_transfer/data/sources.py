@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from kt_transfer.data import digits, idx, images, npz, tfds
@@ -17,7 +19,9 @@ _FILES = {
 }
 
 
-def load_data(spec: str, *, data_dir: str | os.PathLike | None = None) -> Dataset:
+def load_data(
+    spec: str, *, data_dir: str | os.PathLike | None = None, flag: str = "--data"
+) -> Dataset:
     """Load a data set.
 
     Args:
@@ -27,6 +31,7 @@ def load_data(spec: str, *, data_dir: str | os.PathLike | None = None) -> Datase
             without; or ``train/`` and ``test/`` holding such) or ``npz:FILE`` (arrays ``x``,
             ``y``, optional ``x_test``, ``y_test``).
         data_dir: TensorFlow Datasets directory, for ``tfds:``.
+        flag: What a message calls the spec.
 
     Returns:
         The :class:`Dataset`; examples as they came, not scaled.
@@ -39,36 +44,50 @@ def load_data(spec: str, *, data_dir: str | os.PathLike | None = None) -> Datase
         >>> data.x.shape, data.x.dtype, data.value_range
         ((1438, 8, 8), dtype('uint8'), (0.0, 16.0))
     """
-    kind, where = _parse(spec)
-    if kind == "digits":
-        return digits.load(spec)
-    if kind == "tfds":
-        return tfds.load(spec, where, data_dir)
-    if kind == "idx":
-        return idx.load(spec, Path(where).expanduser())
-    if kind == "images":
-        return images.load(spec, Path(where).expanduser())
-    return npz.load(spec, Path(where).expanduser())
+    with _called(flag):
+        kind, where = _parse(spec)
+        if kind == "digits":
+            return digits.load(spec)
+        if kind == "tfds":
+            return tfds.load(spec, where, data_dir)
+        if kind == "idx":
+            return idx.load(spec, Path(where).expanduser())
+        if kind == "images":
+            return images.load(spec, Path(where).expanduser())
+        return npz.load(spec, Path(where).expanduser())
 
 
-def require_data(spec: str, *, data_dir: str | os.PathLike | None = None) -> None:
+def require_data(
+    spec: str, *, data_dir: str | os.PathLike | None = None, flag: str = "--data"
+) -> None:
     """Refuse at once, before anything heavy is imported, a set that is not to be had.
 
     Args:
         spec: As for :func:`load_data`.
         data_dir: The same.
+        flag: The same.
 
     Raises:
         UserError: If the spec is unknown, or the set is not there and cannot be fetched.
     """
-    kind, where = _parse(spec)
-    if kind == "tfds":
-        tfds.prepare(spec, where, data_dir)
-    elif kind != "digits" and not Path(where).expanduser().exists():
-        raise UserError(
-            f"--data {spec} was given, expected {_FILES[kind]}, but {where} does not exist: give "
-            "one that does."
-        )
+    with _called(flag):
+        kind, where = _parse(spec)
+        if kind == "tfds":
+            tfds.prepare(spec, where, data_dir)
+        elif kind != "digits" and not Path(where).expanduser().exists():
+            raise UserError(
+                f"--data {spec} was given, expected {_FILES[kind]}, but {where} does not exist: "
+                "give one that does."
+            )
+
+
+@contextlib.contextmanager
+def _called(flag: str) -> Iterator[None]:
+    """Messages name the flag by which the data was given."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(str(error).replace("--data ", f"{flag} ", 1)) from error
 
 
 def _parse(spec: str) -> tuple[str, str]:

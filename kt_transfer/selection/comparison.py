@@ -163,8 +163,17 @@ class Comparison:
     def features(self, source: str, part: Part) -> np.ndarray:
         """What a source's encoder, as it is transferred, makes of the examples to learn from."""
         preprocessing = self.sources[source].preprocessing
-        x = take_rows(self.x, part.train)
+        x = self.examples(part, part.train)
         return predict_raw(self.encoder(source, part), preprocessing, x)
+
+    def examples(self, part: Part, rows: np.ndarray):
+        """Raw examples, such that the preprocessing scales them by the range of what is seen."""
+        if self.observed_range is None:
+            return take_rows(self.x, rows)
+        x = self.x[rows]
+        low, high = observed_range(self.x[part.seen])
+        whole_low, whole_high = self.observed_range
+        return (whole_low + (x - low) * ((whole_high - whole_low) / (high - low))).astype(x.dtype)
 
     def scratch(self, part: Part) -> Learned:
         """What a network of the first source's architecture learns of a part by itself."""
@@ -205,7 +214,7 @@ class Comparison:
         """Train one cell, measure it on what was held out, and add its row."""
         learned, stands_on = self._learn(cell, part)
         seconds = learned.seconds + stands_on.pretraining + stands_on.teacher
-        answers = learned.logits(self._examples(part, part.held_out))
+        answers = learned.logits(self.examples(part, part.held_out))
         table.add(
             cell,
             learned.curve,
@@ -247,22 +256,13 @@ class Comparison:
 
     def _regress(self, encoder: keras.Model, preprocessing: keras.Model, part: Part) -> Learned:
         """Logistic regression on what an encoder makes of a part."""
-        x, y = self._examples(part, part.train), self.y[part.train]
+        x, y = self.examples(part, part.train), self.y[part.train]
         seed = self._seed(part)
         return learn_features(encoder, preprocessing, x, y, self.num_classes, seed=seed)
 
     def _seed(self, part: Part) -> int:
         """The seed of what learns the labels of a part, the same for every method."""
         return derived_seed(self.seed, part.repeat, part.fold, part.labels, 1)
-
-    def _examples(self, part: Part, rows: np.ndarray):
-        """Raw examples, such that the preprocessing scales them by the range of what is seen."""
-        if self.observed_range is None:
-            return take_rows(self.x, rows)
-        x = self.x[rows]
-        low, high = observed_range(self.x[part.seen])
-        whole_low, whole_high = self.observed_range
-        return (whole_low + (x - low) * ((whole_high - whole_low) / (high - low))).astype(x.dtype)
 
     def _train(self, cell: Cell, part: Part, encoder_weights, callbacks=()) -> Learned:
         """Train a network as a whole; what was trained last is at hand as a teacher.
@@ -275,9 +275,9 @@ class Comparison:
         if encoder_weights is not None:
             regression = self._on_features(cell, part)
             head, seconds = regression.network.get_layer("head").get_weights(), regression.seconds
-        held_out = self._examples(part, part.held_out), self.y[part.held_out]
+        held_out = self.examples(part, part.held_out), self.y[part.held_out]
         learned = self._network(cell.source, part.labels).learn(
-            self._examples(part, part.train),
+            self.examples(part, part.train),
             self.y[part.train],
             seed=self._seed(part),
             encoder_weights=encoder_weights,
@@ -291,7 +291,7 @@ class Comparison:
 
     def _distil(self, cell: Cell, part: Part, teacher: Learned, callbacks) -> Learned:
         """Teach a student on everything that may be seen, with the labels of the part alone."""
-        x = self._examples(part, part.seen)
+        x = self.examples(part, part.seen)
         labels = np.where(np.isin(part.seen, part.train), self.y[part.seen], -1)
         seed = derived_seed(self.seed, part.repeat, part.fold, part.labels, 2)
         return self.student.learn(x, labels, teacher.logits(x), seed=seed, callbacks=callbacks)
@@ -315,7 +315,7 @@ class Comparison:
                 *weights, seconds = (arrays[name] for name in arrays.files)
             autoencoder.set_weights(weights)
             return source.pretraining.encoder_weights, float(seconds)
-        x = self._examples(part, part.seen) if source.x is None else source.x
+        x = self.examples(part, part.seen) if source.x is None else source.x
         seconds = source.pretraining.learn(x, seed=derived_seed(self.seed, *numbers, 3))
         self.folder.mkdir(parents=True, exist_ok=True)
         unfinished = kept.with_name(f".{kept.name}")

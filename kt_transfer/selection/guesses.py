@@ -6,7 +6,6 @@ import keras
 import numpy as np
 
 from kt_transfer.models.bodies import features_from
-from kt_transfer.rows import take_rows
 from kt_transfer.selection.comparison import TRANSFERS, Comparison
 from kt_transfer.selection.transferability import linear_cka, logme
 from kt_transfer.training.steps import predict_raw
@@ -68,7 +67,7 @@ def layer_similarities(comparison: Comparison) -> list[dict]:
     learned = comparison.scratch(part)
     rng = np.random.default_rng(comparison.seed)
     some = rng.permutation(part.seen)[:_MOST_EXAMPLES]
-    x = take_rows(comparison.x, np.sort(some))
+    x = comparison.examples(part, np.sort(some))
     target = _by_layer(learned.network.get_layer("encoder"), learned.preprocessing, x)
     return [
         _similarity(
