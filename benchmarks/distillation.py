@@ -55,7 +55,7 @@ def ways(teacher: Path, folder: Path) -> tuple[Way, Way]:
     def ours(epochs: int) -> list[str]:
         flags = ["--teacher", teacher, "--student-units", 32, 32, "--epochs", epochs]
         flags += ["--batch-size", 64, "--out", out, "--overwrite", "--quiet"]
-        # A short fit would be compared with a student from scratch, which the script does not train.
+        # Or a short fit trains a student from scratch as well, which the script does not.
         flags += ["--compare-scratch", "no"]
         return python("-m", "kt_transfer.distill", *flags)
 
