@@ -116,13 +116,12 @@ def _split(config: PretrainConfig, data) -> tuple[np.ndarray, np.ndarray, np.nda
 
 def _reconstruct(config, autoencoder, preprocessing, data, train, labelled) -> _Task:
     """An autoencoder alone."""
-    from kt_transfer.models.autoencoders import active_units
+    from kt_transfer.models.autoencoders import units_that_stay
     from kt_transfer.training.k_sparse import FallingSparsity, falling_k_sparse
     from kt_transfer.training.losses import ReconstructionLoss
 
     trained, callbacks = autoencoder, []
-    if config.model == "sparse" and config.sparsity == "k_sparse":
-        k = active_units(config.latent_dim, config.num_active)
+    if k := units_that_stay(autoencoder):
         trained = falling_k_sparse(autoencoder, k)
         callbacks = [FallingSparsity(trained.get_layer("k_largest"), config.epochs)]
     trained.compile(optimizer=_adam(config), loss=ReconstructionLoss(), metrics=["mse"])

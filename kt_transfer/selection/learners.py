@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from kt_transfer.models.autoencoders import transferable_encoder
+from kt_transfer.models.autoencoders import start_tied, transferable_encoder, units_that_stay
 from kt_transfer.models.classifiers import classifier, fit_logistic_regression
 from kt_transfer.training.distiller import Distiller
+from kt_transfer.training.k_sparse import FallingSparsity, falling_k_sparse
 from kt_transfer.training.losses import ReconstructionLoss
 from kt_transfer.training.steps import FusedModel, predict_raw, scaling
 
@@ -154,15 +155,18 @@ class AutoencoderLearner:
     ):
         self.autoencoder = autoencoder
         self.preprocessing = preprocessing
-        autoencoder.compile(
-            keras.optimizers.Adam(schedule.learning_rate), loss=ReconstructionLoss()
-        )
+        self._begin, self._callbacks, trained = (lambda: None), [], autoencoder
+        if k := units_that_stay(autoencoder):
+            trained = falling_k_sparse(autoencoder, k)
+            self._begin = lambda: start_tied(autoencoder)
+            self._callbacks = [FallingSparsity(trained.get_layer("k_largest"), schedule.epochs)]
+        trained.compile(keras.optimizers.Adam(schedule.learning_rate), loss=ReconstructionLoss())
 
         def reconstruct(x, y, sample_weight):
             features = preprocessing(x)
             return features, features, sample_weight
 
-        self._fits = _Fits(autoencoder, autoencoder, reconstruct, schedule, num_examples)
+        self._fits = _Fits(trained, autoencoder, reconstruct, schedule, num_examples)
 
     @property
     def encoder_weights(self) -> list[np.ndarray]:
@@ -171,7 +175,8 @@ class AutoencoderLearner:
 
     def learn(self, x, *, seed: int) -> float:
         """Learn from raw examples; the seconds that it took."""
-        return self._fits.fit(x, None, seed=seed).seconds
+        took = self._fits.fit(x, None, seed=seed, begin=self._begin, callbacks=self._callbacks)
+        return took.seconds
 
 
 class StudentLearner:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kt_transfer import ReconstructionLoss, UserError, dense_autoencoder, sparse_autoencoder
-from kt_transfer.models.autoencoders import transferable_encoder
+from kt_transfer.models.autoencoders import transferable_encoder, units_that_stay
 
 RNG = np.random.default_rng(0)
 X = RNG.uniform(-1, 1, (32, 12)).astype(np.float32)
@@ -182,7 +182,31 @@ def test_noise_out_of_range_is_refused(wrong):
         dense_autoencoder(12, **{"noise": 0.1, **wrong})
 
 
-@pytest.mark.parametrize("sparsity", SPARSITIES)
+@pytest.mark.parametrize("hidden_units", [(), (8,)])
+def test_the_decoder_starts_as_the_code_transposed(hidden_units):
+    autoencoder = sparse_autoencoder(10, hidden_units, 12, sparsity="k_sparse", num_active=3)
+    encoder, decoder = (autoencoder.get_layer(name) for name in ("encoder", "decoder"))
+    kernel, bias = encoder.get_layer("bottleneck").get_weights()
+    first = next(layer for layer in decoder.layers if layer.weights)
+    np.testing.assert_array_equal(first.get_weights()[0], kernel.T)
+    # Nothing comes of nothing: the lowest inputs, or hidden units that are silent.
+    nothing = np.zeros((1, 8)) if hidden_units else -np.ones((1, 10))
+    np.testing.assert_allclose(nothing @ kernel + bias, 0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("k", "stay"), [(1, 3), (2, 6), (3, 8)])
+def test_of_a_k_sparse_code_three_times_as_many_units_are_transferred(k, stay):
+    model = randomized(sparse_autoencoder(12, (), 8, sparsity="k_sparse", num_active=k))
+    assert units_that_stay(model) == k
+    code = transferable_encoder(model).predict(X, verbose=0)
+    np.testing.assert_allclose(code, largest(in_numpy(model, X)[0], stay), rtol=1e-5, atol=1e-6)
+
+
+def test_no_other_code_has_a_number_of_units_that_stay():
+    assert units_that_stay(sparse_autoencoder(12, (8,), 4, sparsity="l1")) is None
+
+
+@pytest.mark.parametrize("sparsity", SPARSITIES[:3])
 def test_the_transferable_encoder_has_no_penalty(sparsity):
     model = randomized(sparse_autoencoder(12, (8, 6), 4, sparsity=sparsity, sparsity_weight=1.0))
     encoder = transferable_encoder(model)

@@ -15,6 +15,7 @@ from kt_transfer.selection.learners import (
     learn_features,
     start_fresh,
 )
+from kt_transfer.training.k_sparse import FallingSparsity
 
 SCHEDULE = Schedule(epochs=4, batch_size=16, learning_rate=3e-3)
 
@@ -38,6 +39,21 @@ def network(scaled):
 def autoencoder(scaled):
     model = dense_autoencoder(64, (24,), 12, noise=0.3)
     return AutoencoderLearner(model, scaled, SCHEDULE, num_examples=80)
+
+
+def test_a_k_sparse_autoencoder_is_trained_with_a_falling_k(data, scaled, monkeypatch):
+    model = sparse_autoencoder(64, (), 12, sparsity="k_sparse", num_active=3)
+    learner, numbers = AutoencoderLearner(model, scaled, SCHEDULE, num_examples=80), []
+    at = FallingSparsity.at
+    monkeypatch.setattr(
+        FallingSparsity, "at", lambda self, epoch: numbers.append(at(self, epoch)) or numbers[-1]
+    )
+    learner.learn(data.x[:80], seed=0)
+    assert numbers == [12, 8, 3, 3]
+    first = learner.encoder_weights
+    learner.learn(data.x[:80], seed=0)
+    for one, again in zip(first, learner.encoder_weights, strict=True):
+        np.testing.assert_array_equal(one, again)
 
 
 def test_a_network_learns_a_pure_function_of_examples_and_seed(data, network):
