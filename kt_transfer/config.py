@@ -14,6 +14,18 @@ from pathlib import Path
 from typing import Literal
 
 from kt_transfer.errors import UserError
+from kt_transfer.requirements import (
+    require,
+    require_fewer_epochs,
+    require_labels,
+    require_name,
+    require_patience,
+    require_range,
+    require_source_range,
+    require_teacher_weights,
+    require_units,
+    shown_range,
+)
 
 LearningRateDecay = Literal["none", "exponential", "step", "cosine", "plateau"]
 Method = Literal["scratch", "parameters", "features", "distilled", "linear"]
@@ -29,11 +41,6 @@ CONV_LATENT_DIM = 256
 # What was transferred is only tuned, as selection.learners does: with larger steps it is soon
 # forgotten.
 TRANSFERRED_LEARNING_RATE = 1e-4
-
-
-def _require(condition: bool, flag: str, given: object, expected: str) -> None:
-    if not condition:
-        raise UserError(f"{flag} {given} was given, expected {expected}: give such a value.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,16 +95,16 @@ class Training(Common):
     """Take the settings of this run as defaults."""
 
     def __post_init__(self) -> None:
-        _require(self.seed >= 0, "--seed", self.seed, "0 or more")
-        _require(self.epochs >= 1, "--epochs", self.epochs, "at least 1")
-        _require(self.batch_size >= 1, "--batch-size", self.batch_size, "at least 1")
-        _require(
+        require(self.seed >= 0, "--seed", self.seed, "0 or more")
+        require(self.epochs >= 1, "--epochs", self.epochs, "at least 1")
+        require(self.batch_size >= 1, "--batch-size", self.batch_size, "at least 1")
+        require(
             self.learning_rate is None or 0 < self.learning_rate < math.inf,
             "--learning-rate",
             self.learning_rate,
             "more than 0",
         )
-        _require(
+        require(
             self.num_devices is None or self.num_devices >= 1,
             "--num-devices",
             self.num_devices,
@@ -168,37 +175,37 @@ class PretrainConfig(Training):
         for name, value in self._defaults().items():  # resolved at once, as config.json has it
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
-        _require_units("--hidden-units", self.hidden_units)
-        _require_units("--filters", self.filters)
-        _require(len(self.filters) > 0, "--filters", self.filters, "at least one number")
-        _require(self.latent_dim >= 1, "--latent-dim", self.latent_dim, "at least 1")
-        _require(
+        require_units("--hidden-units", self.hidden_units)
+        require_units("--filters", self.filters)
+        require(len(self.filters) > 0, "--filters", self.filters, "at least one number")
+        require(self.latent_dim >= 1, "--latent-dim", self.latent_dim, "at least 1")
+        require(
             0 <= self.noise < 1 or (self.noise == 1 and self.noise_kind == "gaussian"),
             "--noise",
             self.noise,
             "a share from 0 to below 1 (masking), or a deviation from 0 to 1 (gaussian)",
         )
-        _require(
+        require(
             0 < self.sparsity_target < 1,
             "--sparsity-target",
             self.sparsity_target,
             "a mean activity between 0 and 1",
         )
-        _require(
+        require(
             self.num_active is None or 1 <= self.num_active <= self.latent_dim,
             "--num-active",
             self.num_active,
             f"1 to the {self.latent_dim} units of --latent-dim",
         )
-        _require(self.labels is None or self.labels >= 1, "--labels", self.labels, "at least 1")
-        _require(self.label_weight >= 0, "--label-weight", self.label_weight, "0 or more")
-        _require(
+        require(self.labels is None or self.labels >= 1, "--labels", self.labels, "at least 1")
+        require(self.label_weight >= 0, "--label-weight", self.label_weight, "0 or more")
+        require(
             self.sparsity_weight is None or self.sparsity_weight >= 0,
             "--sparsity-weight",
             self.sparsity_weight,
             "0 or more",
         )
-        _require_patience(self.patience)
+        require_patience(self.patience)
 
     def _defaults(self) -> dict:
         """Shape and noise where none is given."""
@@ -294,43 +301,36 @@ class FinetuneConfig(Training):
         if self.head_start is None:  # resolved at once, as config.json has it
             start = "logistic_regression" if self.transfers_parameters else "random"
             object.__setattr__(self, "head_start", start)
-        from_regression = self.head_start == "logistic_regression"
         if self.learning_rate is None:
+            from_regression = self.head_start == "logistic_regression"
             rate = TRANSFERRED_LEARNING_RATE if from_regression else 1e-3
             object.__setattr__(self, "learning_rate", rate)
         super().__post_init__()
-        _require_units("--hidden-units", self.hidden_units)
-        _require_labels(self)
-        _require(
+        require_units("--hidden-units", self.hidden_units)
+        require_labels(self)
+        require(
             self.latent_dim is None or self.latent_dim >= 1,
             "--latent-dim",
             self.latent_dim,
             "at least 1",
         )
-        _require(self.freeze == "all" or self.freeze >= 0, "--freeze", self.freeze, "0 or more")
-        _require(
-            self.head_epochs is None or 0 <= self.head_epochs < self.epochs,
-            "--head-epochs",
-            self.head_epochs,
-            f"fewer than the {self.epochs} epochs",
-        )
-        _require(
+        require(self.freeze == "all" or self.freeze >= 0, "--freeze", self.freeze, "0 or more")
+        require_fewer_epochs("--head-epochs", self.head_epochs, self.epochs)
+        require(
             self.unfreeze_every is None or self.unfreeze_every >= 1,
             "--unfreeze-every",
             self.unfreeze_every,
             "at least 1",
         )
-        _require(
+        require(
             0 < self.layer_decay <= 1, "--layer-decay", self.layer_decay, "above 0 and at most 1"
         )
-        _require(
-            0 <= self.warmup_epochs < self.epochs,
-            "--warmup-epochs",
-            self.warmup_epochs,
-            f"fewer than the {self.epochs} epochs",
-        )
-        _require_source_range(self.source, self.source_range)
-        _require_patience(self.patience)
+        require_fewer_epochs("--warmup-epochs", self.warmup_epochs, self.epochs)
+        require_source_range(self.source, self.source_range)
+        require_patience(self.patience)
+        self._require_flags_that_agree()
+
+    def _require_flags_that_agree(self) -> None:
         if self.source == "scratch" and self.method == "features":
             raise UserError(
                 "--method features was given with --source scratch, expected a pretrained "
@@ -348,7 +348,7 @@ class FinetuneConfig(Training):
                 "--head logistic_regression was given with --method parameters, expected dense: "
                 "logistic regression fits frozen features, so give --method features with it."
             )
-        if from_regression and not self.transfers_parameters:
+        if self.head_start == "logistic_regression" and not self.transfers_parameters:
             raise UserError(
                 "--head-start logistic_regression was given where no pretrained parameters are "
                 "transferred, expected --method parameters with a pretrained source: give these, "
@@ -465,28 +465,18 @@ class DistillConfig(Training):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require_units("--student-units", self.student_units)
-        _require_labels(self)
-        _require(len(self.teacher) > 0, "--teacher", self.teacher, "at least one run folder")
-        _require(0 < self.temperature < math.inf, "--temperature", self.temperature, "more than 0")
-        _require(0 <= self.alpha <= 1, "--alpha", self.alpha, "a weight from 0 to 1")
-        _require(0 <= self.beta < math.inf, "--beta", self.beta, "0 or more")
-        _require(0 <= self.hint_weight < math.inf, "--hint-weight", self.hint_weight, "0 or more")
-        _require(
-            0 <= self.hint_epochs < self.epochs,
-            "--hint-epochs",
-            self.hint_epochs,
-            f"fewer than the {self.epochs} epochs",
-        )
-        _require(
-            0 <= self.warmup_epochs < self.epochs,
-            "--warmup-epochs",
-            self.warmup_epochs,
-            f"fewer than the {self.epochs} epochs",
-        )
-        _require_teacher_weights(self.teacher, self.teacher_weights)
-        _require_range("--teacher-range", self.teacher_range)
-        _require_range("--student-range", self.student_range)
+        require_units("--student-units", self.student_units)
+        require_labels(self)
+        require(len(self.teacher) > 0, "--teacher", self.teacher, "at least one run folder")
+        require(0 < self.temperature < math.inf, "--temperature", self.temperature, "more than 0")
+        require(0 <= self.alpha <= 1, "--alpha", self.alpha, "a weight from 0 to 1")
+        require(0 <= self.beta < math.inf, "--beta", self.beta, "0 or more")
+        require(0 <= self.hint_weight < math.inf, "--hint-weight", self.hint_weight, "0 or more")
+        require_fewer_epochs("--hint-epochs", self.hint_epochs, self.epochs)
+        require_fewer_epochs("--warmup-epochs", self.warmup_epochs, self.epochs)
+        require_teacher_weights(self.teacher, self.teacher_weights)
+        require_range("--teacher-range", self.teacher_range)
+        require_range("--student-range", self.student_range)
         augmentation_of(self.augment)
         if self.loss == "none" and self.hint is None:
             raise UserError(
@@ -505,7 +495,7 @@ class DistillConfig(Training):
             )
         if self.student_range and self.student is None:
             raise UserError(
-                f"--student-range {_shown(self.student_range)} was given without --student, "
+                f"--student-range {shown_range(self.student_range)} was given without --student, "
                 "expected a FILE.keras: add --student FILE.keras, or leave it out."
             )
 
@@ -573,23 +563,23 @@ class CompareConfig(Training):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require_units("--hidden-units", self.hidden_units)
-        _require_units("--student-units", self.student_units)
-        _require(self.latent_dim >= 1, "--latent-dim", self.latent_dim, "at least 1")
-        _require(len(self.labels) > 0, "--labels", self.labels, "at least one budget")
+        require_units("--hidden-units", self.hidden_units)
+        require_units("--student-units", self.student_units)
+        require(self.latent_dim >= 1, "--latent-dim", self.latent_dim, "at least 1")
+        require(len(self.labels) > 0, "--labels", self.labels, "at least one budget")
         for budget in self.labels:
-            _require(budget == "all" or budget >= 1, "--labels", budget, "at least 1")
-        _require(self.folds >= 2, "--folds", self.folds, "at least 2")
-        _require(self.repeats >= 1, "--repeats", self.repeats, "at least 1")
-        _require(self.pretrain_epochs >= 1, "--pretrain-epochs", self.pretrain_epochs, "at least 1")
-        _require(
+            require(budget == "all" or budget >= 1, "--labels", budget, "at least 1")
+        require(self.folds >= 2, "--folds", self.folds, "at least 2")
+        require(self.repeats >= 1, "--repeats", self.repeats, "at least 1")
+        require(self.pretrain_epochs >= 1, "--pretrain-epochs", self.pretrain_epochs, "at least 1")
+        require(
             "scratch" in self.methods and len(set(self.methods)) > 1,
             "--methods",
             " ".join(self.methods),
             "scratch and at least one other",
         )
-        _require("scratch" not in self.source, "--source", "scratch", "a model to transfer from")
-        _require_name(self.name)
+        require("scratch" not in self.source, "--source", "scratch", "a model to transfer from")
+        require_name(self.name)
         self.time_budget_seconds  # noqa: B018 (refused here if it is none)
         if self.strategy == "multi_worker":
             raise UserError(
@@ -603,7 +593,7 @@ class CompareConfig(Training):
         if self.time_budget is None:
             return None
         found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", self.time_budget)
-        _require(
+        require(
             found is not None and float(found[1]) > 0,
             "--time-budget",
             self.time_budget,
@@ -674,7 +664,7 @@ class ExportConfig(Common):
     """Folder that holds the served models."""
 
     def __post_init__(self) -> None:
-        _require_name(self.name)
+        require_name(self.name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -704,8 +694,8 @@ class QuickstartConfig(Training):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(self.labels is None or self.labels >= 1, "--labels", self.labels, "at least 1")
-        _require_name(self.name)
+        require(self.labels is None or self.labels >= 1, "--labels", self.labels, "at least 1")
+        require_name(self.name)
         if self.strategy == "multi_worker":
             raise UserError(
                 "--strategy multi_worker was given to quickstart, expected one machine: run "
@@ -724,7 +714,7 @@ class Search:
     """Trials to run (random); Hyperband plans its own number from --epochs."""
 
     def __post_init__(self) -> None:
-        _require(self.max_trials >= 1, "--max-trials", self.max_trials, "at least 1")
+        require(self.max_trials >= 1, "--max-trials", self.max_trials, "at least 1")
         super().__post_init__()
 
 
@@ -749,20 +739,6 @@ def narrow(config, config_class):
     return config_class(**{name: getattr(config, name) for name in names})
 
 
-def _require_units(flag: str, units: tuple[int, ...]) -> None:
-    _require(all(unit >= 1 for unit in units), flag, units, "widths of at least 1")
-
-
-def _require_labels(config) -> None:
-    _require(config.labels is None or config.labels >= 1, "--labels", config.labels, "at least 1")
-    _require(
-        0 <= config.validation_split < 1,
-        "--validation-split",
-        config.validation_split,
-        "a share from 0 to below 1",
-    )
-
-
 def augmentation_of(spec: str | None) -> tuple[str, float] | None:
     """The kind and strength that ``--augment`` names.
 
@@ -778,57 +754,13 @@ def augmentation_of(spec: str | None) -> tuple[str, float] | None:
     except ValueError:
         strength = math.nan
     whole = kind == "noise" or strength.is_integer()
-    _require(
+    require(
         kind in ("shift", "noise") and 0 < strength < math.inf and whole,
         "--augment",
         spec,
         "shift:PIXELS with a whole number, or noise:DEVIATION",
     )
     return kind, strength
-
-
-def _require_teacher_weights(teachers: tuple, weights: tuple[float, ...] | None) -> None:
-    if weights is None:
-        return
-    shown = " ".join(f"{weight:g}" for weight in weights)
-    positive = all(0 <= weight < math.inf for weight in weights) and sum(weights) > 0
-    _require(
-        len(weights) == len(teachers) and positive,
-        "--teacher-weights",
-        shown,
-        f"a weight of 0 or more for each of the {len(teachers)} teachers",
-    )
-
-
-def _shown(given: tuple[float, float]) -> str:
-    return "{:g} {:g}".format(*given)
-
-
-def _require_range(flag: str, given: tuple[float, float] | None) -> None:
-    if given is not None:
-        low, high = given
-        _require(-math.inf < low < high < math.inf, flag, _shown(given), "a smaller and a larger")
-
-
-def _require_source_range(source: str, given: tuple[float, float] | None) -> None:
-    if given is None:
-        return
-    _require_range("--source-range", given)
-    shown = _shown(given)
-    if not source.endswith(".keras"):
-        raise UserError(
-            f"--source-range {shown} was given with --source {source}, expected a FILE.keras: "
-            "leave it out, since runs and applications know their range."
-        )
-
-
-def _require_name(name: str | None) -> None:
-    fits = name is None or (name == Path(name).name and not name.startswith("."))
-    _require(fits, "--name", name, "one word that can name a folder")
-
-
-def _require_patience(patience: int | None) -> None:
-    _require(patience is None or patience >= 1, "--patience", patience, "at least 1")
 
 
 def to_settings(config) -> dict:
