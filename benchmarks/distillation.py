@@ -19,8 +19,8 @@ Keras are imported, the teacher answers once, at the rate of its matrix products
 traced and compiled, what was gained is measured and drawn. The faster the machine, the more of
 the ratio of whole processes is this start-up, which the other script has as well. What helped is
 built in: no garbage collection while TensorFlow is imported, a traced teacher, evaluation that is
-compiled only where it is long, one trace for batches of every size. Left: compiling while the
-teacher answers, which would save a part of a second, since both keep the cores busy.
+compiled only where it is long, one trace for batches of every size. Not done: compiling while the
+teacher answers, since each keeps both cores busy by itself; tracing is a tenth of a second.
 """
 
 

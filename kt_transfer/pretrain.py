@@ -270,6 +270,15 @@ def _pictures(network, preprocessing, data, count: int = 10):
     return originals, np.array(raw_values(outputs, data.input_shape, data.value_range))
 
 
+def _what_wakes(config: PretrainConfig) -> str:
+    """What to change where units of the code are silent."""
+    if config.model != "sparse":
+        return "lower --learning-rate"
+    if config.sparsity == "k_sparse":
+        return "lower --learning-rate or raise --num-active"
+    return "lower --learning-rate or --sparsity-weight"
+
+
 def _tell(config: PretrainConfig, run: Run, data, metrics: dict) -> None:
     from kt_transfer.reporting.collapse import tell_collapse
     from kt_transfer.reporting.layers import format_layers
@@ -287,7 +296,7 @@ def _tell(config: PretrainConfig, run: Run, data, metrics: dict) -> None:
     else:
         head = f"   head's accuracy {accuracy(metrics['head'])}" if "head" in metrics else ""
         say(f"  test mse {metrics['test']['mse']:.4f}{head}   run {run.path}")
-        for sentence in tell_collapse(metrics, config.latent_dim):
+        for sentence in tell_collapse(metrics, config.latent_dim, _what_wakes(config)):
             say(sentence)
     if data.num_classes:
         say(f"next: python -m kt_transfer.finetune --source {run.path} --labels 100")

@@ -127,6 +127,20 @@ def test_a_collapse_is_told_with_what_to_change(tmp_path, invoke):
     assert metrics["constant_reconstruction"] or metrics["dead_code_units"] > 0
 
 
+@pytest.mark.parametrize(
+    ("flags", "change"),
+    [
+        ("--hidden-units 16 --latent-dim 4", "lower --learning-rate, or try"),
+        ("--model sparse --sparsity k_sparse --num-active 1", "or raise --num-active, or try"),
+    ],
+)
+def test_what_to_change_fits_the_kind_of_code(invoke, flags, change):
+    # Steps so large that units are driven to silence.
+    done = invoke("pretrain", *flags.split(), "--epochs", "1", "--learning-rate", "30")
+    assert (done.code, done.err) == (0, "")
+    assert change in done.out
+
+
 def test_the_table_of_layers(tmp_path, invoke):
     done = invoke("pretrain", "--epochs", 1, "--hidden-units", 16, "--out", "run")
     assert "learning rate" in done.out

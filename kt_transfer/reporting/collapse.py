@@ -29,19 +29,25 @@ def find_collapse(
     }
 
 
-def tell_collapse(found: dict, num_units: int) -> list[str]:
-    """What was found and what to change, a sentence each; nothing where all is well."""
+def tell_collapse(found: dict, num_units: int, change: str) -> list[str]:
+    """What was found and what to change, a sentence each; nothing where all is well.
+
+    Args:
+        found: As from :func:`find_collapse`.
+        num_units: Units of the code.
+        change: What would help first: ``"lower --learning-rate"``.
+    """
     sentences = []
     if found["constant_reconstruction"]:
         sentences.append(
-            "warning: every example is reconstructed alike, the code says nothing: lower "
-            "--learning-rate or --sparsity-weight, or give more --epochs."
+            "warning: every example is reconstructed alike, the code says nothing: "
+            f"{change}, or give more --epochs."
         )
     dead = found["dead_code_units"]
     if dead:
         sentences.append(
             f"{'warning' if 2 * dead >= num_units else 'note'}: {dead} of {num_units} code units "
-            "say the same for every example: lower --learning-rate or --sparsity-weight, or try "
-            "another --seed; a narrower --latent-dim loses nothing."
+            f"say the same for every example: {change}, or try another --seed; a narrower "
+            "--latent-dim loses nothing."
         )
     return sentences
