@@ -5,7 +5,6 @@ method is refitted on each draw's 100 labels and measured on the 10,000 test ima
 already lies in ``cache/compare_verdicts/``: an interrupted run goes on.
 """
 
-import json
 import statistics
 
 import measuring
@@ -110,16 +109,17 @@ def measured(draws: int) -> tuple[list[dict], list[dict[str, float]]]:
 
 def tested(comparison, mnist, repeat: int) -> dict[str, float]:
     """Test accuracy of every method, refitted on one draw's labels."""
-    path = FOLDER / f"test-{repeat}.json"
-    known = json.loads(path.read_text()) if path.exists() else {}
-    for method, source in comparison.candidates:
-        if method not in known:
-            learned, _ = comparison.refit(method, source, repeat=repeat)
-            right = learned.logits(mnist.x_test).argmax(axis=1) == mnist.y_test
-            known[method] = float(right.mean())
-            path.write_text(json.dumps(known))
-            measuring.progress(f"draw {repeat}: {method} {known[method]:.4f} on the test images")
-    return known
+
+    def accuracy(method: str, source: str) -> float:
+        learned, _ = comparison.refit(method, source, repeat=repeat)
+        return float((learned.logits(mnist.x_test).argmax(axis=1) == mnist.y_test).mean())
+
+    return {
+        method: measuring.remembered(
+            FOLDER / f"test-{repeat}.json", method, lambda pair=(method, source): accuracy(*pair)
+        )
+        for method, source in comparison.candidates
+    }
 
 
 if __name__ == "__main__":
