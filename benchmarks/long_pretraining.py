@@ -39,8 +39,9 @@ def main() -> None:
         + ", ".join(f"`{name}={value}`" for name, value in PRETRAIN.items())
         + "; fine-tuning: "
         + ", ".join(f"`{name}={value}`" for name, value in FINETUNE.items())
-        + " (every label is learned from); everything else is the commands' default. Nothing was chosen on test labels: that "
-        "more epochs help was seen on 5,000 held-out training images.",
+        + " (every label is learned from); everything else is the commands' default. "
+        "Nothing was chosen on test labels: that more epochs help was seen on 5,000 held-out "
+        "training images.",
         measuring.table(["way", *(f"{num} labels" for num in LABELS)], rows),
     )
 
