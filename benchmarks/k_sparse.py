@@ -13,7 +13,7 @@ import measuring
 
 DATA = "tfds:mnist"
 PRETRAIN = {"model": "sparse", "sparsity": "k_sparse", "hidden_units": (), "latent_dim": 1000}
-PRETRAIN |= {"num_active": 25, "epochs": 50}
+PRETRAIN |= {"num_active": 25, "noise": 0.5, "epochs": 20}
 PUBLISHED = 1.35
 RESULTS = measuring.CACHE / "k_sparse.json"
 
@@ -39,7 +39,10 @@ def main() -> None:
         f"{args.rounds} seeds. Pretraining: "
         + ", ".join(f"`{name}={value}`" for name, value in PRETRAIN.items())
         + "; then `finetune --method features`, which keeps three times as many units, as the "
-        "paper does to encode.",
+        "paper does to encode. Noise and epochs were chosen on 5,000 held-out training images and "
+        "15,000 labels: without noise, 12 epochs left 4.6 % errors there, and 50 epochs leave four "
+        "of five units silent; with noise, 3.3 %. The paper has no noise, trains by momentum, and "
+        "longer.",
         measuring.table(head, rows),
     )
 
