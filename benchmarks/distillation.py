@@ -14,7 +14,7 @@ KERAS = "keras.distillation.Distiller script"
 
 TRIED = """## What was tried where a goal is missed
 
-An epoch of ours is a hundredth of the process and less; what is left is start-up: TensorFlow and
+An epoch of ours is one or two hundredths of the process; what is left is start-up: TensorFlow and
 Keras are imported, the teacher answers once, at the rate of its matrix products, the program is
 traced and compiled, what was gained is measured and drawn. The faster the machine, the more of
 the ratio of whole processes is this start-up, which the other script has as well. What helped is
