@@ -35,7 +35,7 @@ def main() -> None:
     measuring.write(
         "k_sparse",
         "k-sparse features",
-        f"MNIST, logistic regression on all 60,000 labels, mean ± standard deviation of "
+        f"MNIST, logistic regression on all labels but the tenth that `finetune` holds out, mean ± standard deviation of "
         f"{args.rounds} seeds. Pretraining: "
         + ", ".join(f"`{name}={value}`" for name, value in PRETRAIN.items())
         + "; then `finetune --method features`, which keeps three times as many units, as the "

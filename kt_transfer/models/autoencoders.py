@@ -139,7 +139,7 @@ def start_tied(autoencoder: keras.Model) -> None:
 
     In the paper both are one matrix; here they may part. Without a hidden layer the bias is
     such that the lowest input, -1, adds nothing to a unit. Units that start so rarely fall
-    silent: of 1,000 on MNIST 260 did, against 640 of those that start at random.
+    silent: of 1,000 on MNIST 260 did in 12 epochs, against 640 that start at random.
 
     Args:
         autoencoder: As from ``sparse_autoencoder(..., sparsity="k_sparse")``; its weights are
