@@ -42,8 +42,8 @@ def main() -> None:
         "paper does to encode. Noise and epochs were chosen on 5,000 held-out training images and "
         "15,000 labels: without noise, 12 epochs left 4.6 % errors there, and 50 epochs leave four "
         "of five units silent; with noise, 3.3 %. They were looked for after one "
-        "seed without noise, 50 epochs, had erred on 3.62 % of the test images. The paper has no noise, trains by momentum, and "
-        "longer.",
+        "seed without noise, 50 epochs, had erred on 3.62 % of the test images. The paper has "
+        "no noise, trains by momentum, and longer.",
         measuring.table(head, rows),
     )
 
