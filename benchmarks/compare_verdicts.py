@@ -35,8 +35,8 @@ def main() -> None:
         lines.append(
             [
                 name,
-                plus_minus([100 * draw[name] for draw in tests]),
-                plus_minus(truth, signed=True),
+                measuring.plus_minus([100 * draw[name] for draw in tests]),
+                measuring.plus_minus(truth, signed=True),
                 f"{100 * found['difference']:+.2f}",
                 f"{100 * low:+.2f} to {100 * high:+.2f}",
                 found["verdict"],
@@ -45,7 +45,7 @@ def main() -> None:
                 ", ".join(run[name]["verdict"] for run in usual),
             ]
         )
-    scratch = plus_minus([100 * draw["scratch"] for draw in tests])
+    scratch = measuring.plus_minus([100 * draw["scratch"] for draw in tests])
     head = ["method", "test accuracy", "to scratch, test", "to scratch, folds", "95 % interval"]
     head += ["verdict", "detectable", "agrees", f"verdicts of {USUAL} draws each"]
     measuring.write(
@@ -57,8 +57,7 @@ def main() -> None:
         "A verdict agrees if the test says the same: *better* and *worse* where the mean test "
         "difference has that sign, *no difference* where it is within what so much data can show. "
         "Settings: "
-        + ", ".join(f"`{name}={value}`" for name, value in SETTINGS.items())
-        + ", everything else as `compare` has it.",
+        f"{measuring.listed(SETTINGS)}, everything else as `compare` has it.",
         measuring.table(head, lines),
         f"{sum(agree)} of {len(agree)} verdicts agree; {sum(covered)} of {len(covered)} intervals "
         "hold the mean test difference. The test images tell apart what the folds cannot: they are "
@@ -71,11 +70,6 @@ def does_agree(found: dict, truth: list[float]) -> bool:
     if found["verdict"] == "no difference":
         return abs(mean) <= found["detectable"]
     return (mean > 0) == (found["verdict"] == "better")
-
-
-def plus_minus(values: list[float], signed: bool = False) -> str:
-    mean = statistics.mean(values)
-    return f"{mean:{'+' if signed else ''}.2f} ± {statistics.stdev(values):.2f}"
 
 
 def verdicts(rows: list[dict], repeats: range) -> dict[str, dict]:

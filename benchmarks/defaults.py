@@ -4,7 +4,6 @@ Errors on examples held out from the training split; test examples are not looke
 already lies in ``cache/defaults.json``: an interrupted run goes on.
 """
 
-import statistics
 import tempfile
 from pathlib import Path
 
@@ -50,7 +49,7 @@ def kind_of_data(kind: str, draws) -> str:
         for labels in budgets:
             for way in WAYS:
                 errors = [100 * error(kind, name, way, labels, draw) for draw in draws]
-                cells.append(f"{statistics.mean(errors):.1f} ± {statistics.stdev(errors):.1f}")
+                cells.append(measuring.plus_minus(errors, 1))
         rows.append([name, *cells])
     head = [f"{way}, {labels} labels" for labels in budgets for way in WAYS]
     return f"## {kind}\n\n{epochs} epochs.\n\n{measuring.table(['pretrained', *head], rows)}"

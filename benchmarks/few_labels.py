@@ -6,7 +6,6 @@ run goes on.
 """
 
 import shutil
-import statistics
 import tempfile
 from pathlib import Path
 
@@ -41,8 +40,7 @@ def main() -> None:
         f"Error on the 10,000 test images in percent, mean ± standard deviation of {args.rounds} "
         "draws (each with its own seed for labels, pretraining and initial weights). Everything is "
         "the commands' default but the pretraining, "
-        + ", ".join(f"`{name}={value}`" for name, value in PRETRAIN.items())
-        + ". Nothing was chosen on test labels.",
+        f"{measuring.listed(PRETRAIN)}. Nothing was chosen on test labels.",
         *parts,
     )
 
@@ -55,7 +53,7 @@ def table(source: str, target: str, ways, draws, labels=LABELS) -> str:
         cells = []
         for num in labels:
             errors = [100 * error(way, source, target, num, draw) for draw in own]
-            cells.append(f"{statistics.mean(errors):.2f} ± {statistics.stdev(errors):.2f}")
+            cells.append(measuring.plus_minus(errors))
         rows.append([name, *cells])
     if source == target == MNIST:
         rows += [[name, *numbers] for name, numbers in PUBLISHED.items()]
@@ -98,11 +96,19 @@ def source_run(way: str, source: str, labels: int, draw: int, folder: Path) -> P
     kind = "classification" if way == "classifier's parameters" else "reconstruction"
     if way == "parameters, 1000-1000":
         kind, settings = "1000-1000", settings | LARGER
-    path = measuring.CACHE / f"few_labels-{source.split(':')[1]}-{kind}-{draw}"
+    objective = "classification" if kind == "classification" else "reconstruction"
+    name = f"few_labels-{source.split(':')[1]}-{kind}-{draw}"
+    return kept(name, objective=objective, **settings)
+
+
+def kept(name: str, **settings) -> Path:
+    """A pretrained run that stays in the cache."""
+    from kt_transfer import pretrain
+
+    path = measuring.CACHE / name
     if not (path / "metrics.json").exists():
         shutil.rmtree(path, ignore_errors=True)
-        objective = "classification" if kind == "classification" else "reconstruction"
-        pretrain.run(objective=objective, out=path, **settings)
+        pretrain.run(out=path, **settings)
     return path
 
 

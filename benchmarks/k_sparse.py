@@ -5,7 +5,6 @@ deviation over seeds. What is done already lies in ``cache/k_sparse.json``: an i
 goes on.
 """
 
-import statistics
 import tempfile
 from pathlib import Path
 
@@ -23,8 +22,7 @@ def main() -> None:
     found = [result(seed) for seed in range(args.rounds)]
 
     def over_seeds(name: str, digits: int) -> str:
-        values = [each[name] for each in found]
-        return f"{statistics.mean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f}"
+        return measuring.plus_minus([each[name] for each in found], digits)
 
     head = ["what", "here", "published"]
     rows = [
@@ -37,13 +35,12 @@ def main() -> None:
         "k-sparse features",
         "MNIST, logistic regression on all labels but the tenth that `finetune` holds out, mean ± "
         f"standard deviation of {args.rounds} seeds. Pretraining: "
-        + ", ".join(f"`{name}={value}`" for name, value in PRETRAIN.items())
-        + "; then `finetune --method features`, which keeps three times as many units, as the "
-        "paper does to encode. Noise and epochs were chosen on 5,000 held-out training images and "
-        "15,000 labels: without noise, 12 epochs left 4.6 % errors there, and 50 epochs leave four "
-        "of five units silent; with noise, 3.3 %. They were looked for after one "
-        "seed without noise, 50 epochs, had erred on 3.62 % of the test images. The paper has "
-        "no noise, trains by momentum, and longer.",
+        f"{measuring.listed(PRETRAIN)}; then `finetune --method features`, which keeps three "
+        "times as many units, as the paper does to encode. Noise and epochs were chosen "
+        "on 5,000 held-out training images and 15,000 labels: without noise, 12 epochs left "
+        "4.6 % errors there, and 50 epochs leave four of five units silent; with noise, 3.3 %. "
+        "They were looked for after one seed without noise, 50 epochs, had erred on 3.62 % of the "
+        "test images. The paper has no noise, trains by momentum, and longer.",
         measuring.table(head, rows),
     )
 

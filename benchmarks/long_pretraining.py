@@ -4,13 +4,11 @@ Real MNIST; the mean and standard deviation over draws. What is done already lie
 ``cache/long_pretraining.json``: an interrupted run goes on.
 """
 
-import shutil
-import statistics
 import tempfile
 from pathlib import Path
 
 import measuring
-from few_labels import LABELS, PUBLISHED
+from few_labels import LABELS, PUBLISHED, kept
 
 DATA = "tfds:mnist"
 PRETRAIN = {"hidden_units": (1000,), "latent_dim": 1000, "noise": 0.7, "epochs": 60}
@@ -27,7 +25,7 @@ def main() -> None:
         cells = []
         for num in LABELS:
             errors = [100 * error(method, num, draw) for draw in range(args.rounds)]
-            cells.append(f"{statistics.mean(errors):.2f} ± {statistics.stdev(errors):.2f}")
+            cells.append(measuring.plus_minus(errors))
         rows.append([method, *cells])
     rows += [[name, *numbers] for name, numbers in PUBLISHED.items()]
     measuring.write(
@@ -36,10 +34,8 @@ def main() -> None:
         "MNIST, error on the 10,000 test images in percent, mean ± standard deviation of "
         f"{args.rounds} draws (each with its own seed for labels, pretraining and initial "
         "weights). Pretraining: "
-        + ", ".join(f"`{name}={value}`" for name, value in PRETRAIN.items())
-        + "; fine-tuning: "
-        + ", ".join(f"`{name}={value}`" for name, value in FINETUNE.items())
-        + " (every label is learned from); everything else is the commands' default. "
+        f"{measuring.listed(PRETRAIN)}; fine-tuning: {measuring.listed(FINETUNE)} "
+        "(every label is learned from); everything else is the commands' default. "
         "That more epochs help was seen on 5,000 held-out training images. One choice was not "
         "blind: two draws had been measured on the test images with a tenth of the labels held "
         "out (14.29 and 13.02 % at 100 labels) before every label was learned from, since the "
@@ -78,13 +74,7 @@ def transfer(method: str, labels: int, draw: int, folder: Path) -> float:
 
 def source_run(draw: int) -> Path:
     """The pretrained run of a draw."""
-    from kt_transfer import pretrain
-
-    path = measuring.CACHE / f"long_pretraining-{draw}"
-    if not (path / "metrics.json").exists():
-        shutil.rmtree(path, ignore_errors=True)
-        pretrain.run(data=DATA, seed=draw, quiet=True, out=path, **PRETRAIN)
-    return path
+    return kept(f"long_pretraining-{draw}", data=DATA, seed=draw, quiet=True, **PRETRAIN)
 
 
 if __name__ == "__main__":

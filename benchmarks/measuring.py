@@ -238,6 +238,17 @@ def spread(values: list[float], digits: int = 2) -> str:
     return f"{middle:.{digits}f} ({low:.{digits}f} – {high:.{digits}f})"
 
 
+def plus_minus(values: list[float], digits: int = 2, signed: bool = False) -> str:
+    """Mean and standard deviation."""
+    mean = f"{statistics.mean(values):{'+' if signed else ''}.{digits}f}"
+    return f"{mean} ± {statistics.stdev(values):.{digits}f}"
+
+
+def listed(settings: dict) -> str:
+    """Settings as ``name=value``, for a sentence."""
+    return ", ".join(f"`{name}={value}`" for name, value in settings.items())
+
+
 def megabytes(size: float) -> str:
     return f"{size / 2**20:,.0f} MiB"
 
@@ -320,17 +331,16 @@ def compare_commands(
         f"{args.long - args.short}. What is computed once is not in it.",
         comparison(measured, slopes, ending),
         goals_table(goals),
-        profile_if_missed(goals, ways[0].command(args.long)),
-        "" if all(goal.reached for goal in goals) else tried,
+        profile_if_missed(goals, ways[0].command(args.long), tried),
     )
 
 
-def profile_if_missed(goals: list[Goal], command: list[str]) -> str:
-    """Where the time of ours goes, if a goal was missed."""
+def profile_if_missed(goals: list[Goal], command: list[str], tried: str = "") -> str:
+    """Where the time of ours goes and what was tried, if a goal was missed."""
     if all(goal.reached for goal in goals):
         return ""
     progress("a goal was missed: profiling")
-    return "## Where the time goes\n\n" + profile(command)
+    return "\n\n".join(filter(None, ["## Where the time goes", profile(command), tried]))
 
 
 def profile(command: list[str], rows: int = 12) -> str:

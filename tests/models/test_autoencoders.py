@@ -198,8 +198,12 @@ def test_the_decoder_starts_as_the_code_transposed(hidden_units):
 def test_of_a_k_sparse_code_three_times_as_many_units_are_transferred(k, stay):
     model = randomized(sparse_autoencoder(12, (), 8, sparsity="k_sparse", num_active=k))
     assert units_that_stay(model) == k
-    code = transferable_encoder(model).predict(X, verbose=0)
+    encoder = transferable_encoder(model)
+    code = encoder.predict(X, verbose=0)
     np.testing.assert_allclose(code, largest(in_numpy(model, X)[0], stay), rtol=1e-5, atol=1e-6)
+    assert (encoder.name, encoder.losses) == ("encoder", [])
+    own = model.get_layer("encoder").get_layer("bottleneck")
+    assert encoder.get_layer("bottleneck") is own
 
 
 def test_no_other_code_has_a_number_of_units_that_stay():
