@@ -124,6 +124,7 @@ def test_an_existing_file_is_an_error(tmp_path):
 def test_an_empty_folder_may_be_used(tmp_path):
     (tmp_path / "run").mkdir()
     finish(tmp_path / "run")
+    assert open_run(tmp_path / "run", "--run").read_json("metrics.json") == {"test": {}}
 
 
 def test_overwrite_refuses_what_is_no_run(tmp_path):
