@@ -21,6 +21,11 @@ from kt_transfer import config as configuration
 from kt_transfer import runs
 from kt_transfer.errors import UserError
 
+# TensorFlow (for TFLite) and Keras (for its wrappers, galleries and data frames) import these where
+# they are installed. They need none of them, nor does any command before it asks itself: 0.9 of
+# 2.2 seconds.
+LOOKED_FOR_IN_VAIN = ("jax", "matplotlib", "pandas", "sklearn")
+
 
 class Terminated(BaseException):
     """SIGTERM, raised where it arrives so that a run can close its folder."""
@@ -176,10 +181,22 @@ def import_tensorflow_quietly() -> None:
     on, and can be kept out only at the file descriptor. If the import fails, they are shown.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with _native_stderr_held(), _no_garbage_collection():
+    with _native_stderr_held(), _no_garbage_collection(), _not_found(LOOKED_FOR_IN_VAIN):
         import keras  # noqa: F401
         import tensorflow as tf
     tf.get_logger().setLevel("ERROR")
+
+
+@contextlib.contextmanager
+def _not_found(names: tuple[str, ...]):
+    """Modules that are not there to be imported for a while, unless they have been already."""
+    hidden = [name for name in names if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
 
 
 @contextlib.contextmanager

@@ -117,13 +117,11 @@ def _split(config: PretrainConfig, data) -> tuple[np.ndarray, np.ndarray, np.nda
 def _reconstruct(config, autoencoder, preprocessing, data, train, labelled) -> _Task:
     """An autoencoder alone."""
     from kt_transfer.models.autoencoders import units_that_stay
-    from kt_transfer.training.k_sparse import FallingSparsity, falling_k_sparse
+    from kt_transfer.training.k_sparse import with_falling_k
     from kt_transfer.training.losses import ReconstructionLoss
 
-    trained, callbacks = autoencoder, []
-    if k := units_that_stay(autoencoder):
-        trained = falling_k_sparse(autoencoder, k)
-        callbacks = [FallingSparsity(trained.get_layer("k_largest"), config.epochs)]
+    k = units_that_stay(autoencoder)
+    trained, callbacks = with_falling_k(autoencoder, k, config.epochs)
     trained.compile(optimizer=_adam(config), loss=ReconstructionLoss(), metrics=["mse"])
     model = _fused(trained, _reconstruct_itself(preprocessing), config)
     return _Task(autoencoder, model, train, None, lambda rows: None, callbacks)

@@ -48,7 +48,7 @@ def load_source(
     else:
         encoder, expected, _ = _from_file(source, data, value_range)
     if reason := why_not(data.input_shape, expected):
-        raise _misfit(source, data, reason)
+        raise misfit(source, data, reason)
     return encoder, expected
 
 
@@ -87,7 +87,7 @@ def load_student(
     """
     encoder, expected, model = _from_file(path, data, value_range, "--student")
     if reason := why_not(data.input_shape, expected):
-        raise _misfit(path, data, reason, "--student")
+        raise misfit(path, data, reason, "--student")
     student, head = classifier(encoder, data.num_classes, name="student"), head_of(model)
     if head is not None and head.kernel.shape == student.get_layer("head").kernel.shape:
         weights = head.get_weights()
@@ -119,9 +119,9 @@ def _from_application(source: str, data: Dataset) -> tuple[keras.Model, Expected
     application = find_application(source.removeprefix(APPLICATION))
     image, least = as_image(data.input_shape), smallest_side(application)
     if image is None:
-        raise _misfit(source, data, f"a row of {data.input_dim} values cannot become an image")
+        raise misfit(source, data, f"a row of {data.input_dim} values cannot become an image")
     if 2 * min(image[:2]) < least:
-        raise _misfit(
+        raise misfit(
             source,
             data,
             f"images of {image[0]}x{image[1]} would be blown up more than twofold to the "
@@ -129,7 +129,7 @@ def _from_application(source: str, data: Dataset) -> tuple[keras.Model, Expected
         )
     expected = expected_by(application, image)
     if reason := why_not(data.input_shape, expected):
-        raise _misfit(source, data, reason)
+        raise misfit(source, data, reason)
     return body(fetch_application(application, expected.shape)), expected
 
 
@@ -170,10 +170,13 @@ def fill_shape(shape: tuple, data: Dataset) -> tuple[int, ...]:
     return tuple(there if own is None else own for own, there in zip(shape, known, strict=True))
 
 
-def _misfit(source, data: Dataset, reason: str, flag: str = "--source") -> UserError:
+def misfit(
+    source, data: Dataset, reason: str, flag: str = "--source", wanted: str = "one"
+) -> UserError:
+    """What to say of a model that the examples cannot be made to fit."""
     return UserError(
-        f"{flag} {source} was given, expected one that examples of {data.spec} can be made to "
-        f"fit, but {reason}: give a {flag[2:]} for examples like these, or other --data."
+        f"{flag} {source} was given, expected {wanted} that examples of {data.spec} can be made "
+        f"to fit, but {reason}: give a {flag[2:]} for examples like these, or other --data."
     )
 
 

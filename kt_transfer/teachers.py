@@ -23,7 +23,14 @@ from kt_transfer.models.outputs import (
 )
 from kt_transfer.runs import Run
 from kt_transfer.serving.served_layer import ServedLayer, names_of_export
-from kt_transfer.sources import fill_shape, in_a_sentence, load_file, require_examples, shape_for
+from kt_transfer.sources import (
+    fill_shape,
+    in_a_sentence,
+    load_file,
+    misfit,
+    require_examples,
+    shape_for,
+)
 
 # Examples on which logits and probabilities are told apart.
 NUM_LOOKED_AT = 256
@@ -129,7 +136,7 @@ def _from_file(path: Path, data: Dataset, output: str, value_range) -> Teacher:
             shape = model.output_shape[1:]
             raise ValueError(f"emits {shape} for an example, expected a number for a class")
     except ValueError as error:
-        raise _misfit(path, data, f"it {in_a_sentence(error)}") from error
+        raise _misfit(path, data, error) from error
     model = _emitting_logits(path, model, data, output, said_by_last_layer(network))
     return Teacher(model, None, network.count_params(), os.path.getsize(path))
 
@@ -143,7 +150,7 @@ def _from_saved_model(path: Path, data: Dataset, output: str, value_range) -> Te
         served.measure(adapt(data.x[:1]))
         model = keras.Model(adapt.input, served(adapt.output))
     except ValueError as error:
-        raise _misfit(path, data, f"it {in_a_sentence(error)}") from error
+        raise _misfit(path, data, error) from error
     model = _emitting_logits(path, model, data, output, served.said)
     return Teacher(model, names_of_export(path), served.num_parameters, served.num_bytes)
 
@@ -219,11 +226,8 @@ def _together(teachers: list[Teacher], data: Dataset, weights) -> keras.Model:
     return keras.Model(raw, ops.log(ops.maximum(mean, _NO_PROBABILITY)), name="teachers")
 
 
-def _misfit(path, data: Dataset, reason: str) -> UserError:
-    return UserError(
-        f"--teacher {path} was given, expected a classifier that examples of {data.spec} can be "
-        f"made to fit, but {reason}: give another teacher, or other --data."
-    )
+def _misfit(path, data: Dataset, error: Exception) -> UserError:
+    return misfit(path, data, f"it {in_a_sentence(error)}", "--teacher", "a classifier")
 
 
 def _classes(names) -> str:

@@ -4,6 +4,8 @@ import contextlib
 import re
 import shlex
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -135,3 +137,22 @@ def test_an_unknown_command_is_exit_2(capsys):
         __main__.main(["pretrian"])
     assert leaving.value.code == 2
     assert "'pretrian'" in capsys.readouterr().err
+
+
+IMPORT = """
+import sys
+from kt_transfer import cli
+
+cli.import_tensorflow_quietly()
+found = [name for name in cli.LOOKED_FOR_IN_VAIN if name in sys.modules]
+assert not found, f"{found} imported with TensorFlow: time that every command waits"
+import keras, matplotlib.pyplot, sklearn.linear_model
+model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
+print(model.predict(keras.ops.ones((1, 2)), verbose=0).shape)
+"""
+
+
+def test_tensorflow_is_imported_without_what_it_does_not_need():
+    done = subprocess.run([sys.executable, "-c", IMPORT], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "(1, 3)"

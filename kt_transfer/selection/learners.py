@@ -17,7 +17,7 @@ import numpy as np
 from kt_transfer.models.autoencoders import start_tied, transferable_encoder, units_that_stay
 from kt_transfer.models.classifiers import classifier, fit_logistic_regression
 from kt_transfer.training.distiller import Distiller
-from kt_transfer.training.k_sparse import FallingSparsity, falling_k_sparse
+from kt_transfer.training.k_sparse import with_falling_k
 from kt_transfer.training.losses import ReconstructionLoss
 from kt_transfer.training.steps import FusedModel, predict_raw, scaling
 
@@ -155,11 +155,9 @@ class AutoencoderLearner:
     ):
         self.autoencoder = autoencoder
         self.preprocessing = preprocessing
-        self._begin, self._callbacks, trained = (lambda: None), [], autoencoder
-        if k := units_that_stay(autoencoder):
-            trained = falling_k_sparse(autoencoder, k)
-            self._begin = lambda: start_tied(autoencoder)
-            self._callbacks = [FallingSparsity(trained.get_layer("k_largest"), schedule.epochs)]
+        k = units_that_stay(autoencoder)
+        self._begin = (lambda: start_tied(autoencoder)) if k else (lambda: None)
+        trained, self._callbacks = with_falling_k(autoencoder, k, schedule.epochs)
         trained.compile(keras.optimizers.Adam(schedule.learning_rate), loss=ReconstructionLoss())
 
         def reconstruct(x, y, sample_weight):

@@ -66,6 +66,30 @@ class KLargest(keras.layers.Layer):
         return ops.where(ops.greater_equal(z, threshold), z, 0.0)
 
 
+def with_falling_k(
+    autoencoder: keras.Model, k: int | None, epochs: int
+) -> tuple[keras.Model, list[keras.callbacks.Callback]]:
+    """What is trained of an autoencoder, and what lowers its k meanwhile.
+
+    Args:
+        autoencoder: Any; it is what is trained unless it is k-sparse.
+        k: Its number of active units, as from ``units_that_stay``; ``None`` if it has none.
+        epochs: Epochs of the fit.
+
+    Returns:
+        A functional model of the same layers and weights, and callbacks of its fit.
+
+    Example:
+        >>> autoencoder = dense_autoencoder(784)
+        >>> with_falling_k(autoencoder, units_that_stay(autoencoder), 20) == (autoencoder, [])
+        True
+    """
+    if k is None:
+        return autoencoder, []
+    trained = falling_k_sparse(autoencoder, k)
+    return trained, [FallingSparsity(trained.get_layer("k_largest"), epochs)]
+
+
 def falling_k_sparse(autoencoder: keras.Model, k: int) -> keras.Model:
     """A k-sparse autoencoder whose k may fall; layers and weights are shared, not copied.
 
