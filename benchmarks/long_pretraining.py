@@ -14,19 +14,23 @@ DATA = "tfds:mnist"
 PRETRAIN = {"hidden_units": (1000,), "latent_dim": 1000, "noise": 0.7, "epochs": 60}
 # 100 labels are 100 to learn from: none is held out to watch.
 FINETUNE = {"validation_split": 0.0}
-METHODS = ("features", "parameters")
+WAYS = {
+    "features": {"method": "features"},
+    "parameters": {"method": "parameters"},
+    "parameters, dropout": {"method": "parameters", "dropout": 0.5},
+}
 RESULTS = measuring.CACHE / "long_pretraining.json"
 
 
 def main() -> None:
     args = measuring.arguments(__doc__, rounds=5)
     rows = []
-    for method in METHODS:
+    for way in WAYS:
         cells = []
         for num in LABELS:
-            errors = [100 * error(method, num, draw) for draw in range(args.rounds)]
+            errors = [100 * error(way, num, draw) for draw in range(args.rounds)]
             cells.append(measuring.plus_minus(errors))
-        rows.append([method, *cells])
+        rows.append([way, *cells])
     rows += [[name, *numbers] for name, numbers in PUBLISHED.items()]
     measuring.write(
         "long_pretraining",
@@ -35,8 +39,13 @@ def main() -> None:
         f"{args.rounds} draws (each with its own seed for labels, pretraining and initial "
         "weights). Pretraining: "
         f"{measuring.listed(PRETRAIN)}; fine-tuning: {measuring.listed(FINETUNE)} "
-        "(every label is learned from); everything else is the commands' default. "
-        "That more epochs help was seen on 5,000 held-out training images. One choice was not "
+        "(every label is learned from), and in the last row "
+        f"{measuring.listed({'dropout': WAYS['parameters, dropout']['dropout']})}; everything else "
+        "is the commands' default. "
+        "That more epochs help was seen on 5,000 held-out training images, that dropout does on "
+        "10,000: over ten draws of 100 labels 14.26 → 13.71 %, of 1000 (three draws) no change; "
+        "dropped inputs, 300 epochs, other learning rates and softer labels did no better. It was "
+        "looked for after the row without it had been seen. Another choice was not "
         "blind: two draws had been measured on the test images with a tenth of the labels held "
         "out (14.29 and 13.02 % at 100 labels) before every label was learned from, since the "
         "published networks have as many.",
@@ -44,23 +53,22 @@ def main() -> None:
     )
 
 
-def error(method: str, labels: int, draw: int) -> float:
-    """Test error of one method with one draw, looked up if it is known."""
+def error(way: str, labels: int, draw: int) -> float:
+    """Test error of one way with one draw, looked up if it is known."""
 
     def find() -> float:
         with tempfile.TemporaryDirectory() as folder:
-            return 1 - transfer(method, labels, draw, Path(folder))
+            return 1 - transfer(way, labels, draw, Path(folder))
 
-    return measuring.remembered(RESULTS, f"{method}, {labels} labels, draw {draw}", find)
+    return measuring.remembered(RESULTS, f"{way}, {labels} labels, draw {draw}", find)
 
 
-def transfer(method: str, labels: int, draw: int, folder: Path) -> float:
-    """Test accuracy of one method with one draw."""
+def transfer(way: str, labels: int, draw: int, folder: Path) -> float:
+    """Test accuracy of one way with one draw."""
     from kt_transfer import finetune
 
     run = finetune.run(
         source=str(source_run(draw)),
-        method=method,
         data=DATA,
         labels=labels,
         seed=draw,
@@ -68,6 +76,7 @@ def transfer(method: str, labels: int, draw: int, folder: Path) -> float:
         quiet=True,
         out=folder / "run",
         **FINETUNE,
+        **WAYS[way],
     )
     return run.read_json("metrics.json")["test"]["accuracy"]
 

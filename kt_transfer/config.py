@@ -257,6 +257,10 @@ class FinetuneConfig(Training):
     """What a dense head starts from: logistic regression on the source's features (default with
     --method parameters of a pretrained source), or random weights (default otherwise)."""
 
+    dropout: float = 0.0
+    """Share of the encoder's outputs dropped during training (a dense head): of few labels, 0.5
+    makes more."""
+
     freeze: int | Literal["all"] = 0
     """Lock the first N layers of the encoder that have weights, or all of them."""
 
@@ -314,6 +318,7 @@ class FinetuneConfig(Training):
             self.latent_dim,
             "at least 1",
         )
+        require(0 <= self.dropout < 1, "--dropout", self.dropout, "a share from 0 to below 1")
         require(self.freeze == "all" or self.freeze >= 0, "--freeze", self.freeze, "0 or more")
         require_fewer_epochs("--head-epochs", self.head_epochs, self.epochs)
         require(
@@ -347,6 +352,12 @@ class FinetuneConfig(Training):
             raise UserError(
                 "--head logistic_regression was given with --method parameters, expected dense: "
                 "logistic regression fits frozen features, so give --method features with it."
+            )
+        if self.dropout and self.chosen_head == "logistic_regression":
+            raise UserError(
+                f"--dropout {self.dropout} was given with logistic regression, expected a "
+                "dense head, which is trained by steps: give --head dense, or leave --dropout "
+                "out."
             )
         if self.head_start == "logistic_regression" and not self.transfers_parameters:
             raise UserError(

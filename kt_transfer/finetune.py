@@ -43,7 +43,7 @@ def execute(config: FinetuneConfig) -> Run:
         with strategy.scope():
             encoder, preprocessing, expected = _backbone(config, source, data)
             locked = freeze_layers(encoder, "all" if config.method == "features" else config.freeze)
-            network = classifier(encoder, data.num_classes)
+            network = classifier(encoder, data.num_classes, dropout=config.dropout)
             layers = layers_with_weights(network)
             before = layer_weights(layers)
             _note_adaptation(config, run, data, expected)

@@ -10,7 +10,7 @@ import numpy as np
 
 from kt_transfer import cli, recording
 from kt_transfer.config import FinetuneConfig
-from kt_transfer.models.classifiers import fit_logistic_regression
+from kt_transfer.models.classifiers import after_encoder, fit_logistic_regression
 from kt_transfer.models.freezing import freeze_layers, layers_with_weights, split_frozen
 from kt_transfer.reporting.savings import saved_by_transfer
 from kt_transfer.rows import quarter_of_memory, take_rows
@@ -109,13 +109,13 @@ def _on_features(task: Task, model: keras.Model, features: np.ndarray) -> _Examp
 
 def _fit_head(task: Task) -> list[dict]:
     """Compute the frozen encoder's features once, and fit a head on them."""
-    config, head = task.config, task.network.get_layer("head")
+    config = task.config
     features = _features(task, task.network.get_layer("encoder"))
     if config.chosen_head == "logistic_regression":
         _fit_logistic_regression(task, features[: len(task.train)])
         return []
     x = keras.Input(features.shape[1:], name="features")
-    model = keras.Model(x, head(x), name="head_on_features")
+    model = keras.Model(x, after_encoder(task.network, x), name="head_on_features")
     return _fit(task, _on_features(task, model, features), Stage(0, config.epochs, 0))
 
 

@@ -105,6 +105,26 @@ def test_features_are_compared_too(source, tmp_path):
     assert [row["trained"] for row in metrics["layers"]] == [False, False, False, True]
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"freeze": 1}, {"method": "features", "head": "dense"}, {"strategy": "mirrored"}],
+    ids=str,
+)
+def test_dropout_changes_what_is_learned_and_is_saved_with_it(source, tmp_path, settings):
+    dropped, plain = (
+        transfer(source, tmp_path / name, dropout=rate, **settings)[0].load_model()
+        for name, rate in (("dropped", 0.5), ("plain", 0.0))
+    )
+    assert dropped.get_layer("dropout").rate == 0.5
+    heads = [model.get_layer("head").kernel.numpy() for model in (dropped, plain)]
+    assert np.abs(heads[0] - heads[1]).max() > 1e-4
+
+
+def test_dropout_with_logistic_regression_is_refused():
+    with pytest.raises(UserError, match="--dropout 0.5"):
+        finetune.run(source="source", method="features", dropout=0.5)
+
+
 @pytest.mark.parametrize("setting", [{"head_epochs": 2}, {"unfreeze_every": 1}])
 def test_features_have_no_stages(setting):
     with pytest.raises(UserError, match="--method features.*leave the flag out"):

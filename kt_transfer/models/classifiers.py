@@ -39,13 +39,17 @@ def dense_encoder(
     return keras.Model(x, code, name="encoder")
 
 
-def classifier(backbone: keras.Model, num_classes: int, *, name: str = "classifier"):
+def classifier(
+    backbone: keras.Model, num_classes: int, *, dropout: float = 0.0, name: str = "classifier"
+) -> keras.Model:
     """``backbone`` with a new dense head.
 
     Args:
         backbone: Functional model from ``(batch, features)``, or from images, to
             ``(batch, width)``; its layers and weights are shared, not copied.
         num_classes: Width of the head, the layer ``"head"``.
+        dropout: Share of the backbone's outputs that is dropped during training, by a layer
+            ``"dropout"`` before the head (Srivastava et al., 2014); 0 for none.
         name: Name of the model.
 
     Returns:
@@ -57,8 +61,22 @@ def classifier(backbone: keras.Model, num_classes: int, *, name: str = "classifi
         ['features', 'encoder', 'head']
     """
     x = keras.Input(backbone.input_shape[1:], name="features")
-    logits = layers.Dense(num_classes, name="head")(backbone(x))
-    return keras.Model(x, logits, name=name)
+    features = backbone(x)
+    if dropout:
+        features = layers.Dropout(dropout, name="dropout")(features)
+    return keras.Model(x, layers.Dense(num_classes, name="head")(features), name=name)
+
+
+def after_encoder(model: keras.Model, features):
+    """The logits that a classifier makes of what its layer ``"encoder"`` gives.
+
+    Args:
+        model: A classifier, as from :func:`classifier`.
+        features: A symbolic tensor of ``(batch, width)``.
+    """
+    for layer in model.layers[model.layers.index(model.get_layer("encoder")) + 1 :]:
+        features = layer(features)
+    return features
 
 
 def fit_logistic_regression(

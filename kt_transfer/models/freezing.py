@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import keras
 
 from kt_transfer.errors import UserError
+from kt_transfer.models.classifiers import after_encoder
 
 
 def freeze_layers(model: keras.Model, count: int | str) -> list[str]:
@@ -86,7 +87,7 @@ def split_frozen(model: keras.Model) -> tuple[keras.Model, keras.Model] | None:
         where nothing is locked, a locked beginning draws random numbers, or layers do not
         follow one another in a plain chain (unless all of them are locked).
     """
-    encoder, head = model.get_layer("encoder"), model.get_layer("head")
+    encoder = model.get_layer("encoder")
     inner = [layer for layer in encoder.layers if not isinstance(layer, keras.layers.InputLayer)]
     num_locked = _num_locked(inner)
     if not num_locked or _is_random(inner[:num_locked]):
@@ -97,7 +98,7 @@ def split_frozen(model: keras.Model) -> tuple[keras.Model, keras.Model] | None:
         features = encoder.output
     else:
         return None
-    rest = keras.Model(features, head(encoder.output), name="trained_part")
+    rest = keras.Model(features, after_encoder(model, encoder.output), name="trained_part")
     return keras.Model(encoder.input, features), rest
 
 

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import matplotlib
 import numpy as np
+from matplotlib.figure import Figure
 
 from kt_transfer.reporting.gained import FIGURES, NAMES
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402
 
 
 def plot_history(rows: list[dict], path: Path, scratch: list[dict] = ()) -> None:
@@ -24,7 +21,8 @@ def plot_history(rows: list[dict], path: Path, scratch: list[dict] = ()) -> None
     panels = ["loss"] + [name for name in ("accuracy",) if any(name in row for row in rows)]
     if len({row.get("learning_rate") for row in rows}) > 1:
         panels.append("learning_rate")
-    figure, axes = plt.subplots(1, len(panels), figsize=(5.5 * len(panels), 3.8), squeeze=False)
+    figure = Figure(figsize=(5.5 * len(panels), 3.8))
+    axes = figure.subplots(1, len(panels), squeeze=False)
     for axis, name in zip(axes[0], panels, strict=True):
         _plot_column(axis, rows, name, "training" if name != "learning_rate" else None)
         _plot_column(axis, rows, f"val_{name}", "validation")
@@ -49,7 +47,8 @@ def plot_reconstructions(
         count: How many to show, at most.
     """
     count = min(count, len(originals))
-    figure, axes = plt.subplots(2, count, figsize=(1.1 * count + 1, 2.9), squeeze=False)
+    figure = Figure(figsize=(1.1 * count + 1, 2.9))
+    axes = figure.subplots(2, count, squeeze=False)
     for row, (title, examples) in enumerate(
         (("input", originals), ("reconstruction", reconstructions))
     ):
@@ -63,7 +62,8 @@ def plot_confusion_matrix(counts: np.ndarray, names, path: Path) -> None:
     """True classes down, predicted classes across; shares of the true class as colour."""
     size = max(4.0, 0.5 * len(names) + 1.5)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    figure, axis = plt.subplots(figsize=(size, size))
+    figure = Figure(figsize=(size, size))
+    axis = figure.subplots()
     axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     axis.set(xlabel="predicted", ylabel="true")
     axis.set_xticks(range(len(names)), names, rotation=90 if max(map(len, names)) > 2 else 0)
@@ -85,7 +85,9 @@ def plot_gained(comparison: dict[str, dict], path: Path) -> None:
     """
     names = list(comparison)
     shown = [f for f in FIGURES if sum(f[0] in row for row in comparison.values()) > 1]
-    figure, axes = plt.subplots(-(-len(shown) // 2), 2, figsize=(10, 1.9 * -(-len(shown) // 2)))
+    num_rows = -(-len(shown) // 2)
+    figure = Figure(figsize=(10, 1.9 * num_rows))
+    axes = figure.subplots(num_rows, 2)
     for axis in axes.flat[len(shown) :]:
         axis.axis("off")
     for axis, (key, title, text) in zip(axes.flat, shown, strict=False):
@@ -135,4 +137,3 @@ def as_picture(example: np.ndarray, reference: np.ndarray) -> np.ndarray:
 def _save(figure, path: Path) -> None:
     figure.tight_layout()
     figure.savefig(path, dpi=110)
-    plt.close(figure)

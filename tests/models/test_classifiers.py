@@ -8,7 +8,11 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from kt_transfer import classifier
-from kt_transfer.models.classifiers import dense_encoder, fit_logistic_regression
+from kt_transfer.models.classifiers import (
+    after_encoder,
+    dense_encoder,
+    fit_logistic_regression,
+)
 
 RNG = np.random.default_rng(0)
 
@@ -39,6 +43,26 @@ def test_a_classifier_emits_logits_of_its_backbones_features():
     expected = np.maximum(x @ w1 + b1, 0) @ w2 + b2
     np.testing.assert_allclose(model(x), expected, rtol=1e-5, atol=1e-6)
     assert model.get_layer("encoder") is encoder
+
+
+def test_dropout_is_between_the_backbone_and_the_head_and_in_training_alone():
+    plain = classifier(dense_encoder(6, (500,)), 3)
+    model = classifier(plain.get_layer("encoder"), 3, dropout=0.4)
+    model.set_weights(plain.get_weights())
+    x = RNG.normal(size=(4, 6)).astype(np.float32)
+    np.testing.assert_array_equal(model(x), plain(x))
+    features = np.ones((1, 500), np.float32)
+    model.get_layer("head").set_weights([np.ones((500, 3)), np.zeros(3)])
+    # 500 ones, of which a share is dropped and the others grow to make up for it.
+    logits = np.asarray(head_with_dropout(model)(features, training=True))
+    kept = logits * (1 - 0.4)
+    assert kept == pytest.approx(np.round(kept), abs=1e-3)
+    assert 250 < kept[0, 0] < 350
+
+
+def head_with_dropout(model):
+    features = keras.Input(model.get_layer("encoder").output_shape[1:])
+    return keras.Model(features, after_encoder(model, features))
 
 
 @pytest.mark.parametrize("num_classes", [2, 4])

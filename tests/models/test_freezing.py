@@ -108,12 +108,13 @@ def chain(*more):
     return keras.Model(x, y, name="encoder")
 
 
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
 @pytest.mark.parametrize(
     ("encoder", "count", "width"),
     [(chain(), 1, 4), (chain(), 2, 4), (chain(), "all", 3), (branching(), "all", 7)],
 )
-def test_a_frozen_beginning_and_the_rest_are_the_whole(encoder, count, width):
-    model = classifier(encoder, 2)
+def test_a_frozen_beginning_and_the_rest_are_the_whole(encoder, count, width, dropout):
+    model = classifier(encoder, 2, dropout=dropout)
     freeze_layers(encoder, count)
     frozen, rest = split_frozen(model)
     assert frozen.output_shape == (None, width)
@@ -121,6 +122,7 @@ def test_a_frozen_beginning_and_the_rest_are_the_whole(encoder, count, width):
     assert len(rest.trainable_weights) == len(model.trainable_weights)
     x = np.random.default_rng(0).normal(size=(5, 6)).astype(np.float32)
     np.testing.assert_allclose(rest(frozen(x)), model(x), atol=1e-6)
+    assert ("dropout" in [layer.name for layer in rest.layers]) == (dropout > 0)
 
 
 @pytest.mark.parametrize(
