@@ -39,7 +39,7 @@ def main() -> None:
         f"{args.rounds} draws (each with its own seed for labels, pretraining and initial "
         "weights). Pretraining: "
         f"{measuring.listed(PRETRAIN)}; fine-tuning: {measuring.listed(FINETUNE)} "
-        "(every label is learned from), and in the last row "
+        "(every label is learned from), and in the row with it "
         f"{measuring.listed({'dropout': WAYS['parameters, dropout']['dropout']})}; everything else "
         "is the commands' default. "
         "That more epochs help was seen on 5,000 held-out training images, that dropout does on "

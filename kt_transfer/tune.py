@@ -96,6 +96,8 @@ def suggest_finetune(hp, base: config.FinetuneConfig) -> config.FinetuneConfig:
         "batch_size": _choice(hp, "batch_size", (16, 32, 64), base.batch_size),
         "lr_decay": _choice(hp, "lr_decay", decays, base.lr_decay),
     }
+    if base.chosen_head == "dense":
+        changes["dropout"] = _choice(hp, "dropout", (0.0, 0.2, 0.5), base.dropout)
     if base.method == "parameters" and base.source != "scratch":
         changes["freeze"] = _choice(hp, "freeze", ("0", "1", "all"), str(base.freeze))
         changes["freeze"] = "all" if changes["freeze"] == "all" else int(changes["freeze"])

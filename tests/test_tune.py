@@ -208,7 +208,10 @@ def test_the_table_names_the_best_first(invoke, tmp_path):
         ("finetune", FinetuneConfig(source="run", freeze=2, batch_size=8, lr_decay="plateau")),
         ("finetune", FinetuneConfig(source="run", freeze="all")),
         ("finetune", FinetuneConfig(source="scratch")),
-        ("finetune", FinetuneConfig(source="run", method="features", head="dense")),
+        (
+            "finetune",
+            FinetuneConfig(source="run", method="features", head="dense", dropout=0.4),
+        ),
         ("distill", DistillConfig(teacher=(Path("run"),), alpha=0.3, temperature=3.0)),
         ("distill", DistillConfig(teacher=(Path("run"),), loss="cross_entropy")),
     ],
