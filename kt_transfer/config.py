@@ -258,8 +258,8 @@ class FinetuneConfig(Training):
     --method parameters of a pretrained source), or random weights (default otherwise)."""
 
     dropout: float = 0.0
-    """Share of the encoder's outputs dropped during training (a dense head): of few labels, 0.5
-    makes more."""
+    """Share of the encoder's outputs dropped in training, so that few labels are not learned by
+    heart: 0.5 is usual (a dense head)."""
 
     freeze: int | Literal["all"] = 0
     """Lock the first N layers of the encoder that have weights, or all of them."""
