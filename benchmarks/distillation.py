@@ -12,8 +12,7 @@ from measuring import Way, peer, python
 
 KERAS = "keras.distillation.Distiller script"
 
-TRIED = """## What was tried where a goal is missed
-
+TRIED = """
 An epoch of ours is one or two hundredths of the process; what is left is start-up: TensorFlow and
 Keras are imported, the teacher answers once, at the rate of its matrix products, the program is
 traced and compiled, what was gained is measured and drawn. The faster the machine, the more of

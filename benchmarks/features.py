@@ -12,8 +12,7 @@ from measuring import Way, peer, python
 
 KERAS = "stock Keras script, frozen encoder"
 
-TRIED = """## What was tried where a goal is missed
-
+TRIED = """
 An epoch of ours is less than a hundredth of the process: the rest is start-up, the features that
 are computed once, at the rate of their products, tracing and XLA. The faster the machine, the more
 of the ratio this start-up is, which the other script has as well: on the machine of 2026-11-24,

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 import measuring
-from few_labels import LABELS, PUBLISHED, kept
+from few_labels import LABELS, kept, table_of_errors
 
 DATA = "tfds:mnist"
 PRETRAIN = {"hidden_units": (1000,), "latent_dim": 1000, "noise": 0.7, "epochs": 60}
@@ -24,14 +24,6 @@ RESULTS = measuring.CACHE / "long_pretraining.json"
 
 def main() -> None:
     args = measuring.arguments(__doc__, rounds=5)
-    rows = []
-    for way in WAYS:
-        cells = []
-        for num in LABELS:
-            errors = [100 * error(way, num, draw) for draw in range(args.rounds)]
-            cells.append(measuring.plus_minus(errors))
-        rows.append([way, *cells])
-    rows += [[name, *numbers] for name, numbers in PUBLISHED.items()]
     measuring.write(
         "long_pretraining",
         "Test error with few labels, after long pretraining",
@@ -50,7 +42,7 @@ def main() -> None:
         "blind: two draws had been measured on the test images with a tenth of the labels held "
         "out (14.29 and 13.02 % at 100 labels) before every label was learned from, since the "
         "published networks have as many.",
-        measuring.table(["way", *(f"{num} labels" for num in LABELS)], rows),
+        table_of_errors(WAYS, LABELS, range(args.rounds), error),
     )
 
 

@@ -340,7 +340,10 @@ def profile_if_missed(goals: list[Goal], command: list[str], tried: str = "") ->
     if all(goal.reached for goal in goals):
         return ""
     progress("a goal was missed: profiling")
-    return "\n\n".join(filter(None, ["## Where the time goes", profile(command), tried]))
+    parts = ["## Where the time goes", profile(command)]
+    if tried:
+        parts += ["## What was tried where a goal is missed", tried.strip()]
+    return "\n\n".join(parts)
 
 
 def profile(command: list[str], rows: int = 12) -> str:

@@ -35,8 +35,7 @@ def flop(rows=ROWS, held_out=HELD_OUT, widths=WIDTHS) -> tuple[float, float]:
     return rows * (3 * sum(products) - products[0]), held_out * sum(products)
 
 
-TRIED = """## What was tried where a goal is missed
-
+TRIED = """
 The program of an epoch is one call into XLA, and nearly all of it is the products of the steps:
 what they reach by themselves is in the paragraph on GFLOP/s above. Without effect on them were
 XLA's vector width, fast math, its concurrency-optimized scheduler, its thunk runtime off, products

@@ -22,8 +22,7 @@ KERAS = Way(
     lambda epochs: peer("keras_dataset", epochs=epochs),
 )
 
-TRIED = """## What was tried where a goal is missed
-
+TRIED = """
 From arrays an epoch takes hardly longer than with resident data: the next block is read while one
 trains. A `tf.data.Dataset` that shuffles single examples takes 0.14 s of a core for an epoch by
 itself, and the products of the training keep both cores busy, so that these seconds come on top;

@@ -73,6 +73,11 @@ def after_encoder(model: keras.Model, features):
     Args:
         model: A classifier, as from :func:`classifier`.
         features: A symbolic tensor of ``(batch, width)``.
+
+    Example:
+        >>> model = classifier(dense_encoder(64, [32]), num_classes=10, dropout=0.5)
+        >>> after_encoder(model, keras.Input((32,))).shape
+        (None, 10)
     """
     for layer in model.layers[model.layers.index(model.get_layer("encoder")) + 1 :]:
         features = layer(features)
