@@ -55,8 +55,12 @@ def can_feed(x) -> bool:
     return isinstance(x, tf.data.Dataset) or is_arrays(x)
 
 
-def pack(x, y=None, sample_weight=None, class_weight: dict | None = None):
-    """Arrays as ``(x, y, sample_weight)`` in the types that Keras would give them."""
+def pack(x, y=None, sample_weight=None, class_weight: dict | None = None, keep_types: bool = False):
+    """Arrays as ``(x, y, sample_weight)`` in the types that Keras would give them.
+
+    With ``keep_types`` the examples keep their own: a transform that scales them sees every
+    digit of a ``float64``.
+    """
     if isinstance(x, tf.data.Dataset):
         if class_weight is not None:
             raise ValueError("class_weight was given with a tf.data.Dataset: map it into weights")
@@ -67,7 +71,12 @@ def pack(x, y=None, sample_weight=None, class_weight: dict | None = None):
         labels = np.asarray(y[0] if isinstance(y, tuple) else y)  # of labels and soft targets
         labels = labels.argmax(-1) if labels.ndim > 1 and labels.shape[-1] > 1 else labels.ravel()
         sample_weight = np.array([class_weight.get(int(k), 1.0) for k in labels], np.float32)
-    packed = tree.map_structure(_standard, keras.utils.pack_x_y_sample_weight(x, y, sample_weight))
+    if keep_types:
+        x = tree.map_structure(_readable, x)
+    else:
+        x = tree.map_structure(_standard, x)
+    y, sample_weight = tree.map_structure(_standard, (y, sample_weight))
+    packed = keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
     rows = {len(leaf) for leaf in tree.flatten(packed) if leaf is not None}
     if len(rows) > 1:
         raise ValueError(f"arrays of {sorted(rows)} rows were given, expected one length")
@@ -230,16 +239,21 @@ def _steps_in_block(batch_bytes: int, on_disk: bool = False) -> int:
     return int(np.clip(size // max(batch_bytes, 1), 1, MAX_BLOCK_STEPS))
 
 
-def _standard(leaf):
-    """An array in the type that Keras would give it."""
-    if leaf is None or isinstance(leaf, tf.Tensor):
+def _readable(leaf):
+    """An array that rows can be taken from, in its own type."""
+    if leaf is None or isinstance(leaf, (tf.Tensor, DiskRows)):
         return leaf
     if isinstance(leaf, np.memmap):
         return DiskRows(leaf)
-    if isinstance(leaf, DiskRows):
-        return leaf
-    array = np.asarray(leaf)
-    return array.astype(keras.config.floatx()) if array.dtype == np.float64 else array
+    return np.asarray(leaf)
+
+
+def _standard(leaf):
+    """An array in the type that Keras would give it."""
+    array = _readable(leaf)
+    if isinstance(array, np.ndarray) and array.dtype == np.float64:
+        return array.astype(keras.config.floatx())
+    return array
 
 
 def _map(function, data):

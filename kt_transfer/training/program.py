@@ -35,15 +35,15 @@ class Program:
 
         def on_replica(batch):
             number = tf.distribute.get_replica_context().replica_id_in_sync_group
-            share = _map(lambda leaf: _share(leaf, number, self.num_replicas), batch)
+            share = map_arrays(lambda leaf: _share(leaf, number, self.num_replicas), batch)
             return step(share)
 
         def one(data, rows):
             # Gathered where the data is: a replica elsewhere is sent a batch, not the data.
-            batch = _map(lambda leaf: tf.gather(leaf, rows), data)
+            batch = map_arrays(lambda leaf: tf.gather(leaf, rows), data)
             with as_in_a_graph() if jit else contextlib.nullcontext():
                 logs = strategy.run(on_replica, args=(batch,))
-            return _map(lambda value: strategy.reduce("MEAN", value, axis=None), logs)
+            return map_arrays(lambda value: strategy.reduce("MEAN", value, axis=None), logs)
 
         one = tf.function(one, reduce_retracing=True, autograph=False)
         # A graph does not need to know the size of a batch: one trace serves the last batch too.
@@ -54,7 +54,7 @@ class Program:
                 return indices[i, :size] if any_size else indices[i]
 
             outputs = one.get_concrete_function(data, batch(0)).structured_outputs
-            nothing = _map(lambda spec: tf.zeros(spec.shape, spec.dtype), outputs)
+            nothing = map_arrays(lambda spec: tf.zeros(spec.shape, spec.dtype), outputs)
             return tf.while_loop(
                 lambda i, _: i < num_steps,
                 lambda i, _: (i + 1, one(data, batch(i))),
@@ -116,7 +116,8 @@ def _share(leaf: tf.Tensor, number, num_replicas: int) -> tf.Tensor:
     return leaf[number * rows // num_replicas : (number + 1) * rows // num_replicas]
 
 
-def _map(function: Callable, structure):
+def map_arrays(function: Callable, structure):
+    """A function of every array in a structure; ``None`` stays."""
     return tree.map_structure(lambda v: None if v is None else function(v), structure)
 
 

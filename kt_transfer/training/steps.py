@@ -23,7 +23,7 @@ from keras import tree
 
 from kt_transfer.rows import quarter_of_memory
 from kt_transfer.training import feeds
-from kt_transfer.training.program import Program
+from kt_transfer.training.program import Program, map_arrays
 
 logger = logging.getLogger("kt_transfer")
 
@@ -175,7 +175,7 @@ class FusedModel:
             )
         # Of a view that is new in every epoch the teacher has to be asked each time.
         targets = y if self.augment is not None else self._targets(x, y)
-        data = feeds.pack(x, targets, sample_weight, class_weight)
+        data = self._pack(x, targets, sample_weight, class_weight)
         if validation_split and validation_data is None:
             data, validation_data = feeds.split_tail(data, validation_split)
         feed = self._feed(data, batch_size or 32)
@@ -183,7 +183,7 @@ class FusedModel:
         if validation_data is not None:
             val_x, val_y, val_weight = keras.utils.unpack_x_y_sample_weight(validation_data)
             validation = self._feed(
-                feeds.pack(val_x, self._targets(val_x, val_y), val_weight),
+                self._pack(val_x, self._targets(val_x, val_y), val_weight),
                 validation_batch_size or batch_size or 32,
             )
         if not isinstance(callbacks, keras.callbacks.CallbackList):
@@ -248,7 +248,7 @@ class FusedModel:
             return self.model.evaluate(
                 x, y, batch_size, verbose, sample_weight, steps, callbacks, return_dict
             )
-        feed = self._feed(feeds.pack(x, self._targets(x, y), sample_weight), batch_size or 32)
+        feed = self._feed(self._pack(x, self._targets(x, y), sample_weight), batch_size or 32)
         if not isinstance(callbacks, keras.callbacks.CallbackList):
             callbacks = keras.callbacks.CallbackList(callbacks, model=self.model)
         self._prepare(feed, 0)
@@ -262,7 +262,7 @@ class FusedModel:
         """Predict; arguments and result are those of ``keras.Model.predict``."""
         if not feeds.is_arrays(x) or steps or callbacks:
             return self.model.predict(x, batch_size, verbose, steps, callbacks)
-        arrays = feeds.pack(x)
+        arrays = self._pack(x)
         size = batch_size or feeds.rows_at_once(arrays)
         # Of many calls too: a teacher is asked batch by batch.
         self._num_predicted += -(-feeds.num_rows(arrays) // size)
@@ -294,8 +294,10 @@ class FusedModel:
     def _transformed(self, data):
         if self.transform is None:
             return data
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        return keras.utils.pack_x_y_sample_weight(*self.transform(x, y, sample_weight))
+        transformed = self.transform(*keras.utils.unpack_x_y_sample_weight(data))
+        # The transform saw the examples in their own type, the model gets Keras's.
+        packed = keras.utils.pack_x_y_sample_weight(*transformed)
+        return packed if self.model.compute_dtype == "float64" else map_arrays(_narrow, packed)
 
     def _augmented(self, data):
         """A batch, or a replica's share of one, as this step sees it."""
@@ -314,6 +316,9 @@ class FusedModel:
             return y
         teacher = FusedModel(self.model.asked, transform=self.transform)
         return self.model.complete_targets(x, y, teacher.predict, self.memory_budget)
+
+    def _pack(self, x, y=None, sample_weight=None, class_weight=None):
+        return feeds.pack(x, y, sample_weight, class_weight, keep_types=self.transform is not None)
 
     def _feed(self, data, batch_size):
         return feeds.make_feed(data, batch_size, self.memory_budget)
@@ -378,6 +383,11 @@ class FusedModel:
         logs = self._epoch_logs(logs)
         callbacks.on_test_end(logs)
         return logs
+
+
+def _narrow(leaf: tf.Tensor) -> tf.Tensor:
+    """``float64`` in the type of Keras's floats."""
+    return tf.cast(leaf, keras.config.floatx()) if leaf.dtype == tf.float64 else leaf
 
 
 def scaling(preprocessing: keras.Model) -> Callable:

@@ -70,6 +70,11 @@ def test_float64_becomes_float32_and_uint8_stays():
     assert (x.dtype, y.dtype) == (np.float32, np.uint8)
 
 
+def test_types_are_kept_for_a_transform_but_not_for_the_targets():
+    x, y = feeds.pack({"a": np.zeros((3, 2))}, np.zeros(3), keep_types=True)
+    assert (x["a"].dtype, y.dtype) == (np.float64, np.float32)
+
+
 def test_arrays_of_unequal_length_are_refused():
     with pytest.raises(ValueError, match=r"arrays of \[2, 3\] rows were given"):
         feeds.pack(np.zeros((3, 2)), np.zeros(2))

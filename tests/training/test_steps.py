@@ -243,6 +243,46 @@ def test_uint8_data_is_scaled_inside_the_program():
     assert measured["mse"] == pytest.approx(expected["mse"], rel=1e-4)
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.int64])
+@pytest.mark.parametrize("budget", [None, 100])
+def test_a_transform_sees_every_digit_of_the_examples(dtype, budget):
+    raw = (10**9 + np.arange(320).reshape(-1, 1)).astype(dtype)
+    scaled = (np.arange(320).reshape(-1, 1) / 160 - 1).astype("float32")
+
+    def transform(x, y, sample_weight):
+        return tf.cast(tf.cast(x, tf.float64) - 1e9, tf.float32) / 160 - 1, y, sample_weight
+
+    def line():
+        model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+        model.compile("sgd", "mse")
+        return model
+
+    stock, fused = seeded(line), seeded(line)
+    model = FusedModel(fused, transform=transform, memory_budget=budget)
+    options = {"batch_size": 32, "shuffle": False, "verbose": 0}
+    stock.fit(scaled, scaled, **options)
+    model.fit(raw, scaled, **options)
+    assert_same_weights(stock, fused)
+    expected = stock.predict(scaled, verbose=0)
+    np.testing.assert_allclose(model.predict(raw), expected, atol=1e-6)
+    measured = model.evaluate(raw, scaled)
+    assert measured == pytest.approx(stock.evaluate(scaled, scaled, verbose=0), rel=1e-4)
+
+
+def test_what_a_transform_leaves_alone_reaches_the_model_in_keras_type():
+    seen = []
+
+    class Own(keras.Sequential):
+        def train_step(self, data):
+            seen.append([leaf.dtype for leaf in data])
+            return super().train_step(data)
+
+    model = Own([keras.Input((2,)), keras.layers.Dense(2)])
+    model.compile("sgd", "mse")
+    FusedModel(model, transform=reconstruct).fit(np.ones((8, 2)), verbose=0)
+    assert seen[0] == [tf.float32, tf.float32]
+
+
 def test_many_fits_of_one_shape_trace_once():
     traces = []
 
