@@ -1,11 +1,13 @@
 """What many tests share: TensorFlow as two devices, commands as a user runs them, one chain."""
 
+import contextlib
 import dataclasses
 import os
 import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -109,6 +111,22 @@ def invoke(tmp_path, monkeypatch, capfd):
         return Outcome(code, *capfd.readouterr())
 
     return call
+
+
+@pytest.fixture
+def peak_memory():
+    """A block that must not take more than so many bytes at once, as Python and NumPy count."""
+
+    @contextlib.contextmanager
+    def at_most(size):
+        tracemalloc.start()
+        try:
+            yield
+            assert tracemalloc.get_traced_memory()[1] < size
+        finally:
+            tracemalloc.stop()
+
+    return at_most
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from kt_transfer.data.dataset import UNLABELLED, Dataset
+from kt_transfer.data.labels import number_classes
 from kt_transfer.data.splits import split_test
 from kt_transfer.errors import UserError
 from kt_transfer.rows import take_rows
@@ -25,10 +26,11 @@ def dataset_from_arrays(
     Args:
         spec: The data spec, for messages.
         x: Examples of shape ``(n, ...)``.
-        y: Integer labels of shape ``(n,)``, ``-1`` where there is none; or ``None``.
+        y: Labels of shape ``(n,)``, ``-1`` where there is none; or ``None``. Where the source
+            names its classes, their numbers; otherwise any whole numbers or names.
         x_test: Test examples, if the source has some.
         y_test: Their labels.
-        class_names: Names of the classes (default: the numbers).
+        class_names: Names of the classes (default: of those that occur, the labels).
         value_range: Smallest and largest value that a raw number can have; ``None`` where the
             source does not say, for those that the training examples span.
 
@@ -37,11 +39,23 @@ def dataset_from_arrays(
     """
     y = _checked(spec, "x", x, "y", y)
     if x_test is None:
+        require_shapes(spec, "x_test", None, "y_test", None if y_test is None else y_test.shape)
+        y_test = y[:0]
+    else:
+        y_test = _checked(spec, "x_test", x_test, "y_test", y_test)
+    if class_names is None:
+        y, y_test, class_names = number_classes(spec, y, y_test)
+    largest = int(max(y.max(initial=-1), y_test.max(initial=-1)))
+    if largest >= len(class_names):
+        raise UserError(
+            f"--data {spec} was given with the label {largest}, expected labels from 0 to "
+            f"{len(class_names) - 1}: correct the labels."
+        )
+    if x_test is None:
         rows, rows_test = split_test(y)
         x, x_test = take_rows(x, rows), take_rows(x, rows_test)
         y, y_test = y[rows], y[rows_test]
     else:
-        y_test = _checked(spec, "x_test", x_test, "y_test", y_test)
         rows, rows_test = np.arange(len(x)), np.arange(len(x_test))
     if x.shape[1:] != x_test.shape[1:]:
         raise UserError(
@@ -53,20 +67,13 @@ def dataset_from_arrays(
             f"--data {spec} was given with examples of type {x.dtype} but test examples of type "
             f"{x_test.dtype}, expected one type, since they are scaled as one: convert them."
         )
-    num_classes = int(max(y.max(initial=-1), y_test.max(initial=-1))) + 1
-    names = class_names or tuple(str(number) for number in range(num_classes))
-    if num_classes > len(names):
-        raise UserError(
-            f"--data {spec} was given with the label {num_classes - 1}, expected labels from 0 to "
-            f"{len(names) - 1}: mend the labels."
-        )
     return Dataset(
         spec=spec,
         x=x,
-        y=y,
+        y=y.astype(np.int32),
         x_test=x_test,
-        y_test=y_test,
-        class_names=names,
+        y_test=y_test.astype(np.int32),
+        class_names=class_names,
         value_range=value_range or observed_range(x),
         has_observed_range=value_range is None,
         rows=rows,
@@ -80,29 +87,44 @@ def observed_range(x: np.ndarray) -> tuple[float, float]:
     return (low, high) if high > low else (low, low + 1.0)
 
 
-def _checked(spec, x_name, x, y_name, y) -> np.ndarray:
-    if x.ndim < 2 or len(x) < 2:
+def require_shapes(
+    spec: str, x_name: str, x: tuple[int, ...] | None, y_name: str, y: tuple[int, ...] | None
+) -> None:
+    """Refuse what can be told from shapes alone, before anything is read.
+
+    Args:
+        spec: The data spec, for messages.
+        x_name: What the source calls the examples.
+        x: Their shape; ``None`` where there are none.
+        y_name: What the source calls their labels.
+        y: Their shape; ``None`` where there are none.
+
+    Raises:
+        UserError: If there are too few examples, examples of nothing, or not one label for each.
+    """
+    if x is not None and (len(x) < 2 or x[0] < 2 or 0 in x):
         raise UserError(
-            f"--data {spec} was given with {x_name} of shape {x.shape}, expected (examples, ...) "
-            "with at least 2 examples: mend the data."
+            f"--data {spec} was given with {x_name} of shape {x}, expected (examples, ...) with at "
+            "least 2 examples of at least one value: correct the data."
         )
+    if y is not None and x is None:
+        raise UserError(
+            f"--data {spec} was given with {y_name} but without {x_name}, expected both or "
+            f"neither: add {x_name}, or leave {y_name} out."
+        )
+    if y is not None and y != x[:1]:
+        raise UserError(
+            f"--data {spec} was given with {y_name} of shape {y}, expected {x[:1]}, one label for "
+            f"each row of {x_name}: correct the data."
+        )
+
+
+def _checked(spec, x_name, x, y_name, y) -> np.ndarray:
+    require_shapes(spec, x_name, x.shape, y_name, None if y is None else y.shape)
     if x.dtype.kind == "f" and not np.isfinite(x).all():
         bad = int(np.argmin(np.isfinite(x.reshape(len(x), -1)).all(axis=1)))
         raise UserError(
             f"--data {spec} was given with a value in row {bad} of {x_name} that is not finite, "
             "expected numbers: replace or drop it."
         )
-    if y is None:
-        return np.full(len(x), UNLABELLED, np.int32)
-    if y.shape != (len(x),):
-        raise UserError(
-            f"--data {spec} was given with {y_name} of shape {y.shape}, expected ({len(x)},), one "
-            f"label for each row of {x_name}: mend the data."
-        )
-    if y.dtype.kind not in "iu" or y.min() < UNLABELLED:
-        smallest = f" and smallest value {y.min()}" if y.dtype.kind in "iuf" else ""
-        raise UserError(
-            f"--data {spec} was given with {y_name} of type {y.dtype}{smallest}, expected whole "
-            "numbers from 0 on, -1 for no label: mend the labels."
-        )
-    return y.astype(np.int32)
+    return np.full(len(x), UNLABELLED, np.int32) if y is None else y

@@ -90,9 +90,22 @@ class Dataset:
         return list(known.values()) if split == "all" else [known[split]]
 
     def require_labels(self) -> None:
-        """Refuse a data set without classes, where a task needs them."""
-        if self.num_classes < 2:
+        """Refuse data that do not teach every one of at least two classes, where a task needs it.
+
+        A class without examples anywhere is one that the source declares, and may stay.
+        """
+        taught = np.unique(self.y[self.y != UNLABELLED])
+        if len(taught) < 2:
+            only = ", ".join(self.class_names[number] for number in taught)
             raise UserError(
                 f"--data {self.spec} was given, expected labelled examples of at least 2 classes, "
-                f"but it has {self.num_classes}: give data with labels (npz: an array y)."
+                f"but it has {len(taught)}{only and f' ({only}; -1 stands for no label)'}: give "
+                "data with labels (npz: an array y)."
+            )
+        untaught = np.setdiff1d(self.y_test[self.y_test != UNLABELLED], taught)
+        if len(untaught):
+            raise UserError(
+                f"--data {self.spec} was given with the class {self.class_names[untaught[0]]!r} in "
+                "its test part alone, expected training examples of every class that is tested: "
+                "add some, or drop that class."
             )

@@ -4,41 +4,67 @@ from __future__ import annotations
 
 import gzip
 import math
+import zlib
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from kt_transfer.data.arrays import dataset_from_arrays
+from kt_transfer.data.arrays import dataset_from_arrays, require_shapes
 from kt_transfer.data.dataset import Dataset
 from kt_transfer.errors import UserError
 from kt_transfer.rows import rows_in_file
+from kt_transfer.unpacking import require_plausible_size
 
 _UBYTE = 0x08
 _LONGEST_HEADER = 4 + 4 * 255
+_BYTES_AT_ONCE = 2**16
+_GZIP = 31  # what zlib calls its format
+_MISFIT = "its header does not describe its content"
+_DAMAGES = (OSError, EOFError, ValueError, IndexError, zlib.error)
+
+
+class _File(NamedTuple):
+    """A file of which only the header was read: the array's shape, and where it begins."""
+
+    path: Path
+    shape: tuple[int, ...]
+    offset: int
 
 
 def load(spec: str, folder: Path) -> Dataset:
-    """Images and labels of ``train-`` and ``t10k-``; a missing test pair is split off."""
+    """Images and labels of ``train-`` and ``t10k-``; a missing test pair is split off.
+
+    The headers decide whether the files fit together; only then is their content read.
+    """
     if not folder.is_dir():
         raise UserError(
             f"--data {spec} was given, expected a folder with train-images-idx3-ubyte(.gz) and "
             "train-labels-idx1-ubyte(.gz), but there is none: give such a folder."
         )
+    x, y = (_find(spec, folder, f"train-{part}") for part in ("images", "labels"))
+    x_test, y_test = (
+        _find(spec, folder, f"t10k-{part}", optional=True) for part in ("images", "labels")
+    )
+    require_shapes(spec, "images", x.shape, "labels", y.shape)
+    require_shapes(
+        spec,
+        "test images",
+        None if x_test is None else x_test.shape,
+        "test labels",
+        None if y_test is None else y_test.shape,
+    )
     return dataset_from_arrays(
         spec,
-        _read(spec, folder, "train-images"),
-        _labels(_read(spec, folder, "train-labels")),
-        _read(spec, folder, "t10k-images", optional=True),
-        _labels(_read(spec, folder, "t10k-labels", optional=True)),
+        _read(spec, x),
+        _read(spec, y)[:],
+        None if x_test is None else _read(spec, x_test),
+        None if y_test is None else _read(spec, y_test)[:],
         value_range=(0.0, 255.0),
     )
 
 
-def _labels(values):
-    return None if values is None else values[:]
-
-
-def _read(spec: str, folder: Path, stem: str, optional: bool = False) -> np.ndarray | None:
+def _find(spec: str, folder: Path, stem: str, optional: bool = False) -> _File | None:
     # MNIST is found with a dash and with a dot before "idx".
     found = sorted(folder.glob(f"{stem}?idx?-ubyte*"))
     if not found:
@@ -50,29 +76,57 @@ def _read(spec: str, folder: Path, stem: str, optional: bool = False) -> np.ndar
         )
     path = found[0]
     try:
-        if path.suffix != ".gz":
-            shape, offset = _header(_beginning(path), path.stat().st_size)
-            return rows_in_file(path, np.uint8, shape, offset)
-        content = gzip.decompress(path.read_bytes())
-        shape, offset = _header(content, len(content))
-        return np.frombuffer(content, np.uint8, offset=offset).reshape(shape)
-    except (OSError, EOFError, ValueError, IndexError) as error:
-        raise UserError(
-            f"--data {spec} was given, expected {path.name} to be an idx file of unsigned bytes, "
-            f"but it cannot be read ({error}): fetch it again."
-        ) from error
+        with path.open("rb") as file:
+            beginning = file.read(_LONGEST_HEADER)
+        if path.suffix == ".gz":
+            beginning = zlib.decompressobj(_GZIP).decompress(beginning, _LONGEST_HEADER)
+        return _File(path, *_header(beginning))
+    except _DAMAGES as error:
+        raise _unreadable(spec, path, error) from error
 
 
-def _beginning(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(_LONGEST_HEADER)
+def _read(spec: str, file: _File):
+    path, shape, offset = file
+    size, packed = math.prod(shape), path.stat().st_size
+    try:
+        if path.suffix == ".gz":
+            require_plausible_size(packed, size)
+            # What does not compress grows by less: the rest would be nothing, packed many times.
+            if packed > 1.01 * size + _BYTES_AT_ONCE:
+                raise ValueError(_MISFIT)
+            return _unpacked(file, size)
+        if offset + size != packed:
+            raise ValueError(_MISFIT)
+        return rows_in_file(path, np.uint8, shape, offset)
+    except _DAMAGES as error:
+        raise _unreadable(spec, path, error) from error
 
 
-def _header(content: bytes, size: int) -> tuple[tuple[int, ...], int]:
+def _unpacked(file: _File, size: int) -> np.ndarray:
+    """As much as the header says, and not a byte more."""
+    content = np.empty(size, np.uint8)
+    with gzip.open(file.path) as unpacking:
+        unpacking.seek(file.offset)
+        for start in range(0, size, _BYTES_AT_ONCE):
+            part = content[start : start + _BYTES_AT_ONCE]
+            if unpacking.readinto(part.data) != len(part):
+                raise ValueError(_MISFIT)
+        if unpacking.read(1):
+            raise ValueError(_MISFIT)
+    return content.reshape(file.shape)
+
+
+def _header(content: bytes) -> tuple[tuple[int, ...], int]:
     """Shape of the array, and where it begins."""
     num_dims = content[3]
-    offset = 4 + 4 * num_dims
     shape = tuple(map(int, np.frombuffer(content, ">u4", num_dims, offset=4)))
-    if content[:3] != bytes([0, 0, _UBYTE]) or offset + math.prod(shape) != size:
-        raise ValueError("its header does not describe its content")
-    return shape, offset
+    if content[:3] != bytes([0, 0, _UBYTE]):
+        raise ValueError(_MISFIT)
+    return shape, 4 + 4 * num_dims
+
+
+def _unreadable(spec: str, path: Path, error: Exception) -> UserError:
+    return UserError(
+        f"--data {spec} was given, expected {path.name} to be an idx file of unsigned bytes, "
+        f"but it cannot be read ({error}): fetch it again."
+    )

@@ -2,35 +2,49 @@
 
 from __future__ import annotations
 
+import difflib
+import io
+import math
+import zipfile
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from kt_transfer.data.arrays import dataset_from_arrays
+from kt_transfer.data.arrays import dataset_from_arrays, require_shapes
 from kt_transfer.data.dataset import Dataset
 from kt_transfer.errors import UserError
+from kt_transfer.unpacking import require_plausible_zip
+
+_NAMES = ("x", "y", "x_test", "y_test")
+_LONGEST_HEADER = 2**16
+
+
+class _Array(NamedTuple):
+    """What is known of an array from its header."""
+
+    dtype: np.dtype
+    shape: tuple[int, ...]
 
 
 def load(spec: str, path: Path) -> Dataset:
-    """The arrays of one file; without ``y`` (or where it is -1) nothing is labelled."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except Exception as error:
-        raise UserError(
-            f"--data {spec} was given, expected an .npz file with an array x, but it cannot be "
-            f"read ({error}): write one with numpy.savez(FILE, x=..., y=...)."
-        ) from error
-    if "x" not in arrays:
-        raise UserError(
-            f"--data {spec} was given with the arrays {', '.join(arrays) or '(none)'}, expected x: "
-            "name the examples x and the labels y."
-        )
+    """The arrays of one file; without ``y`` (or where it is -1) nothing is labelled.
+
+    The headers decide whether the arrays fit together; only then are they read.
+    """
+    headers = _readable(spec, path, _headers)
+    _require_names(spec, headers)
+    for name in ("x", "x_test"):
+        if name in headers and headers[name].dtype.kind not in "uif":
+            raise UserError(
+                f"--data {spec} was given with {name} of type {headers[name].dtype}, expected "
+                "numbers: convert it."
+            )
+    shapes = {name: header.shape for name, header in headers.items()}
+    for x, y in (("x", "y"), ("x_test", "y_test")):
+        require_shapes(spec, x, shapes.get(x), y, shapes.get(y))
+    arrays = _readable(spec, path, _arrays)
     x, x_test = arrays["x"], arrays.get("x_test")
-    if x.dtype.kind not in "uif":
-        raise UserError(
-            f"--data {spec} was given with x of type {x.dtype}, expected numbers: convert it."
-        )
     return dataset_from_arrays(
         spec,
         x if x.dtype == np.uint8 else x.astype(np.float32),
@@ -39,3 +53,63 @@ def load(spec: str, path: Path) -> Dataset:
         arrays.get("y_test"),
         value_range=(0.0, 255.0) if x.dtype == np.uint8 else None,
     )
+
+
+def _readable(spec: str, path: Path, read):
+    try:
+        return read(path)
+    except Exception as error:
+        raise UserError(
+            f"--data {spec} was given, expected an .npz file with an array x, but it cannot be "
+            f"read ({error}): write one with numpy.savez(FILE, x=..., y=...)."
+        ) from error
+
+
+def _headers(path: Path) -> dict[str, _Array]:
+    """Type and shape of every array; ``ValueError`` where one is not as large as that."""
+    require_plausible_zip(path)
+    with zipfile.ZipFile(path) as archive:
+        return {
+            member.filename.removesuffix(".npy"): _header(archive, member)
+            for member in archive.infolist()
+        }
+
+
+def _header(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> _Array:
+    with archive.open(member) as file:
+        # A header says itself how long it is: no more than this is read of it.
+        beginning = io.BytesIO(file.read(_LONGEST_HEADER))
+    version = np.lib.format.read_magic(beginning)
+    read = np.lib.format.read_array_header_1_0
+    if version != (1, 0):
+        read = np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(beginning)
+    if dtype.hasobject:
+        raise ValueError(f"{member.filename} holds Python objects, not numbers or names")
+    if beginning.tell() + math.prod(shape) * dtype.itemsize != member.file_size:
+        raise ValueError(f"the header of {member.filename} does not describe its content")
+    return _Array(dtype, shape)
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
+
+
+def _require_names(spec: str, found) -> None:
+    """Refuse arrays that would be left out without a word, and a file without examples."""
+    given = ", ".join(found) or "(none)"
+    if "x" not in found:
+        raise UserError(
+            f"--data {spec} was given with the arrays {given}, expected x: name the examples x "
+            "and the labels y."
+        )
+    if unknown := [name for name in found if name not in _NAMES]:
+        meant = difflib.get_close_matches(unknown[0].lower(), _NAMES, 1)
+        raise UserError(
+            f"--data {spec} was given with an array {unknown[0]}, expected "
+            f"{', '.join(_NAMES[:-1])} and {_NAMES[-1]} alone: "
+            + (f"rename it to {meant[0]}, " if meant and meant[0] not in found else "")
+            + "leave it out, or, if it holds examples without labels, append them to x with labels "
+            "of -1."
+        )

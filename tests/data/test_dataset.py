@@ -32,4 +32,6 @@ def test_parts(data):
 def test_a_task_with_one_class_is_refused(data):
     data.require_labels()
     with pytest.raises(UserError, match="digits was given, .* but it has 1"):
-        dataclasses.replace(data, class_names=("0",)).require_labels()
+        dataclasses.replace(data, y=np.where(data.y == 3, 3, -1)).require_labels()
+    with pytest.raises(UserError, match="the class '3' in its test part alone"):
+        dataclasses.replace(data, y=np.where(data.y == 3, -1, data.y)).require_labels()
