@@ -29,7 +29,7 @@ def sources_of(config: CompareConfig, data: Dataset) -> list[Source]:
     """Every candidate source: those given, other data, or else the target's own examples."""
     given = [_given_source(config, name, data) for name in dict.fromkeys(config.source)]
     if config.source_data:
-        other = load_data(config.source_data, data_dir=config.data_dir, flag="--source-data")
+        other = cli.load_data(config, config.source_data, flag="--source-data")
         return [*given, _pretrained_on(other, config, data)]
     return given or [_pretrained_on(data, config, data)]
 

@@ -174,6 +174,34 @@ def say(config) -> Callable[..., None]:
     return (lambda *_: None) if config.quiet or other_worker else print
 
 
+def load_data(config, spec: str, *, flag: str = "--data", like=None):
+    """The data set of that spec; what it says of how it was read is printed.
+
+    Args:
+        config: Of any command that loads data.
+        spec: As for :func:`kt_transfer.load_data`.
+        flag: The same.
+        like: The same.
+    """
+    from kt_transfer import data
+
+    loaded = data.load_data(spec, data_dir=config.data_dir, flag=flag, like=like)
+    say_notes(config, spec, loaded.notes)
+    return loaded
+
+
+def say_notes(config, spec: str, notes) -> None:
+    """Print how a data set was read."""
+    for note in notes:
+        say(config)(f"{spec}: {note}")
+
+
+def say_notes_of(config, run: runs.Run) -> None:
+    """The same of the data of a run that itself said nothing."""
+    about = run.read_json("run.json")["data"]
+    say_notes(config, about["spec"], about.get("notes", ()))
+
+
 def import_tensorflow_quietly() -> None:
     """Import TensorFlow without the start-up notes that it writes past Python.
 

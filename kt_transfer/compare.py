@@ -32,12 +32,11 @@ def execute(config: CompareConfig):
     """Strategy, data, every cell, verdicts; the winner refitted, measured once and exported."""
     from kt_transfer import comparing, recording
     from kt_transfer.comparison_report import write_report
-    from kt_transfer.data import load_data
     from kt_transfer.selection.table import Table
 
     with cli.start_run("compare", config) as run:
         strategy = recording.begin(run, config)
-        data = load_data(config.data, data_dir=config.data_dir)
+        data = cli.load_data(config, config.data)
         data.require_labels()
         recording.note_data(run, data)
         table = Table(run.path)

@@ -26,7 +26,6 @@ def run(**settings) -> Run:
 def execute(config: DistillConfig) -> Run:
     """Strategy, data, teacher and student, fit, save, what was gained."""
     from kt_transfer import distilling, recording
-    from kt_transfer.data import load_data
     from kt_transfer.models.freezing import layers_with_weights
     from kt_transfer.reporting.layers import layer_rows, layer_weights
     from kt_transfer.reporting.plots import plot_gained
@@ -36,7 +35,7 @@ def execute(config: DistillConfig) -> Run:
     config = dataclasses.replace(config, data=config.data or _data_of(first))
     with cli.start_run("distill", config) as run:
         strategy = recording.begin(run, config)
-        data = load_data(config.data, data_dir=config.data_dir)
+        data = _data(config, first)
         data.require_labels()
         labelled, validation = _labels(config, first, data)
         train = np.setdiff1d(np.arange(len(data.x)), validation)
@@ -65,6 +64,20 @@ def execute(config: DistillConfig) -> Run:
         plot_gained(metrics["comparison"], run.folder("plots") / "gained.png")
     _tell(config, run, data, len(labelled), metrics)
     return run
+
+
+def _data(config: DistillConfig, teacher: Run | None):
+    """The examples as the first teacher that is a run takes them, its classes in its order."""
+    from kt_transfer.sources import like
+
+    if teacher is None:
+        return cli.load_data(config, config.data)
+    wanted = like(teacher.load_model("preprocessing.keras"), least=2)
+    data = cli.load_data(config, config.data, like=wanted)
+    shares_classes = config.class_map is None and config.loss != "none"
+    if shares_classes and set(data.class_names) == set(teacher.label_names):
+        return data.with_classes(teacher.label_names, str(teacher.path))
+    return data
 
 
 def _data_of(teacher: Run | None) -> str:

@@ -1,4 +1,8 @@
-"""The one exception that stands for a mistake of the user's."""
+"""The one exception that stands for a mistake of the user's, and how it names many things."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
 
 
 class UserError(Exception):
@@ -14,3 +18,15 @@ class UserError(Exception):
         ...
         kt_transfer.errors.UserError: --labels 5000 was given, but digits has 1437 ...
     """
+
+
+def listed(names: Iterable[str], most: int = 10) -> str:
+    """Names in a line, the first of many.
+
+    Example:
+        >>> listed(["a", "b", "c"], 2)
+        'a, b and 1 more'
+    """
+    names = list(names)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -27,15 +27,14 @@ def run(**settings) -> dict:
 
 def execute(config: EvaluateConfig) -> dict:
     """Run, data, predictions, metrics, plots."""
-    from kt_transfer.data import load_data
-    from kt_transfer.sources import require_examples
+    from kt_transfer.sources import like, require_examples
 
     source = runs.open_run(config.run)
     spec = config.data or source.settings["data"]
     out = Path(config.out or source.path)
     _require_free(out / "evaluation.json", spec, config)
-    data = load_data(spec, data_dir=config.data_dir)
     network, preprocessing = source.load_model(), source.load_model("preprocessing.keras")
+    data = cli.load_data(config, spec, like=like(preprocessing))
     require_examples(source, preprocessing, data)
     measure = _reconstruction if source.is_autoencoder else _classification
     results = {
@@ -73,12 +72,7 @@ def _classification(config, source: Run, network, preprocessing, data, out: Path
     from kt_transfer.training.steps import predict_raw
 
     names = source.label_names
-    if list(data.class_names) != names:
-        raise UserError(
-            f"--data {data.spec} was given with the classes {', '.join(data.class_names)}, but "
-            f"{source.path} knows {', '.join(names)}: give data with the same classes."
-        )
-    parts = data.parts(config.split)
+    parts = data.with_classes(names, str(source.path)).parts(config.split)
     y = np.concatenate([part.y for part in parts])
     if not (y >= 0).any():
         raise UserError(

@@ -24,7 +24,7 @@ def run(**settings) -> Run:
 def execute(config: FinetuneConfig) -> Run:
     """Strategy, data, the source's encoder with a new head, fit, save."""
     from kt_transfer import recording, transferring
-    from kt_transfer.data import draw_labels, hold_out, load_data
+    from kt_transfer.data import draw_labels, hold_out
     from kt_transfer.models.classifiers import classifier
     from kt_transfer.models.freezing import freeze_layers, layers_with_weights
     from kt_transfer.reporting.layers import layer_rows, layer_weights
@@ -33,7 +33,7 @@ def execute(config: FinetuneConfig) -> Run:
     config = dataclasses.replace(config, data=config.data or _data_of(source))
     with cli.start_run("finetune", config) as run:
         strategy = recording.begin(run, config)
-        data = load_data(config.data, data_dir=config.data_dir)
+        data = cli.load_data(config, config.data)
         data.require_labels()
         drawn = draw_labels(data.y, config.labels, config.seed)
         train, validation = (

@@ -30,13 +30,11 @@ def execute(config: PredictConfig) -> Path:
     """Model, data, probabilities, CSV."""
     import pandas as pd
 
-    from kt_transfer.data import load_data
-
     path = Path(config.out or f"runs/predict-{time.strftime('%Y%m%d-%H%M%S')}.csv")
     if path.exists() and not config.overwrite:
         raise runs.exists_already(path)
-    spec, names, probabilities_of = _from_run(config) if config.run else _from_export(config)
-    data = load_data(spec, data_dir=config.data_dir)
+    spec, names, probabilities_of, like = _from_run(config) if config.run else _from_export(config)
+    data = cli.load_data(config, spec, like=like)
     parts = data.parts(config.split)
     probabilities = np.concatenate([probabilities_of(data, part.x) for part in parts])
     class_id = probabilities.argmax(axis=1)
@@ -54,14 +52,16 @@ def execute(config: PredictConfig) -> Path:
     table = table.sort_values(["split", "row"], ascending=[False, True])
     with runs.replacing(path, overwrite=config.overwrite) as temporary:
         table.to_csv(temporary, index=False, float_format="%.6g")
-    cli.say(config)(f"{len(table)} predictions of {spec} in {path}")
+    of_parts = " and ".join(part.name for part in parts)
+    s = "s" if len(table) != 1 else ""
+    cli.say(config)(f"{len(table)} prediction{s} of {spec} ({of_parts}) in {path}")
     return path
 
 
 def _from_run(config: PredictConfig):
-    """Spec, class names and predictor of a run folder."""
+    """Spec, class names and predictor of a run folder, and what examples it takes."""
     from kt_transfer.reporting.classification import softmax
-    from kt_transfer.sources import require_examples
+    from kt_transfer.sources import like, require_examples
     from kt_transfer.training.steps import predict_raw
 
     source = runs.open_run(config.run)
@@ -76,20 +76,23 @@ def _from_run(config: PredictConfig):
         require_examples(source, preprocessing, data)
         return softmax(predict_raw(network, preprocessing, x))
 
-    return config.data or source.settings["data"], source.label_names, probabilities_of
+    spec = config.data or source.settings["data"]
+    return spec, source.label_names, probabilities_of, like(preprocessing)
 
 
 def _from_export(config: PredictConfig):
-    """Spec, class names and predictor of an exported model."""
+    """The same of an exported model."""
+    from kt_transfer.data import Like
     from kt_transfer.serving.saved_model import load_saved_model
 
-    model, metadata = load_saved_model(config.model)
+    model, metadata, raw = load_saved_model(config.model)
     if not metadata["labels"]:
         raise UserError(
             f"--model {config.model} was given, expected an exported classifier, but it is an "
             "autoencoder: export a fine-tuned or distilled run."
         )
-    return config.data or metadata["data"], metadata["labels"], model
+    like = Like(tuple(raw.shape[1:]), raw.dtype.name)
+    return config.data or metadata["data"], metadata["labels"], model, like
 
 
 def main(argv: list[str] | None = None) -> None:

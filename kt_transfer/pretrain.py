@@ -30,7 +30,6 @@ def run(**settings) -> Run:
 def execute(config: PretrainConfig) -> Run:
     """Strategy, data, model, fit, save."""
     from kt_transfer import recording
-    from kt_transfer.data import load_data
     from kt_transfer.models.freezing import layers_with_weights
     from kt_transfer.reporting.layers import layer_rows, layer_weights
     from kt_transfer.reporting.plots import plot_history
@@ -39,7 +38,7 @@ def execute(config: PretrainConfig) -> Run:
     learn, measure = _task(config)
     with cli.start_run("pretrain", config) as run:
         strategy = recording.begin(run, config)
-        data = load_data(config.data, data_dir=config.data_dir)
+        data = cli.load_data(config, config.data)
         train, validation, labelled = _split(config, data)
         recording.note_data(run, data, train=train, labelled=labelled, validation=validation)
         with strategy.scope():

@@ -92,6 +92,7 @@ def _tell(config: QuickstartConfig, run: Run, metrics: dict, version: Path) -> N
     ]
     labels = f"{config.labels} labels" if config.labels else "all labels"
     say = cli.say(config)
+    cli.say_notes_of(config, runs.Run(run.path / "pretrain"))
     say(f"the whole chain on {config.data} with {labels}:\n")
     say(format_table(["step", "test mse", "test accuracy", "parameters", "seconds"], rows))
     say(f"\nruns {run.path}   served model {version}: answers as Keras does, checked without Keras")

@@ -36,7 +36,10 @@ def note_data(run: Run, data: Dataset, **splits: np.ndarray) -> None:
     """Write the classes, and which rows play which part."""
     run.write_json("labels.json", {"labels": list(data.class_names)})
     run.write_arrays("splits.npz", **splits, test=np.arange(len(data.x_test)))
-    run.update_json("run.json", data={"spec": data.spec, "fingerprint": data.fingerprint})
+    run.update_json(
+        "run.json",
+        data={"spec": data.spec, "fingerprint": data.fingerprint, "notes": data.notes},
+    )
 
 
 def preprocessing_for(network, data: Dataset):

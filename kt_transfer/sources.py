@@ -7,7 +7,7 @@ import zipfile
 import keras
 import numpy as np
 
-from kt_transfer.data import Dataset
+from kt_transfer.data import Dataset, Like
 from kt_transfer.errors import UserError
 from kt_transfer.models.adapting import Expected, why_not
 from kt_transfer.models.applications import (
@@ -184,6 +184,12 @@ def in_a_sentence(error: Exception) -> str:
     """What Keras has to say, without its advice and the configurations that it quotes."""
     reason = str(error).split("Exception encountered: ")[-1].strip()
     return reason.split("\n")[0].split(". ")[0].rstrip(".")
+
+
+def like(preprocessing: keras.Model, least: int = 1) -> Like:
+    """What raw examples a run takes, to read new ones in the same way."""
+    raw = preprocessing.input
+    return Like(tuple(raw.shape[1:]), keras.backend.standardize_dtype(raw.dtype), least)
 
 
 def require_examples(source: Run, preprocessing: keras.Model, data: Dataset) -> None:

@@ -152,6 +152,7 @@ def _tell(search, command: str, run: Run, trials, best, metric: str) -> None:
     from kt_transfer.reporting.terminal import format_table
 
     say = cli.say(search)
+    cli.say_notes_of(search, runs.Run(run.path / "best"))
     names = list(best["settings"])
     largest_first = _objective(command, search)[1] == "max"
     done = [trial for trial in trials if trial["score"] is not None]

@@ -643,6 +643,28 @@ def test_predict_one_split(chain, invoke, tmp_path):
     assert len(table) == 359
 
 
+@pytest.mark.parametrize("labels", ["some classes", "none", "one row"])
+def test_few_new_arrays_are_measured_and_predicted(chain, invoke, tmp_path, labels):
+    digits = load_data("digits")
+    rows = np.flatnonzero(digits.y_test < 3)[: 1 if labels == "one row" else 40]
+    y = {} if labels == "none" else {"y": digits.y_test[rows]}
+    np.savez(tmp_path / "new.npz", x=digits.x_test[rows], **y)
+    done = invoke("predict", "--run", chain.student, "--data", "npz:new.npz", "--out", "p.csv")
+    assert (done.code, done.err) == (0, "")
+    table = pd.read_csv(tmp_path / "p.csv").sort_values("row")
+    logits = logits_of(chain.student, digits.x_test[rows])
+    assert table["class_id"].tolist() == logits.argmax(axis=1).tolist()
+    flags = ("--run", chain.student, "--data", "npz:new.npz", "--split", "all", "--out", "e")
+    done = invoke("evaluate", *flags)
+    if labels == "none":
+        assert done.code == 2
+        assert "without labels" in done.err
+    else:
+        results = json.loads((tmp_path / "e" / "evaluation.json").read_text())
+        right = (logits.argmax(axis=1) == digits.y_test[rows]).mean()
+        assert results["accuracy"] == pytest.approx(right)
+
+
 # Mistakes
 
 
@@ -748,8 +770,8 @@ MISTAKES = {
     "freeze beyond the depth": ("finetune --source {source} --labels 50 --freeze 4", "--freeze 4"),
     "other classes": ("distill --teacher {teacher} --data npz:three.npz", "npz:three.npz"),
     "evaluate on other classes": (
-        "evaluate --run {student} --data npz:three.npz --out e",
-        "npz:three.npz",
+        "evaluate --run {student} --data npz:twelve.npz --out e",
+        "npz:twelve.npz",
     ),
     "other shape for a source": (
         "finetune --source {source} --data npz:table.npz",
@@ -791,6 +813,7 @@ def wrong(chain, tmp_path_factory):
         return shutil.copytree(run, folder / to, ignore=lambda *_: ["plots", "logs"])
 
     write_npz(folder / "three.npz")
+    write_npz(folder / "twelve.npz", classes=12)
     write_npz(folder / "small.npz", classes=10, shape=(4, 4))
     write_npz(folder / "table.npz", shape=(5,))
     write_lambda(folder / "lambda.keras")

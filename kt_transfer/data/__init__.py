@@ -1,7 +1,7 @@
 """Data sets: where they come from, how they are checked and split."""
 
-from kt_transfer.data.dataset import Dataset
+from kt_transfer.data.dataset import Dataset, Like
 from kt_transfer.data.sources import load_data, require_data
 from kt_transfer.data.splits import draw_labels, hold_out
 
-__all__ = ["Dataset", "draw_labels", "hold_out", "load_data", "require_data"]
+__all__ = ["Dataset", "Like", "draw_labels", "hold_out", "load_data", "require_data"]

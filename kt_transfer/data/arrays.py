@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kt_transfer.data.dataset import UNLABELLED, Dataset
+from kt_transfer.data.dataset import UNLABELLED, Dataset, Like
 from kt_transfer.data.labels import number_classes
 from kt_transfer.data.splits import split_test
 from kt_transfer.errors import UserError
@@ -20,6 +20,7 @@ def dataset_from_arrays(
     *,
     class_names: tuple[str, ...] | None = None,
     value_range: tuple[float, float] | None,
+    like: Like | None = None,
 ) -> Dataset:
     """Check the arrays and give the set a test split if it has none.
 
@@ -33,16 +34,19 @@ def dataset_from_arrays(
         class_names: Names of the classes (default: of those that occur, the labels).
         value_range: Smallest and largest value that a raw number can have; ``None`` where the
             source does not say, for those that the training examples span.
+        like: The examples are new ones for a model, which may be few.
 
     Raises:
         UserError: If examples and labels do not fit together, or values are not finite.
     """
-    y = _checked(spec, "x", x, "y", y)
+    least = 2 if like is None else like.least
+    # Where there are test examples, a model needs no others to answer.
+    y = _checked(spec, "x", x, "y", y, 0 if least == 1 and x_test is not None else least)
     if x_test is None:
         require_shapes(spec, "x_test", None, "y_test", None if y_test is None else y_test.shape)
         y_test = y[:0]
     else:
-        y_test = _checked(spec, "x_test", x_test, "y_test", y_test)
+        y_test = _checked(spec, "x_test", x_test, "y_test", y_test, least)
     if class_names is None:
         y, y_test, class_names = number_classes(spec, y, y_test)
     largest = int(max(y.max(initial=-1), y_test.max(initial=-1)))
@@ -74,7 +78,7 @@ def dataset_from_arrays(
         x_test=x_test,
         y_test=y_test.astype(np.int32),
         class_names=class_names,
-        value_range=value_range or observed_range(x),
+        value_range=value_range or observed_range(x if len(x) else x_test),
         has_observed_range=value_range is None,
         rows=rows,
         rows_test=rows_test,
@@ -88,7 +92,12 @@ def observed_range(x: np.ndarray) -> tuple[float, float]:
 
 
 def require_shapes(
-    spec: str, x_name: str, x: tuple[int, ...] | None, y_name: str, y: tuple[int, ...] | None
+    spec: str,
+    x_name: str,
+    x: tuple[int, ...] | None,
+    y_name: str,
+    y: tuple[int, ...] | None,
+    least: int = 2,
 ) -> None:
     """Refuse what can be told from shapes alone, before anything is read.
 
@@ -98,14 +107,16 @@ def require_shapes(
         x: Their shape; ``None`` where there are none.
         y_name: What the source calls their labels.
         y: Their shape; ``None`` where there are none.
+        least: How many examples there must be.
 
     Raises:
         UserError: If there are too few examples, examples of nothing, or not one label for each.
     """
-    if x is not None and (len(x) < 2 or x[0] < 2 or 0 in x):
+    if x is not None and (len(x) < 2 or x[0] < least or 0 in x[1:]):
+        s = "s" if least != 1 else ""
         raise UserError(
             f"--data {spec} was given with {x_name} of shape {x}, expected (examples, ...) with at "
-            "least 2 examples of at least one value: correct the data."
+            f"least {least} example{s} of at least one value: correct the data."
         )
     if y is not None and x is None:
         raise UserError(
@@ -119,8 +130,8 @@ def require_shapes(
         )
 
 
-def _checked(spec, x_name, x, y_name, y) -> np.ndarray:
-    require_shapes(spec, x_name, x.shape, y_name, None if y is None else y.shape)
+def _checked(spec, x_name, x, y_name, y, least: int) -> np.ndarray:
+    require_shapes(spec, x_name, x.shape, y_name, None if y is None else y.shape, least)
     if x.dtype.kind == "f" and not np.isfinite(x).all():
         bad = int(np.argmin(np.isfinite(x.reshape(len(x), -1)).all(axis=1)))
         raise UserError(

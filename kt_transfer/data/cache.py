@@ -50,7 +50,12 @@ def cached_rows(key: str, num_rows: int, batches: Callable[[], Iterator[dict]]) 
                 raise
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
-    return {path.stem: _read(path) for path in folder.glob("*.npy")}
+    return cached(key)
+
+
+def cached(key: str) -> dict:
+    """The arrays of :func:`cached_rows` where they are there already; otherwise none."""
+    return {path.stem: _read(path) for path in (cache_folder() / key).glob("*.npy")}
 
 
 def _unfinished(folder: Path) -> Path:

@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import functools
 import hashlib
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from kt_transfer.errors import UserError
+from kt_transfer.errors import UserError, listed
 
 UNLABELLED = -1
 _ROWS_AT_ONCE = 2**16
+
+
+class Like(NamedTuple):
+    """What examples a model was made for, so that new ones are read in the same way.
+
+    Attributes:
+        input_shape: Shape of one raw example.
+        dtype: Name of its type.
+        least: How many examples are enough: 1 to be answered, 2 to be learned from.
+    """
+
+    input_shape: tuple[int, ...]
+    dtype: str
+    least: int = 1
 
 
 class Part(NamedTuple):
@@ -43,6 +59,7 @@ class Dataset:
             the source does not say.
         rows: For each training example, its row in the source it was read from.
         rows_test: The same for the test examples.
+        notes: What there is to say of how the source was read, a line each.
     """
 
     spec: str
@@ -55,6 +72,7 @@ class Dataset:
     rows: np.ndarray
     rows_test: np.ndarray
     has_observed_range: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -82,12 +100,50 @@ class Dataset:
         return digest.hexdigest()[:16]
 
     def parts(self, split: str) -> list[Part]:
-        """The parts that ``"train"``, ``"test"`` or ``"all"`` stands for."""
+        """The parts that ``"train"``, ``"test"`` or ``"all"`` stands for, but for empty ones.
+
+        Raises:
+            UserError: If there is no example in them.
+        """
         known = {
             "train": Part("train", self.x, self.y, self.rows),
             "test": Part("test", self.x_test, self.y_test, self.rows_test),
         }
-        return list(known.values()) if split == "all" else [known[split]]
+        wanted = list(known.values()) if split == "all" else [known[split]]
+        parts = [part for part in wanted if len(part.x)]
+        if not parts:
+            raise UserError(
+                f"--split {split} was given, but {self.spec} has no example in that split: give "
+                "--split all."
+            )
+        return parts
+
+    def with_classes(self, names: Sequence[str], owner: str) -> Dataset:
+        """The same examples with their labels numbered as in ``names``.
+
+        Args:
+            names: Classes; those that do not occur here are kept.
+            owner: Whose they are, for the message.
+
+        Raises:
+            UserError: If an example is of another class.
+        """
+        names, occurring = tuple(names), np.union1d(np.unique(self.y), np.unique(self.y_test))
+        own = [self.class_names[number] for number in occurring if number != UNLABELLED]
+        if unknown := [name for name in own if name not in names]:
+            near = difflib.get_close_matches(unknown[0], names, 1, 0.5)
+            meant = f" (did you mean {near[0]!r}?)" if near else ""
+            raise UserError(
+                f"--data {self.spec} was given with the class {listed(unknown, 5)}, but {owner} "
+                f"knows {listed(names)}{meant}: rename it, or leave its examples out."
+            )
+        # One entry more, at the end, which -1 finds.
+        numbers = np.full(self.num_classes + 1, UNLABELLED, np.int32)
+        for name in own:
+            numbers[self.class_names.index(name)] = names.index(name)
+        return dataclasses.replace(
+            self, y=numbers[self.y], y_test=numbers[self.y_test], class_names=names
+        )
 
     def require_labels(self) -> None:
         """Refuse data that do not teach every one of at least two classes, where a task needs it.
@@ -100,7 +156,7 @@ class Dataset:
             raise UserError(
                 f"--data {self.spec} was given, expected labelled examples of at least 2 classes, "
                 f"but it has {len(taught)}{only and f' ({only}; -1 stands for no label)'}: give "
-                "data with labels (npz: an array y)."
+                "data with labels (npz: an array y; images: a folder for each class)."
             )
         untaught = np.setdiff1d(self.y_test[self.y_test != UNLABELLED], taught)
         if len(untaught):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kt_transfer.data.arrays import dataset_from_arrays, require_shapes
-from kt_transfer.data.dataset import Dataset
+from kt_transfer.data.dataset import Dataset, Like
 from kt_transfer.errors import UserError
 from kt_transfer.rows import rows_in_file
 from kt_transfer.unpacking import require_plausible_size
@@ -32,9 +32,10 @@ class _File(NamedTuple):
     offset: int
 
 
-def load(spec: str, folder: Path) -> Dataset:
+def load(spec: str, folder: Path, like: Like | None = None) -> Dataset:
     """Images and labels of ``train-`` and ``t10k-``; a missing test pair is split off.
 
+    New examples for a model need no labels.
     The headers decide whether the files fit together; only then is their content read.
     """
     if not folder.is_dir():
@@ -42,25 +43,29 @@ def load(spec: str, folder: Path) -> Dataset:
             f"--data {spec} was given, expected a folder with train-images-idx3-ubyte(.gz) and "
             "train-labels-idx1-ubyte(.gz), but there is none: give such a folder."
         )
-    x, y = (_find(spec, folder, f"train-{part}") for part in ("images", "labels"))
+    x = _find(spec, folder, "train-images")
+    y = _find(spec, folder, "train-labels", optional=like is not None)
     x_test, y_test = (
         _find(spec, folder, f"t10k-{part}", optional=True) for part in ("images", "labels")
     )
-    require_shapes(spec, "images", x.shape, "labels", y.shape)
+    least = 2 if like is None else like.least
+    require_shapes(spec, "images", x.shape, "labels", None if y is None else y.shape, least)
     require_shapes(
         spec,
         "test images",
         None if x_test is None else x_test.shape,
         "test labels",
         None if y_test is None else y_test.shape,
+        least,
     )
     return dataset_from_arrays(
         spec,
         _read(spec, x),
-        _read(spec, y)[:],
+        None if y is None else _read(spec, y)[:],
         None if x_test is None else _read(spec, x_test),
         None if y_test is None else _read(spec, y_test)[:],
         value_range=(0.0, 255.0),
+        like=like,
     )
 
 

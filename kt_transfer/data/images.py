@@ -3,152 +3,234 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
+import functools
 import hashlib
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
+from kt_transfer.data import pictures
 from kt_transfer.data.arrays import dataset_from_arrays
-from kt_transfer.data.cache import cached_rows
-from kt_transfer.data.dataset import UNLABELLED, Dataset
-from kt_transfer.errors import UserError
+from kt_transfer.data.cache import cached, cached_rows
+from kt_transfer.data.dataset import UNLABELLED, Dataset, Like
+from kt_transfer.data.folders import Found, find_pictures
+from kt_transfer.errors import UserError, listed
 from kt_transfer.rows import take_rows
 
-SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"))
-UNLABELLED_FOLDER = "unlabelled"
 # Larger pictures are scaled down: what is trained here is small.
 MAX_SIDE = 128
+# Part of the key in the cache: another number where the same files become other values.
+_RULES = 2
 _ROWS_AT_ONCE = 512
+_MOST_NAMED = 5
 
 
-class _Picture(NamedTuple):
-    path: Path
-    class_name: str
-    is_test: bool
-
-
-def load(spec: str, folder: Path) -> Dataset:
+def load(spec: str, folder: Path, like: Like | None = None) -> Dataset:
     """Pictures of ``CLASS/`` folders, or of ``train/CLASS/`` and ``test/CLASS/``.
 
-    The folder ``unlabelled`` holds pictures without a class. All are brought to the size that
-    most of them have (at most ``MAX_SIDE``), grey if every one is grey, decoded once and then
-    kept in the cache.
+    All are brought to the size that most of them have (at most ``MAX_SIDE``), grey if every one
+    is grey, decoded once and then kept in the cache. Pictures of 8 bits are ``uint8`` values from
+    0 to 255; others keep their values, as ``float32``.
+
+    Args:
+        spec: The data spec, for messages.
+        folder: The folder; or one picture.
+        like: Size, channels and type of the examples, instead of what most of them have.
     """
-    pictures = _find(spec, folder)
-    names = tuple(sorted({p.class_name for p in pictures} - {UNLABELLED_FOLDER}))
-    numbers = {name: number for number, name in enumerate(names)} | {UNLABELLED_FOLDER: UNLABELLED}
-    y = np.array([numbers[picture.class_name] for picture in pictures], np.int32)
-    x = cached_rows(
-        f"images/{_key(folder, pictures)}", len(pictures), lambda: _decode_all(spec, pictures)
-    )["x"]
-    is_test = np.array([picture.is_test for picture in pictures])
-    train, test = np.flatnonzero(~is_test), np.flatnonzero(is_test)
-    return dataset_from_arrays(
+    found, notes = find_pictures(spec, folder, pictures.is_picture)
+    names = tuple(sorted({p.class_name for p in found if p.class_name is not None}))
+    numbers = {name: number for number, name in enumerate(names)} | {None: UNLABELLED}
+    y = np.array([numbers[picture.class_name] for picture in found], np.int32)
+    is_test = np.array([picture.is_test for picture in found])
+    if is_test.all() and (like is None or like.least > 1):
+        raise UserError(
+            f"--data {spec} was given with a test folder alone, expected a train folder too: add "
+            "one, or give the test folder itself to have part of it for training."
+        )
+    rows = _decoded(spec, folder, [picture.path for picture in found], like)
+    x, train, test = rows["x"], np.flatnonzero(~is_test), np.flatnonzero(is_test)
+    data = dataset_from_arrays(
         spec,
         take_rows(x, train),
         y[train],
         take_rows(x, test) if len(test) else None,
         y[test] if len(test) else None,
         class_names=names,
-        value_range=(0.0, 255.0),
+        value_range=(0.0, 255.0) if x.dtype == np.uint8 else None,
+        like=like,
     )
+    line = "; ".join([_summary(found, names, data), *notes, *_remarks(rows["said"][:])])
+    return dataclasses.replace(data, notes=(line,))
 
 
-def _find(spec: str, folder: Path) -> list[_Picture]:
-    """Every picture, in the order of its path."""
-    has_splits = (folder / "train").is_dir()
-    splits = {"train": folder / "train", "test": folder / "test"} if has_splits else {"": folder}
-    pictures = [
-        _Picture(path, inner.name, split == "test")
-        for split, outer in splits.items()
-        for inner in sorted(outer.iterdir() if outer.is_dir() else [])
-        if inner.is_dir() and not inner.name.startswith(".")
-        for path in sorted(inner.rglob("*"))
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+def _summary(found: list[Found], names: tuple[str, ...], data: Dataset) -> str:
+    unlabelled = sum(picture.class_name is None for picture in found)
+    classes = "class" if len(names) == 1 else "classes"
+    of_classes = f" of {len(names)} {classes} ({listed(names)})" if names else " without a class"
+    without = f", {unlabelled} of them without a class" if names and unlabelled else ""
+    low, high = data.value_range
+    values = f" with values from {low:g} to {high:g}" if data.has_observed_range else ""
+    shape = "x".join(map(str, data.input_shape))
+    s = "s" if len(found) != 1 else ""
+    return f"read {len(found)} picture{s}{of_classes}{without} as {shape}{values}"
+
+
+def _remarks(said: np.ndarray) -> list[str]:
+    """What was seen while decoding."""
+    counts = {
+        "the first frame of {} with several": pictures.FIRST_FRAME,
+        "{} transparent on white": pictures.ON_WHITE,
+        "{} transparent on black": pictures.ON_BLACK,
+    }
+    return [
+        text.format(int((said & flag > 0).sum()))
+        for text, flag in counts.items()
+        if (said & flag).any()
     ]
-    if not pictures:
-        raise UserError(
-            f"--data {spec} was given, expected one folder of pictures per class "
-            f"({', '.join(sorted(SUFFIXES))}), but there is none: put them in {folder}/CLASS/."
-        )
-    return pictures
 
 
-def _key(folder: Path, pictures: list[_Picture]) -> str:
+def _decoded(spec: str, root: Path, paths: list[Path], like: Like | None) -> dict:
+    """The examples ``x``, and of each what is ``said``."""
+    own = f"images/{_key(root, paths)}"
+    if like is None:
+        return cached_rows(own, len(paths), lambda: _decode_all(spec, root, paths, None))
+    # In the form in which a command without a run reads them, they may be there already.
+    if (rows := cached(own)) and (rows["x"].shape[1:], str(rows["x"].dtype)) == like[:2]:
+        return rows
+    key = f"{own}-{'x'.join(map(str, like.input_shape))}-{like.dtype}"
+    return cached_rows(key, len(paths), lambda: _decode_all(spec, root, paths, like))
+
+
+def _key(root: Path, paths: list[Path]) -> str:
     """A word that changes when a picture does."""
-    digest = hashlib.sha256(f"{MAX_SIDE}".encode())
-    for picture in pictures:
-        status = picture.path.stat()
-        line = f"{picture.path.relative_to(folder)}\0{status.st_size}\0{status.st_mtime_ns}\n"
+    digest = hashlib.sha256(f"{_RULES} {MAX_SIDE}".encode())
+    for path in paths:
+        status = path.stat()
+        line = f"{path.relative_to(root)}\0{status.st_size}\0{status.st_mtime_ns}\n"
         digest.update(line.encode())
     return digest.hexdigest()[:16]
 
 
-def _decode_all(spec: str, pictures: list[_Picture]) -> Iterator[dict]:
+def _decode_all(spec: str, root: Path, paths: list[Path], like: Like | None) -> Iterator[dict]:
+    from PIL import Image
     from rich.console import Console
     from rich.progress import track
 
-    paths = [picture.path for picture in pictures]
-    with ThreadPoolExecutor() as pool:
-        shapes = list(pool.map(lambda path: _shape(spec, path), paths))
-        height, width = _common_size([shape[:2] for shape in shapes])
-        mode = "L" if all(shape[2] == 1 for shape in shapes) else "RGB"
+    unreadable: dict[Path, Exception] = {}
+    with ThreadPoolExecutor() as pool, warnings.catch_warnings():
+        # Pillow refuses what is twice as large as that.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        read = functools.partial(_each, pool, unreadable)
+        headers = read(pictures.read_header, paths)
+        shape = (
+            _common_shape(spec, root, headers, read) if like is None else _shape_like(spec, like)
+        )
+        _require_kind(spec, root, headers, like)
         console = Console(stderr=True)
-        starts = range(0, len(paths), _ROWS_AT_ONCE)
         for start in track(
-            starts,
+            range(0, len(paths), _ROWS_AT_ONCE),
             f"reading {spec}",
             console=console,
             transient=True,
             disable=not console.is_terminal,
         ):
-            some = paths[start : start + _ROWS_AT_ONCE]
-            decoded = pool.map(lambda path: _decode(spec, path, (width, height), mode), some)
-            yield {"x": np.stack(list(decoded))}
+            some = [path for path in paths[start : start + _ROWS_AT_ONCE] if path in headers]
+            decoded = read(functools.partial(pictures.decode, shape=shape), some).values()
+            if not unreadable:
+                x = np.stack([pixels for pixels, _ in decoded])
+                yield {
+                    "x": x if like is None else x.reshape(-1, *like.input_shape),
+                    "said": np.array([said for _, said in decoded], np.uint8),
+                }
+    if unreadable:
+        raise _unreadable(spec, root, unreadable)
 
 
-def _shape(spec: str, path: Path) -> tuple[int, int, int]:
-    """Height, width and channels, from the header alone."""
-    with _opened(spec, path) as image:
-        return image.height, image.width, 1 if image.mode in ("1", "L", "I;16", "I", "F") else 3
+def _each(pool, unreadable: dict, function: Callable, paths: list[Path]) -> dict:
+    """What a function says of each file; those of which it fails are noted instead."""
 
-
-def _common_size(sizes: list[tuple[int, int]]) -> tuple[int, int]:
-    ((height, width), _), *_ = collections.Counter(sorted(sizes)).most_common(1)
-    scale = min(1.0, MAX_SIDE / max(height, width))
-    return max(1, round(height * scale)), max(1, round(width * scale))
-
-
-def _decode(spec: str, path: Path, size: tuple[int, int], mode: str) -> np.ndarray:
-    from PIL import Image
-
-    with _opened(spec, path) as image:
-        if image.mode in ("I;16", "I"):  # 16 bits a pixel, which Pillow would cut off at 255
-            image = Image.fromarray((np.asarray(image) // 256).astype(np.uint8))
+    def attempt(path):
         try:
-            image = image.convert(mode)
-        except OSError as error:
-            raise _unreadable(spec, path, error) from error
-        if image.size != size:
-            image = image.resize(size, Image.Resampling.BILINEAR)
-        pixels = np.asarray(image, np.uint8)
-    return pixels.reshape(size[1], size[0], -1)
+            return function(path)
+        except Exception as error:  # a damaged file makes Pillow fail in many ways
+            return error
+
+    results = dict(zip(paths, pool.map(attempt, paths), strict=True))
+    failed = {path: given for path, given in results.items() if isinstance(given, Exception)}
+    unreadable.update(failed)
+    return {path: given for path, given in results.items() if path not in failed}
 
 
-def _opened(spec: str, path: Path):
-    from PIL import Image
+def _common_shape(spec, root, headers: dict, read: Callable) -> tuple[int, int, int]:
+    """The size that most pictures have, and one channel where every one is grey."""
+    if not headers:
+        return 1, 1, 1
+    sizes = sorted((header.height, header.width) for header in headers.values())
+    ((height, width), _), *_ = collections.Counter(sizes).most_common(1)
+    scale = min(1.0, MAX_SIDE / max(height, width))
+    in_doubt = [path for path, header in headers.items() if header.is_grey is None]
+    # Most often the first ones tell.
+    channels = 1
+    for start in range(0, len(in_doubt), _ROWS_AT_ONCE // 16):
+        if not all(read(pictures.is_grey, in_doubt[start : start + _ROWS_AT_ONCE // 16]).values()):
+            channels = 3
+            break
+    return max(1, round(height * scale)), max(1, round(width * scale)), channels
 
-    try:
-        return Image.open(path)
-    except OSError as error:
-        raise _unreadable(spec, path, error) from error
+
+def _shape_like(spec: str, like: Like) -> tuple[int, int, int]:
+    shape = (*like.input_shape, 1) if len(like.input_shape) == 2 else like.input_shape
+    if len(shape) != 3 or shape[2] not in (1, 3):
+        raise UserError(
+            f"--data {spec} was given, but pictures cannot become examples of shape "
+            f"{like.input_shape}, which the model expects: give data of that kind."
+        )
+    return shape
 
 
-def _unreadable(spec: str, path: Path, error: OSError) -> UserError:
-    return UserError(
-        f"--data {spec} was given, expected {path} to be a picture, but it cannot be read "
-        f"({error}): replace or remove it."
+def _require_kind(spec: str, root: Path, headers: dict, like: Like | None) -> None:
+    """Refuse pictures whose values cannot be compared with one another, or with a model's."""
+    by_kind: dict[str, list[Path]] = {}
+    for path, header in headers.items():
+        by_kind.setdefault(header.kind, []).append(path)
+    if len(by_kind) > 1:
+        counts = listed(
+            f"{len(paths)} {kind} ({_name(root, paths[0])}{', …' if len(paths) > 1 else ''})"
+            for kind, paths in by_kind.items()
+        )
+        raise UserError(
+            f"--data {spec} was given with pictures of several kinds, {counts}, expected one, "
+            "since their values are not in proportion: convert them to one kind."
+        )
+    if like is None or not by_kind or (like.dtype == "uint8") == (pictures.BYTES in by_kind):
+        return
+    ((kind, paths),) = by_kind.items()
+    wanted = "8-bit" if like.dtype == "uint8" else "not 8-bit"
+    raise UserError(
+        f"--data {spec} was given with {kind} pictures such as {_name(root, paths[0])}, but the "
+        f"model was trained on examples that are {wanted}: give pictures like those."
     )
+
+
+def _unreadable(spec: str, root: Path, errors: dict[Path, Exception]) -> UserError:
+    named = [f"{_name(root, path)} ({_reason(error)})" for path, error in sorted(errors.items())]
+    return UserError(
+        f"--data {spec} was given, expected pictures, but {listed(named, _MOST_NAMED)} cannot be "
+        "read: replace or remove them."
+    )
+
+
+def _name(root: Path, path: Path) -> str:
+    return str(path.relative_to(root)) if path != root else path.name
+
+
+def _reason(error: Exception) -> str:
+    from PIL import UnidentifiedImageError
+
+    if isinstance(error, UnidentifiedImageError):
+        return "its content is no picture of a known kind"
+    return str(error).split("\n")[0].rstrip(".") or type(error).__name__

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kt_transfer.data.arrays import dataset_from_arrays, require_shapes
-from kt_transfer.data.dataset import Dataset
+from kt_transfer.data.dataset import Dataset, Like
 from kt_transfer.errors import UserError
 from kt_transfer.unpacking import require_plausible_zip
 
@@ -27,7 +27,7 @@ class _Array(NamedTuple):
     shape: tuple[int, ...]
 
 
-def load(spec: str, path: Path) -> Dataset:
+def load(spec: str, path: Path, like: Like | None = None) -> Dataset:
     """The arrays of one file; without ``y`` (or where it is -1) nothing is labelled.
 
     The headers decide whether the arrays fit together; only then are they read.
@@ -42,7 +42,8 @@ def load(spec: str, path: Path) -> Dataset:
             )
     shapes = {name: header.shape for name, header in headers.items()}
     for x, y in (("x", "y"), ("x_test", "y_test")):
-        require_shapes(spec, x, shapes.get(x), y, shapes.get(y))
+        least = 2 if like is None else like.least
+        require_shapes(spec, x, shapes.get(x), y, shapes.get(y), least)
     arrays = _readable(spec, path, _arrays)
     x, x_test = arrays["x"], arrays.get("x_test")
     return dataset_from_arrays(
@@ -52,6 +53,7 @@ def load(spec: str, path: Path) -> Dataset:
         x_test if x_test is None or x_test.dtype == np.uint8 else x_test.astype(np.float32),
         arrays.get("y_test"),
         value_range=(0.0, 255.0) if x.dtype == np.uint8 else None,
+        like=like,
     )
 
 

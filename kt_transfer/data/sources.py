@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kt_transfer.data import digits, idx, images, npz, tfds
-from kt_transfer.data.dataset import Dataset
+from kt_transfer.data.dataset import Dataset, Like
 from kt_transfer.errors import UserError
 
 _EXPECTED = "digits, tfds:NAME[:VERSION], idx:DIR, images:DIR or npz:FILE"
@@ -20,7 +20,11 @@ _FILES = {
 
 
 def load_data(
-    spec: str, *, data_dir: str | os.PathLike | None = None, flag: str = "--data"
+    spec: str,
+    *,
+    data_dir: str | os.PathLike | None = None,
+    flag: str = "--data",
+    like: Like | None = None,
 ) -> Dataset:
     """Load a data set.
 
@@ -28,10 +32,12 @@ def load_data(
         spec: ``digits`` (the UCI digits that scikit-learn carries: 1,797 images of 8 × 8),
             ``tfds:NAME[:VERSION]``, ``idx:DIR`` (the four MNIST-format files, ``.gz`` or
             not), ``images:DIR`` (one folder of pictures per class, ``unlabelled`` for those
-            without; or ``train/`` and ``test/`` holding such) or ``npz:FILE`` (arrays ``x``,
-            ``y``, optional ``x_test``, ``y_test``).
+            without; or ``train/`` and ``test/`` holding such, ``val/`` too) or ``npz:FILE``
+            (arrays ``x``, ``y``, optional ``x_test``, ``y_test``).
         data_dir: TensorFlow Datasets directory, for ``tfds:``.
         flag: What a message calls the spec.
+        like: What a model was made for: pictures are read in that size, with these channels, and
+            few examples are enough.
 
     Returns:
         The :class:`Dataset`; examples as they came, not scaled.
@@ -49,12 +55,12 @@ def load_data(
         if kind == "digits":
             return digits.load(spec)
         if kind == "tfds":
-            return tfds.load(spec, where, data_dir)
+            return tfds.load(spec, where, data_dir, like)
         if kind == "idx":
-            return idx.load(spec, Path(where).expanduser())
+            return idx.load(spec, Path(where).expanduser(), like)
         if kind == "images":
-            return images.load(spec, Path(where).expanduser())
-        return npz.load(spec, Path(where).expanduser())
+            return images.load(spec, Path(where).expanduser(), like)
+        return npz.load(spec, Path(where).expanduser(), like)
 
 
 def require_data(

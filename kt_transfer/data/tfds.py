@@ -11,13 +11,15 @@ import numpy as np
 
 from kt_transfer.data.arrays import dataset_from_arrays
 from kt_transfer.data.cache import cached_rows, file_key
-from kt_transfer.data.dataset import Dataset
+from kt_transfer.data.dataset import Dataset, Like
 from kt_transfer.errors import UserError
 
 _ROWS_AT_ONCE = 1000
 
 
-def load(spec: str, name: str, data_dir: str | os.PathLike | None) -> Dataset:
+def load(
+    spec: str, name: str, data_dir: str | os.PathLike | None, like: Like | None = None
+) -> Dataset:
     """The set's ``train`` and, where it has one, ``test`` split, held as ``uint8`` images."""
     import tensorflow_datasets as tfds
 
@@ -44,6 +46,7 @@ def load(spec: str, name: str, data_dir: str | os.PathLike | None) -> Dataset:
         y_test,
         class_names=tuple(builder.info.features[y_name].names),
         value_range=(0.0, 255.0) if is_image else None,
+        like=like,
     )
 
 

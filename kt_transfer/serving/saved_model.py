@@ -210,7 +210,8 @@ def load_saved_model(path: Path):
         path: ``saved_models/NAME/N``.
 
     Returns:
-        A function ``(data, x)`` from raw examples to probabilities, and the metadata.
+        A function ``(data, x)`` from raw examples to probabilities, the metadata, and the
+        ``tf.TensorSpec`` of raw examples.
 
     Raises:
         UserError: If there is no such export, or the examples have another shape.
@@ -239,4 +240,4 @@ def load_saved_model(path: Path):
         ]
         return np.concatenate(pieces)
 
-    return probabilities_of, metadata
+    return probabilities_of, metadata, spec

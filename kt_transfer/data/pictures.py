@@ -1,0 +1,259 @@
+"""One picture file: what its header says, and its pixels, upright and in proportion."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+# Formats that are read, whatever a file's name says. Pillow knows more, and runs Ghostscript for
+# some of them.
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "AVIF")
+# The kind whose values span 0 to 255. Those of the others say nothing of what is black and white.
+BYTES = "8-bit"
+_WORDS, _INTEGERS, _FLOATS = "16-bit", "32-bit integer", "floating-point"
+
+# What is said of a picture beyond its pixels, as flags.
+FIRST_FRAME, ON_WHITE, ON_BLACK = 1, 2, 4
+
+_GREY_MODES = ("1", "L", "LA", "La", "I", "F")
+_TIFF_SAMPLE_FORMAT, _UNSIGNED, _SIGNED = 339, 1, 2
+_TURNED_BY_90_DEGREES = (5, 6, 7, 8)
+_SWAPPED = {
+    f"{mode};16{order}": f"{mode};16{other}"
+    for mode in ("RGB", "RGBA")
+    for order, other in (("B", "L"), ("L", "B"), ("N", "B" if sys.byteorder == "little" else "L"))
+}
+_LUMINANCE = np.array([0.299, 0.587, 0.114])
+# Over white, a lighter shape than this is not to be seen.
+_LEAST_CONTRAST = 32
+
+
+class Header(NamedTuple):
+    """What is known of a picture before its pixels are read.
+
+    Attributes:
+        height: Rows, upright.
+        width: Columns, upright.
+        kind: What its numbers are: ``BYTES``, or another word.
+        is_grey: Whether it is grey; ``None`` where only its pixels tell.
+    """
+
+    height: int
+    width: int
+    kind: str
+    is_grey: bool | None
+
+
+def is_picture(path: Path) -> bool:
+    """Whether the content of a file is a picture, whatever its name says."""
+    try:
+        with _opened(path):
+            return True
+    except Exception:
+        return False
+
+
+def read_header(path: Path) -> Header:
+    """What a file says of its picture.
+
+    Raises:
+        Exception: Of any kind, if it cannot be read.
+    """
+    with _opened(path) as image:
+        height, width = image.height, image.width
+        if _orientation(image) in _TURNED_BY_90_DEGREES:
+            height, width = width, height
+        is_grey = image.mode in _GREY_MODES or image.mode.startswith("I;16")
+        return Header(height, width, _kind(image), is_grey or None)
+
+
+def is_grey(path: Path) -> bool:
+    """Whether every pixel of a picture is grey.
+
+    Raises:
+        Exception: Of any kind, if it cannot be read.
+    """
+    with _opened(path) as image:
+        if _kind(image) == BYTES:
+            pixels = np.asarray(_without_transparency(image)[0].convert("RGB"))
+        else:
+            pixels = _wide_pixels(path, image)
+    # A few pixels are enough for most coloured pictures.
+    return _has_equal_channels(pixels[::16, ::16]) and _has_equal_channels(pixels)
+
+
+def decode(path: Path, shape: tuple[int, int, int]) -> tuple[np.ndarray, int]:
+    """The pixels of a picture, upright, and what is to be said of it.
+
+    A shape that is only in the transparency stays one: what is transparent becomes white, or
+    black where white would hide what is there. Of several frames it is the first.
+
+    Args:
+        path: The file.
+        shape: Height, width and channels (1 or 3) to bring it to.
+
+    Returns:
+        ``uint8`` values of a picture of ``BYTES``, ``float32`` values in proportion for the other
+        kinds; and a sum of ``FIRST_FRAME``, ``ON_WHITE`` and ``ON_BLACK``.
+
+    Raises:
+        Exception: Of any kind, if it cannot be read.
+    """
+    with _opened(path) as image:
+        if _kind(image) == BYTES:
+            flat, said = _without_transparency(image)
+            flat = _upright(flat, image).convert("L" if shape[2] == 1 else "RGB")
+            pixels = np.asarray(_resized(flat, shape), np.uint8).reshape(shape)
+        else:
+            pixels, said = _of_shape(_wide_pixels(path, image), shape), 0
+        if image.format != "MPO" and getattr(image, "is_animated", False):
+            said |= FIRST_FRAME
+    return pixels, said
+
+
+@contextlib.contextmanager
+def _opened(path: Path):
+    from PIL import Image
+
+    Image.init()
+    formats = [name for name in _FORMATS if name in Image.OPEN]
+    # Not by its path: Pillow would map some files into memory, and garbles TIFF files that are
+    # to be turned by 90 degrees on that way.
+    with path.open("rb") as file, Image.open(file, formats=formats) as image:
+        yield image
+
+
+def _kind(image) -> str:
+    if image.mode == "F":
+        return _FLOATS
+    if image.mode == "I":
+        return _INTEGERS
+    if image.mode.startswith("I;16") or _keeps_high_bytes(image):
+        return _WORDS
+    if image.mode == "L" and _sample_format(image) == _SIGNED:
+        raise ValueError("its 8-bit values have a sign, which would be read as large ones")
+    return BYTES
+
+
+def _sample_format(image) -> int | None:
+    given = image.tag_v2.get(_TIFF_SAMPLE_FORMAT) if image.format == "TIFF" else None
+    return given[0] if isinstance(given, tuple) else given
+
+
+def _orientation(image) -> int:
+    from PIL import ExifTags, Image
+
+    if image.format == "TIFF":  # Pillow turns these itself
+        return 1
+    try:
+        # Not the PNG reader's own, which would read every pixel first.
+        return Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
+    except Exception:  # damaged notes do not make a picture unreadable
+        return 1
+
+
+def _upright(picture, image):
+    """A picture made from an opened image, turned as that says."""
+    from PIL import ImageOps
+
+    if _orientation(image) == 1:
+        return picture
+    turned = picture.copy()
+    turned.info["exif"] = image.info.get("exif", b"")
+    return ImageOps.exif_transpose(turned)
+
+
+def _without_transparency(image):
+    """A picture of 8 bits on white, or on black where white would hide it; and which it was."""
+    from PIL import Image
+
+    if not image.has_transparency_data:
+        image.load()
+        return image, 0
+    image = image.convert("RGBA")
+    lowest, highest = image.getchannel("A").getextrema()
+    if lowest == highest:  # it shows everything, or it would show nothing
+        return image.convert("RGB"), 0
+    on_white, on_black = (
+        Image.alpha_composite(Image.new("RGBA", image.size, colour), image).convert("RGB")
+        for colour in ("white", "black")
+    )
+    if _contrast(on_white) < _LEAST_CONTRAST and _contrast(on_black) > _contrast(on_white):
+        return on_black, ON_BLACK
+    return on_white, ON_WHITE
+
+
+def _contrast(image) -> int:
+    return max(highest - lowest for lowest, highest in image.getextrema())
+
+
+def _resized(image, shape):
+    from PIL import Image
+
+    size = (shape[1], shape[0])
+    return image if image.size == size else image.resize(size, Image.Resampling.BILINEAR)
+
+
+def _wide_pixels(path: Path, image) -> np.ndarray:
+    """Values of more than 8 bits as they are, ``(height, width, channels)``."""
+    if _keeps_high_bytes(image):
+        pixels = _both_bytes(path, image)
+    else:
+        unsigned = image.mode == "I" and _sample_format(image) == _UNSIGNED
+        pixels = np.asarray(_upright(image, image))
+        pixels = pixels.view(np.uint32) if unsigned else pixels
+    if not np.isfinite(pixels).all():
+        raise ValueError("it holds values that are not finite")
+    return pixels.reshape(*pixels.shape[:2], -1)
+
+
+def _keeps_high_bytes(image) -> bool:
+    """Whether each channel has 16 bits, of which Pillow drops the low ones."""
+    is_colour = not image.mode.startswith("I")
+    return is_colour and image.format in ("PNG", "TIFF") and ";16" in "".join(_raw_modes(image))
+
+
+def _raw_modes(image) -> list[str]:
+    """How the pixels lie in the file, such as ``RGB;16B``."""
+    return [tile.args if isinstance(tile.args, str) else tile.args[0] for tile in image.tile]
+
+
+def _both_bytes(path: Path, image) -> np.ndarray:
+    """Colours of 16 bits: read a second time as if the bytes were swapped, the low ones stay."""
+    if not set(_raw_modes(image)) <= set(_SWAPPED):
+        raise ValueError("it has 16 bits a channel in a form that cannot be read in full")
+    with _opened(path) as other:
+        other.tile = [
+            tile._replace(
+                args=_SWAPPED[tile.args]
+                if isinstance(tile.args, str)
+                else (_SWAPPED[tile.args[0]], *tile.args[1:])
+            )
+            for tile in other.tile
+        ]
+        high, low = np.asarray(_upright(image, image)), np.asarray(_upright(other, other))
+    pixels = high.astype(np.uint16) * 256 + low
+    if pixels.shape[2] == 4 and pixels[..., 3].min() != pixels[..., 3].max():
+        raise ValueError("it is transparent in part, which only pictures of 8 bits may be")
+    return pixels[..., :3]
+
+
+def _of_shape(pixels: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    from PIL import Image
+
+    pixels = pixels.astype(np.float32)
+    if pixels.shape[2] == 3 and shape[2] == 1:
+        pixels = pixels @ _LUMINANCE[:, None].astype(np.float32)
+    channels = [
+        np.asarray(_resized(Image.fromarray(pixels[..., channel]), shape))
+        for channel in range(pixels.shape[2])
+    ]
+    return np.broadcast_to(np.stack(channels, axis=-1), shape)
+
+
+def _has_equal_channels(pixels: np.ndarray) -> bool:
+    return bool((pixels == pixels[..., :1]).all())
