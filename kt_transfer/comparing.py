@@ -41,7 +41,12 @@ TIMED_FOLDS = 2
 def comparison_of(config: CompareConfig, data: Dataset, run: Run) -> Comparison:
     """The comparison that the settings ask for; a mistake in them is found before any training."""
     budgets = resolve_budgets(
-        data.y, config.labels, num_folds=config.folds, repeats=config.repeats, seed=config.seed
+        data.y,
+        config.labels,
+        num_folds=config.folds,
+        repeats=config.repeats,
+        seed=config.seed,
+        copies=data.copies,
     )
     comparison = Comparison(
         data.x,
@@ -56,6 +61,7 @@ def comparison_of(config: CompareConfig, data: Dataset, run: Run) -> Comparison:
         schedule=Schedule(config.epochs, config.batch_size, config.learning_rate),
         student_units=config.student_units,
         observed_range=data.value_range if data.has_observed_range else None,
+        copies=data.copies,
         # What was kept with other epochs is of no use.
         folder=run.checkpoint / f"{config.epochs}-{config.pretrain_epochs}",
     )

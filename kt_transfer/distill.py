@@ -26,6 +26,7 @@ def run(**settings) -> Run:
 def execute(config: DistillConfig) -> Run:
     """Strategy, data, teacher and student, fit, save, what was gained."""
     from kt_transfer import distilling, recording
+    from kt_transfer.data.splits import without_copies_of
     from kt_transfer.models.freezing import layers_with_weights
     from kt_transfer.reporting.layers import layer_rows, layer_weights
     from kt_transfer.reporting.plots import plot_gained
@@ -37,8 +38,9 @@ def execute(config: DistillConfig) -> Run:
         strategy = recording.begin(run, config)
         data = _data(config, first)
         data.require_labels()
+        recording.check_data(config, data)
         labelled, validation = _labels(config, first, data)
-        train = np.setdiff1d(np.arange(len(data.x)), validation)
+        train = without_copies_of(validation, data.copies)
         recording.note_data(run, data, train=train, labelled=labelled, validation=validation)
         labels = np.full_like(data.y, -1)
         labels[labelled] = data.y[labelled]
@@ -93,8 +95,9 @@ def _labels(config: DistillConfig, teacher: Run | None, data) -> tuple[np.ndarra
     from kt_transfer.data import draw_labels, hold_out
 
     if config.labels is not None:
-        drawn = draw_labels(data.y, config.labels, config.seed)
-        labelled, held = hold_out(data.y[drawn], config.validation_split, config.seed)
+        drawn = draw_labels(data.y, config.labels, config.seed, data.copies)
+        split = (config.validation_split, config.seed, data.copies[drawn])
+        labelled, held = hold_out(data.y[drawn], *split)
         return drawn[labelled], drawn[held]
     seen = {} if teacher is None else teacher.read_json("run.json").get("data", {})
     if seen.get("fingerprint") != data.fingerprint:

@@ -35,10 +35,10 @@ def execute(config: FinetuneConfig) -> Run:
         strategy = recording.begin(run, config)
         data = cli.load_data(config, config.data)
         data.require_labels()
-        drawn = draw_labels(data.y, config.labels, config.seed)
-        train, validation = (
-            drawn[part] for part in hold_out(data.y[drawn], config.validation_split, config.seed)
-        )
+        recording.check_data(config, data)
+        drawn = draw_labels(data.y, config.labels, config.seed, data.copies)
+        split = (config.validation_split, config.seed, data.copies[drawn])
+        train, validation = (drawn[part] for part in hold_out(data.y[drawn], *split))
         recording.note_data(run, data, train=train, labelled=train, validation=validation)
         with strategy.scope():
             encoder, preprocessing, expected = _backbone(config, source, data)

@@ -39,6 +39,7 @@ def execute(config: PretrainConfig) -> Run:
     with cli.start_run("pretrain", config) as run:
         strategy = recording.begin(run, config)
         data = cli.load_data(config, config.data)
+        recording.check_data(config, data)
         train, validation, labelled = _split(config, data)
         recording.note_data(run, data, train=train, labelled=labelled, validation=validation)
         with strategy.scope():
@@ -100,17 +101,20 @@ def _split(config: PretrainConfig, data) -> tuple[np.ndarray, np.ndarray, np.nda
     The labels are those that ``finetune --labels`` with the same seed trains on.
     """
     from kt_transfer.data import draw_labels, hold_out
+    from kt_transfer.data.splits import without_copies_of
 
     supervised = config.objective == "classification"
-    train, validation = hold_out(data.y, HELD_OUT, config.seed)
+    train, validation = hold_out(data.y, HELD_OUT, config.seed, data.copies)
     if config.labels is None and not supervised:
         return train, validation, np.arange(0)
     data.require_labels()
-    drawn = draw_labels(data.y, config.labels, config.seed)
-    labelled, held = (drawn[part] for part in hold_out(data.y[drawn], HELD_OUT, config.seed))
+    drawn = draw_labels(data.y, config.labels, config.seed, data.copies)
+    split = (HELD_OUT, config.seed, data.copies[drawn])
+    labelled, held = (drawn[part] for part in hold_out(data.y[drawn], *split))
     if supervised:
         return labelled, held, labelled
-    return np.union1d(train, labelled), np.setdiff1d(validation, labelled), labelled
+    validation = validation[~np.isin(data.copies[validation], data.copies[labelled])]
+    return without_copies_of(validation, data.copies), validation, labelled
 
 
 def _reconstruct(config, autoencoder, preprocessing, data, train, labelled) -> _Task:

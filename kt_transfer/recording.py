@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from kt_transfer import cli
 from kt_transfer.data import Dataset
+from kt_transfer.data.remarks import remarks, require_variety
 from kt_transfer.models.preprocessing import can_take, preprocessing_model, takes_images
 from kt_transfer.reporting.classification import classification_metrics
 from kt_transfer.reporting.plots import plot_history
@@ -30,6 +32,13 @@ def begin(run: Run, config):
         num_replicas=strategy.num_replicas_in_sync,
     )
     return strategy
+
+
+def check_data(config, data: Dataset, num_folds: int | None = None) -> None:
+    """Refuse data that nothing can be learned from, and say what is worth knowing of others."""
+    require_variety(data)
+    for line in remarks(data, num_folds):
+        cli.say(config)(line)
 
 
 def note_data(run: Run, data: Dataset, **splits: np.ndarray) -> None:

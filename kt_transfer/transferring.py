@@ -10,6 +10,7 @@ import numpy as np
 
 from kt_transfer import cli, recording
 from kt_transfer.config import FinetuneConfig
+from kt_transfer.data.overlap import same_examples
 from kt_transfer.models.classifiers import after_encoder, fit_logistic_regression
 from kt_transfer.models.freezing import freeze_layers, layers_with_weights, split_frozen
 from kt_transfer.reporting.savings import saved_by_transfer
@@ -124,7 +125,11 @@ def _fit_logistic_regression(task: Task, features: np.ndarray) -> None:
     head = task.network.get_layer("head")
     began = time.perf_counter()
     kernel, bias, strength = fit_logistic_regression(
-        features, task.y[task.train], head.units, seed=task.config.seed
+        features,
+        task.y[task.train],
+        head.units,
+        seed=task.config.seed,
+        copies=same_examples(take_rows(task.x, task.train))[0],
     )
     head.set_weights([kernel, bias])
     task.run.update_json(

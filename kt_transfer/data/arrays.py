@@ -6,6 +6,7 @@ import numpy as np
 
 from kt_transfer.data.dataset import UNLABELLED, Dataset, Like
 from kt_transfer.data.labels import number_classes
+from kt_transfer.data.overlap import same_examples
 from kt_transfer.data.splits import split_test
 from kt_transfer.errors import UserError
 from kt_transfer.rows import take_rows
@@ -56,7 +57,7 @@ def dataset_from_arrays(
             f"{len(class_names) - 1}: correct the labels."
         )
     if x_test is None:
-        rows, rows_test = split_test(y)
+        rows, rows_test = split_test(y, *same_examples(x))
         x, x_test = take_rows(x, rows), take_rows(x, rows_test)
         y, y_test = y[rows], y[rows_test]
     else:

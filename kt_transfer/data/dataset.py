@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from kt_transfer.data.overlap import same_examples
 from kt_transfer.errors import UserError, listed
 
 UNLABELLED = -1
@@ -98,6 +99,20 @@ class Dataset:
             for start in range(0, len(array), _ROWS_AT_ONCE):
                 digest.update(np.ascontiguousarray(array[start : start + _ROWS_AT_ONCE]).data)
         return digest.hexdigest()[:16]
+
+    @functools.cached_property
+    def copies(self) -> np.ndarray:
+        """For each training example, a number that equal ones share: of shape ``(n,)``.
+
+        ``-1`` for those that the test part holds as well, which therefore must not teach.
+        """
+        train, test = self.same
+        return np.where(np.isin(train, test), -1, train)
+
+    @functools.cached_property
+    def same(self) -> tuple[np.ndarray, np.ndarray]:
+        """For each training and each test example, a number that equal ones share."""
+        return tuple(same_examples(self.x, self.x_test))
 
     def parts(self, split: str) -> list[Part]:
         """The parts that ``"train"``, ``"test"`` or ``"all"`` stands for, but for empty ones.

@@ -85,7 +85,12 @@ def after_encoder(model: keras.Model, features):
 
 
 def fit_logistic_regression(
-    features: np.ndarray, labels: np.ndarray, num_classes: int, *, seed: int
+    features: np.ndarray,
+    labels: np.ndarray,
+    num_classes: int,
+    *,
+    seed: int,
+    copies: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """Logistic regression with its regularization and scaling chosen inside the given examples.
 
@@ -94,21 +99,25 @@ def fit_logistic_regression(
     feature badly, and what rarely speaks is then heard too loud: on MNIST, 100 labels, features of
     a wide autoencoder, 24.8 % errors by its own, 20.4 % by one. Above ``MANY_EXAMPLES`` each by
     its own, and C by one stratified hold-out of 20 %: it rises until the held-out loss does, each
-    fit starting at the one before. A class of one example leaves nothing to choose by: C is 1.
+    fit starting at the one before. Copies of an example are on one side, and the only example of a
+    class is never held out. Where no class has two, there is nothing to choose by: C is 1.
 
     Args:
         features: Shape ``(n, width)``; ``float32`` is kept.
         labels: Shape ``(n,)``, at least two classes; one without examples is never answered.
         num_classes: Number of classes.
         seed: Seed of the folds or the hold-out.
+        copies: A number for each example, shared by those that are equal; ``None`` where all
+            differ.
 
     Returns:
         Kernel ``(width, num_classes)`` and bias ``(num_classes,)`` for the features as they
         are (the scaler is folded in), and the inverse regularization strength C.
     """
     spread = float(features.std()) or 1.0
-    present, counts = np.unique(labels, return_counts=True)
-    scaler, regression = _fitted_regression(features / spread, labels, counts.min(), seed)
+    present = np.unique(labels)
+    copies = np.arange(len(labels)) if copies is None else np.unique(copies, return_inverse=True)[1]
+    scaler, regression = _fitted_regression(features / spread, labels, copies, seed)
     coefficients, intercepts = regression.coef_.T, regression.intercept_
     if len(present) == 2:  # one column of log-odds: as two logits
         coefficients = np.hstack([np.zeros_like(coefficients), coefficients])
@@ -121,16 +130,18 @@ def fit_logistic_regression(
     return kernel.astype("float32"), bias.astype("float32"), float(regression.C)
 
 
-def _fitted_regression(features, labels, smallest_class: int, seed: int):
+def _fitted_regression(features, labels, copies, seed: int):
     """The scaler and the regression on what it makes of the features."""
     from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import log_loss, make_scorer
     from sklearn.model_selection import GridSearchCV, StratifiedKFold
     from sklearn.pipeline import Pipeline
     from sklearn.preprocessing import StandardScaler
     from threadpoolctl import threadpool_limits
 
+    judged, label_of, smallest_class = _judged(labels, copies)
     if smallest_class > 1 and len(labels) > MANY_EXAMPLES:
-        return _fitted_along_path(features, labels, seed)
+        return _fitted_along_path(features, labels, copies, judged, label_of, seed)
     each, together = StandardScaler(), StandardScaler(with_std=False)
     pipeline = Pipeline([("scaler", each), ("regression", LogisticRegression(max_iter=1000))])
     # Threads wait for one another over products this small: one alone takes a tenth of the time.
@@ -139,13 +150,42 @@ def _fitted_regression(features, labels, smallest_class: int, seed: int):
             fitted = pipeline.fit(features, labels)
         else:
             folds = StratifiedKFold(min(5, smallest_class), shuffle=True, random_state=seed)
+            splits = [
+                _with_copies(copies, judged[held]) for _, held in folds.split(judged, label_of)
+            ]
+            loss = make_scorer(
+                log_loss,
+                greater_is_better=False,
+                response_method="predict_proba",
+                labels=np.unique(labels),
+            )
             grid = {"scaler": [each, together], "regression__C": STRENGTHS}
-            search = GridSearchCV(pipeline, grid, cv=folds, scoring="neg_log_loss")
+            search = GridSearchCV(pipeline, grid, cv=splits, scoring=loss)
             fitted = search.fit(features, labels).best_estimator_
     return fitted["scaler"], fitted["regression"]
 
 
-def _fitted_along_path(features, labels, seed: int):
+def _judged(labels, copies) -> tuple[np.ndarray, np.ndarray, int]:
+    """One of each of the examples that may be held out, as numbers of copies; their labels; and
+    how many the smallest class has of them."""
+    first = np.sort(np.unique(copies, return_index=True)[1])
+    present, inverse, counts = np.unique(labels[first], return_inverse=True, return_counts=True)
+    # A class may be there as a contradicting copy alone.
+    single = np.union1d(present[counts < 2], np.setdiff1d(labels, present))
+    needed = copies[np.isin(labels, single)]
+    kept = (counts[inverse] > 1) & ~np.isin(copies[first], needed)
+    judged = first[kept]
+    remaining = np.unique(labels[judged], return_counts=True)[1]
+    return copies[judged], labels[judged], min(remaining, default=0)
+
+
+def _with_copies(copies: np.ndarray, held: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows to learn from and rows held out, where the numbers of those held out are given."""
+    out = np.isin(copies, held)
+    return np.flatnonzero(~out), np.flatnonzero(out)
+
+
+def _fitted_along_path(features, labels, copies, judged, label_of, seed: int):
     """C by one hold-out; then all examples with it."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
@@ -155,8 +195,14 @@ def _fitted_along_path(features, labels, seed: int):
 
     scaler = StandardScaler().fit(features)
     scaled = scaler.transform(features)
-    x, held_x, y, held_y = train_test_split(
-        scaled, labels, test_size=0.2, stratify=labels, random_state=seed
+    halves = train_test_split(judged, test_size=0.2, stratify=label_of, random_state=seed)
+    place = np.full(len(labels), len(labels))  # in the order of this split
+    for half in halves:
+        place[half] = np.arange(len(half))
+    (x, y), (held_x, held_y) = (
+        (scaled[ordered], labels[ordered])
+        for rows in _with_copies(copies, halves[1])
+        for ordered in [rows[np.argsort(place[copies[rows]], kind="stable")]]
     )
     regression = LogisticRegression(max_iter=300, warm_start=True)
     best, lowest = STRENGTHS[0], np.inf

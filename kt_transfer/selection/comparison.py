@@ -11,9 +11,11 @@ import keras
 import numpy as np
 
 from kt_transfer.data.arrays import observed_range
+from kt_transfer.data.overlap import same_examples
+from kt_transfer.data.splits import without_copies_of
 from kt_transfer.models.classifiers import classifier, dense_encoder
 from kt_transfer.rows import take_rows
-from kt_transfer.selection.folds import derived_seed, draw_folds
+from kt_transfer.selection.folds import Draw, class_shares, derived_seed, draw_folds
 from kt_transfer.selection.learners import (
     AutoencoderLearner,
     Learned,
@@ -55,7 +57,7 @@ class Source:
 
 class Part(NamedTuple):
     """What one cell may use: rows with a label to learn from, rows it is judged by, and rows
-    that may be seen without their label."""
+    that may be seen without their label; and what each class counts in this fold."""
 
     labels: int
     repeat: int
@@ -63,6 +65,7 @@ class Part(NamedTuple):
     train: np.ndarray
     held_out: np.ndarray
     seen: np.ndarray
+    shares: np.ndarray | None = None
 
 
 class StandsOn(NamedTuple):
@@ -94,6 +97,8 @@ class Comparison:
         folder: Where pretrained autoencoders are kept in between.
         observed_range: Smallest and largest value of the training examples, where the
             preprocessing was fitted to these; each fold then goes by what it may see alone.
+        copies: A number for each example, shared by equal ones, ``-1`` for those that must not
+            teach (default: found here).
     """
 
     def __init__(
@@ -112,8 +117,10 @@ class Comparison:
         student_units: tuple[int, ...],
         folder: Path,
         observed_range: tuple[float, float] | None = None,
+        copies: np.ndarray | None = None,
     ):
         self.x, self.y, self.num_classes = x, y, num_classes
+        self.copies = same_examples(x)[0] if copies is None else copies
         self.preprocessing = preprocessing
         self.budgets, self.num_folds, self.seed = budgets, num_folds, seed
         self.sources = {source.name: source for source in sources}
@@ -148,11 +155,12 @@ class Comparison:
         """What the cells may use, the same for all candidates."""
         pairs = [(repeat, fold) for repeat in range(repeats) for fold in range(self.num_folds)]
         for repeat, fold in pairs[:num_folds]:
-            draw = draw_folds(self.y, self.budgets[-1], self.num_folds, self.seed, repeat)
+            draw = self._draw(repeat)
             # What the largest budget holds out, so that one pretraining serves all.
-            seen = np.setdiff1d(np.arange(len(self.x)), draw.split(fold)[1])
+            seen = without_copies_of(draw.split(fold)[1], self.copies)
             for labels in self.budgets:
-                yield Part(labels, repeat, fold, *draw.split(fold, labels), seen)
+                shares = class_shares(self.y, draw, self.num_folds, self.num_classes, labels)
+                yield Part(labels, repeat, fold, *draw.split(fold, labels), seen, shares)
 
     def encoder(self, source: str, part: Part) -> keras.Model:
         """A source's encoder as it is transferred, valid until another part asks for it."""
@@ -195,11 +203,16 @@ class Comparison:
             What was learned, and the labelled rows.
         """
         labels, after_last = self.budgets[-1], self.num_folds
-        draw = draw_folds(self.y, labels, self.num_folds, self.seed, repeat)
-        everything, nothing = np.arange(len(self.x)), np.arange(0)
+        draw, nothing = self._draw(repeat), np.arange(0)
+        everything = without_copies_of(nothing, self.copies)
         part = Part(labels, repeat, after_last, draw.rows, nothing, everything)
         cell = Cell(method, source, labels, repeat, after_last)
         return self._learn(cell, part, callbacks)[0], draw.rows
+
+    def _draw(self, repeat: int) -> Draw:
+        """The labels of the largest budget, dealt to folds."""
+        options = (self.budgets[-1], self.num_folds, self.seed)
+        return draw_folds(self.y, *options, repeat, self.copies)
 
     def model_of(self, method: str, source: str) -> tuple[keras.Model, keras.Model]:
         """A network of a candidate and its preprocessing, whatever its weights."""
@@ -218,7 +231,7 @@ class Comparison:
         table.add(
             cell,
             learned.curve,
-            **scores(self.y[part.held_out], answers),
+            **scores(self.y[part.held_out], answers, part.shares),
             seconds=round(seconds, 4),
             pretrain_seconds=round(stands_on.pretraining, 4),
             fit_seconds=round(learned.seconds, 4),
@@ -227,7 +240,7 @@ class Comparison:
             num_parameters=learned.network.count_params(),
             num_train=len(part.train),
             num_held_out=len(part.held_out),
-            num_labelled=int((self.y >= 0).sum()),
+            num_labelled=int(((self.y >= 0) & (self.copies >= 0)).sum()),
         )
 
     def _learn(self, cell: Cell, part: Part, callbacks=()) -> tuple[Learned, StandsOn]:

@@ -10,14 +10,15 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from kt_transfer.data.dataset import UNLABELLED
-from kt_transfer.data.splits import draw_labels
+from kt_transfer.data.splits import draw_labels, single_classes
 from kt_transfer.errors import UserError
 
 
 class Draw(NamedTuple):
     """Labelled rows in the order in which they were drawn, and the fold of each.
 
-    Every beginning of it is a smaller draw, in which each row keeps its fold.
+    Every beginning of it is a smaller draw, in which each row keeps its fold. Copies of an example
+    share one. A fold of -1 is never held out: the only example of a class.
     """
 
     rows: np.ndarray
@@ -34,7 +35,14 @@ def derived_seed(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1)[0] >> 1)
 
 
-def draw_folds(y: np.ndarray, labels: int, num_folds: int, seed: int, repeat: int = 0) -> Draw:
+def draw_folds(
+    y: np.ndarray,
+    labels: int,
+    num_folds: int,
+    seed: int,
+    repeat: int = 0,
+    copies: np.ndarray | None = None,
+) -> Draw:
     """A stratified draw of labelled rows, dealt to folds.
 
     Within the draw each class is dealt in turn, beginning some folds after the class before it:
@@ -46,6 +54,8 @@ def draw_folds(y: np.ndarray, labels: int, num_folds: int, seed: int, repeat: in
         num_folds: Number of folds, at least 2.
         seed: Seed of the draw; repeat 0 is what :func:`~kt_transfer.data.draw_labels` draws.
         repeat: Number of the draw.
+        copies: A number for each row, shared by those that hold equal examples, ``-1`` for rows
+            that must not teach; ``None`` where all differ.
 
     Example:
         >>> draw = draw_folds(np.array([0, 1] * 10), 10, num_folds=5, seed=0)
@@ -53,15 +63,55 @@ def draw_folds(y: np.ndarray, labels: int, num_folds: int, seed: int, repeat: in
         >>> len(train), len(held_out)
         (8, 2)
     """
-    rows = draw_labels(y, labels, derived_seed(seed, repeat) if repeat else seed)
+    rows = draw_labels(y, labels, derived_seed(seed, repeat) if repeat else seed, copies)
     drawn = y[rows]
+    _, first, example = np.unique(
+        rows if copies is None else copies[rows], return_index=True, return_inverse=True
+    )
+    is_first = np.zeros(len(rows), bool)
+    is_first[first] = True
     folds = np.empty(len(rows), int)
     classes = np.unique(drawn)
     apart = -(-num_folds // len(classes))
     for number, label in enumerate(classes):
-        members = drawn == label
+        members = is_first & (drawn == label)
         folds[members] = (np.arange(members.sum()) + number * apart) % num_folds
-    return Draw(rows, folds)
+    alone = np.isin(example, example[np.isin(drawn, single_classes(y, copies))])
+    return Draw(rows, np.where(alone, -1, folds[first][example]))
+
+
+def class_shares(
+    y: np.ndarray, draw: Draw, num_folds: int, num_classes: int, labels: int | None = None
+) -> np.ndarray:
+    """What the recall of each class counts in the folds that hold it out.
+
+    A class that F' of F folds hold out counts F / F' times a C-th in each of these, C the number of
+    classes that are held out: so the mean over the folds is the mean over the classes of their mean
+    recalls, whether or not a class is in every fold. Where each is, all shares are 1 / C, and a
+    fold's balanced accuracy is the usual one. Elsewhere a single fold may exceed 1, and its
+    difference to another method varies with what it holds, which widens the interval.
+
+    Args:
+        y: Labels of the training split, shape ``(n,)``.
+        draw: Of these.
+        num_folds: Folds that it is dealt to.
+        num_classes: Length of the result.
+        labels: The budget (default: the whole draw).
+
+    Returns:
+        Shape ``(num_classes,)``; 0 for classes that are never held out.
+
+    Example:
+        >>> y = np.array([0, 0, 1, 0, 1, 0])
+        >>> draw = Draw(np.arange(6), np.array([0, 1, 0, 2, 1, 2]))
+        >>> class_shares(y, draw, num_folds=3, num_classes=2)
+        array([0.5 , 0.75])
+    """
+    rows, folds = draw.rows[:labels], draw.folds[:labels]
+    held = np.unique(np.stack([y[rows], folds])[:, folds >= 0], axis=1)[0]
+    in_folds = np.bincount(held, minlength=num_classes)
+    there = in_folds > 0
+    return np.where(there, num_folds / (there.sum() * np.maximum(in_folds, 1)), 0.0)
 
 
 def resolve_budgets(
@@ -71,6 +121,7 @@ def resolve_budgets(
     num_folds: int,
     repeats: int,
     seed: int,
+    copies: np.ndarray | None = None,
 ) -> list[int]:
     """Label budgets as numbers, ascending; one that the folds cannot split is refused.
 
@@ -80,15 +131,18 @@ def resolve_budgets(
         num_folds: Folds that split each.
         repeats: Draws of each.
         seed: Seed of the draws.
+        copies: As for :func:`draw_folds`.
 
     Raises:
         UserError: If a budget is larger than what there is, gives a fold no example, or holds
-            fewer than two examples of a class: one could not be held out and learned from.
+            fewer than two examples of a class: one could not be held out and learned from. A
+            class of which there is one example in all is never held out.
     """
-    num_labelled = int((y != UNLABELLED).sum())
+    num_labelled = int(((y != UNLABELLED) & (True if copies is None else copies >= 0)).sum())
     numbers = sorted({num_labelled if budget == "all" else budget for budget in budgets})
-    draws = [draw_folds(y, numbers[-1], num_folds, seed, repeat) for repeat in range(repeats)]
-    least = max(_least(y[draw.rows], draw.folds, num_folds) for draw in draws)
+    options = (numbers[-1], num_folds, seed)
+    draws = [draw_folds(y, *options, repeat, copies) for repeat in range(repeats)]
+    least = max(_least(y, draw, num_folds, copies) for draw in draws)
     if least > numbers[-1]:
         raise UserError(
             f"--labels {numbers[-1]} was given with --folds {num_folds}, expected an example for "
@@ -104,10 +158,16 @@ def resolve_budgets(
     return numbers
 
 
-def _least(drawn: np.ndarray, folds: np.ndarray, num_folds: int) -> float:
+def _least(y: np.ndarray, draw: Draw, num_folds: int, copies) -> float:
     """The shortest beginning with two of each class and one for each fold; ``inf`` for none."""
-    seconds = [_place(drawn == label, 2) for label in np.unique(drawn)]
-    return max(seconds + [_place(folds == fold, 1) for fold in range(num_folds)])
+    drawn, judged = y[draw.rows], draw.folds >= 0
+    differs = np.zeros(len(drawn), bool)
+    examples = draw.rows if copies is None else copies[draw.rows]
+    differs[np.unique(examples, return_index=True)[1]] = True
+    least = [_place(draw.folds == fold, 1) for fold in range(num_folds)]
+    for label in np.unique(drawn[judged]):
+        least.append(_place(differs & (drawn == label), 2))
+    return max(least)
 
 
 def _place(found: np.ndarray, count: int) -> float:

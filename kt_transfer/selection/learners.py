@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
+from kt_transfer.data.overlap import same_examples
 from kt_transfer.models.autoencoders import start_tied, transferable_encoder, units_that_stay
 from kt_transfer.models.classifiers import classifier, fit_logistic_regression
 from kt_transfer.training.distiller import Distiller
@@ -238,7 +239,8 @@ def learn_features(
     began = time.perf_counter()
     features = predict_raw(encoder, preprocessing, x)
     network = classifier(encoder, num_classes)
-    kernel, bias, _ = fit_logistic_regression(features, y, num_classes, seed=seed)
+    copies = same_examples(x)[0]
+    kernel, bias, _ = fit_logistic_regression(features, y, num_classes, seed=seed, copies=copies)
     network.get_layer("head").set_weights([kernel, bias])
     return Learned(network, preprocessing, time.perf_counter() - began, 0, {})
 

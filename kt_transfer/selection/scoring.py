@@ -12,14 +12,19 @@ METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "auc", "log_loss")
 _LEAST = 1e-15
 
 
-def scores(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
+def scores(
+    labels: np.ndarray, logits: np.ndarray, shares: np.ndarray | None = None
+) -> dict[str, float]:
     """Every measure of logits against labels.
 
-    The means over classes are over those that have an example here.
+    Without ``shares`` they are those of scikit-learn. But a mean recall or F1 over one class would
+    call every constant answer perfect: where there is one class only, it is NaN.
 
     Args:
         labels: Shape ``(n,)``.
         logits: Shape ``(n, classes)``.
+        shares: What the recall, or F1, of each class counts here, as from
+            :func:`~.folds.class_shares`, where this is a fold that lacks classes which others hold.
 
     Returns:
         ``accuracy``; ``balanced_accuracy`` (mean recall); ``macro_f1``; ``auc`` (mean area under
@@ -33,17 +38,25 @@ def scores(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
     probabilities = softmax(logits.astype(np.float64))
     predicted = logits.argmax(axis=1)
     own = probabilities[np.arange(len(labels)), labels]
+    present = np.unique(labels)
     recalls, f1s, areas = [], [], []
-    for label in np.unique(labels):
+    for label in present:
         true, answered = labels == label, predicted == label
         hits = (true & answered).sum()
         recalls.append(hits / true.sum())
         f1s.append(2 * hits / (true.sum() + answered.sum()))
         areas.append(_area(true, probabilities[:, label]))
+    if shares is None:
+        # An answer that is never right has an F1 of 0, like a class that is never answered.
+        answered = np.union1d(present, predicted)
+        shares = np.full(logits.shape[1], 1 / len(present) if len(present) > 1 else np.nan)
+        f1_shares = shares * (len(present) / len(answered))
+    else:
+        f1_shares = shares
     return {
         "accuracy": float((predicted == labels).mean()),
-        "balanced_accuracy": float(np.mean(recalls)),
-        "macro_f1": float(np.mean(f1s)),
+        "balanced_accuracy": float(recalls @ shares[present]),
+        "macro_f1": float(f1s @ f1_shares[present]),
         "auc": float(np.mean(areas)),
         "log_loss": float(-np.log(np.maximum(own, _LEAST)).mean()),
     }

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from kt_transfer.data.overlap import shared_rows
+from kt_transfer.data.overlap import same_examples, shared_rows
 from kt_transfer.rows import DiskRows
 
 RNG = np.random.default_rng(0)
@@ -34,3 +34,38 @@ def test_rows_on_disk(tmp_path):
     np.save(tmp_path / "x.npy", X)
     rows = DiskRows(np.load(tmp_path / "x.npy", mmap_mode="r"))
     np.testing.assert_array_equal(np.flatnonzero(shared_rows(rows, [X[:2]])), [0, 1])
+
+
+def test_large_numbers_of_one_type_are_told_apart():
+    x = np.arange(10**9, 10**9 + 8)[:, None]
+    assert np.flatnonzero(shared_rows(x, [x[3:5]])).tolist() == [3, 4]
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int32", "int64", "float32", "float64", "bool"])
+@pytest.mark.parametrize("width", [1, 3, 8])
+def test_equal_examples_share_the_number_of_the_first(dtype, width):
+    x = RNG.integers(0, 2, (60, width)).astype(dtype)
+    _, first, place = np.unique(x, axis=0, return_index=True, return_inverse=True)
+    (found,) = same_examples(x)
+    np.testing.assert_array_equal(found, first[place.ravel()])
+
+
+def test_examples_are_counted_through_several_arrays():
+    train, test = same_examples(X[[0, 1, 0]], X[[2, 1]])
+    assert (train.tolist(), test.tolist()) == ([0, 1, 0], [3, 1])
+
+
+def test_examples_of_which_none_is_equal_are_numbered():
+    x = RNG.normal(size=(100, 5))
+    assert same_examples(x)[0].tolist() == list(range(100))
+    # One bit apart, at the top of a word, where a sum of products would lose it.
+    close = np.repeat(np.array([[0, 0]], np.uint64), 3, axis=0)
+    close[1:, :] = [[1 << 63, 0], [1 << 63, 1 << 63]]
+    assert same_examples(close)[0].tolist() == [0, 1, 2]
+
+
+def test_equal_examples_among_zeros_and_on_disk(tmp_path):
+    assert same_examples(np.array([[-0.0], [0.0]]))[0].tolist() == [0, 0]
+    np.save(tmp_path / "x.npy", X[[4, 4, 5]])
+    rows = DiskRows(np.load(tmp_path / "x.npy", mmap_mode="r"))
+    assert same_examples(rows)[0].tolist() == [0, 0, 2]

@@ -334,3 +334,24 @@ def test_candidates_are_methods_times_sources(tmp_path):
     some = list(comparison.cells(2, num_folds=2))
     assert [cell for cell, _ in some] == cells[: len(some)]
     assert {(cell.repeat, cell.fold) for cell, _ in some} == {(0, 0), (0, 1)}
+
+
+def test_what_equals_a_held_out_example_teaches_nothing(monkeypatch, tmp_path):
+    """Neither as label, nor in pretraining, nor to a student."""
+    x, y = numbered()
+    x[120:], y[120:] = x[:120], y[:120]  # each example twice
+    comparison, table = comparison_of(x, y, tmp_path), Table(tmp_path)
+    watched = Watched(monkeypatch, y)
+    for cell, part in comparison.cells(2):
+        comparison.measure(table, cell, part)
+        for _, rows, *_ in watched.taken():
+            assert not set(rows) & set(row_numbers(x[part.held_out]))
+
+
+def test_what_the_test_part_holds_teaches_nothing(monkeypatch, tmp_path):
+    x, y = numbered()
+    comparison, table = comparison_of(x, y, tmp_path), Table(tmp_path)
+    comparison.copies = np.where(np.arange(NUM) < 40, -1, np.arange(NUM))
+    watched = Watched(monkeypatch, y)
+    measure_all(comparison, table)
+    assert min(min(rows) for _, rows, *_ in watched.taken()) == 40

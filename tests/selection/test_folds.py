@@ -3,7 +3,8 @@ import pytest
 
 from kt_transfer import UserError
 from kt_transfer.data import draw_labels
-from kt_transfer.selection.folds import derived_seed, draw_folds, resolve_budgets
+from kt_transfer.selection.folds import class_shares, derived_seed, draw_folds, resolve_budgets
+from kt_transfer.selection.scoring import scores
 
 LABELS = np.random.default_rng(0).permutation(np.repeat(np.arange(4), [80, 60, 40, 20]))
 
@@ -89,8 +90,66 @@ def test_a_budget_that_cannot_teach_each_class_is_refused_with_the_least_that_ca
     assert resolve_budgets(LABELS, (least, 100), num_folds=2, repeats=3, seed=0)[0] == least
 
 
-def test_a_class_with_one_example_is_refused():
-    refused("--labels 100 .*two of each class.* of the 201", y=np.append(LABELS, 4), budgets=(100,))
+def test_the_only_example_of_a_class_is_in_no_fold():
+    y = np.append(LABELS, 4)
+    assert resolve_budgets(y, (100,), num_folds=5, repeats=2, seed=0) == [100]
+    draw = draw_folds(y, 100, 5, seed=0)
+    assert draw.rows[draw.folds < 0].tolist() == [200]
+    for fold in range(5):
+        assert 200 in draw.split(fold)[0]
+
+
+def test_two_of_a_class_that_are_equal_are_one():
+    y, copies = np.append(LABELS, [4, 4]), np.append(np.arange(200), [200, 200])
+    draw = draw_folds(y, 202, 5, seed=0, copies=copies)
+    assert sorted(draw.rows[draw.folds < 0]) == [200, 201]
+
+
+def test_copies_share_a_fold_and_folds_stay_stratified():
+    copies = np.random.default_rng(1).permutation(np.repeat(np.arange(40), 5))
+    y = copies % 4
+    draw = draw_folds(y, 200, 5, seed=0, copies=copies)
+    for fold in range(5):
+        train, held = draw.split(fold)
+        assert not set(copies[train]) & set(copies[held])
+        assert np.bincount(y[held]).tolist() == [10, 10, 10, 10]
+    small = draw_folds(y, 20, 5, seed=0, copies=copies)
+    assert len(set(copies[small.rows])) == 20
+
+
+def test_a_budget_of_copies_alone_cannot_be_split():
+    copies = np.repeat(np.arange(6), 20)
+    with pytest.raises(UserError, match="--folds 7, .*each fold"):
+        resolve_budgets(copies % 2, (100,), num_folds=7, repeats=1, seed=0, copies=copies)
+
+
+@pytest.mark.parametrize("rare", [2, 3, 4, 9])
+def test_a_constant_answer_has_the_balanced_accuracy_of_chance_whatever_the_folds_hold(rare):
+    y = np.random.default_rng(rare).permutation(np.repeat([0, 1], [30, rare]))
+    draw = draw_folds(y, len(y), 5, seed=0)
+    shares = class_shares(y, draw, 5, 2)
+    held = [y[draw.split(fold)[1]] for fold in range(5)]
+    found = {
+        answer: [scores(labels, logits(labels), shares) for labels in held]
+        for answer, logits in {
+            "constant": lambda labels: np.tile([1.0, 0.0], (len(labels), 1)),
+            "rare": lambda labels: np.tile([0.0, 1.0], (len(labels), 1)),
+            "perfect": lambda labels: np.eye(2)[labels],
+        }.items()
+    }
+    for answer, expected in {"constant": 0.5, "rare": 0.5, "perfect": 1.0}.items():
+        mean = np.mean([fold["balanced_accuracy"] for fold in found[answer]])
+        assert mean == pytest.approx(expected), answer
+    assert np.mean([fold["macro_f1"] for fold in found["perfect"]]) == pytest.approx(1.0)
+    assert np.mean([fold["macro_f1"] for fold in found["constant"]]) <= 0.5
+
+
+def test_where_every_fold_holds_every_class_a_fold_counts_as_usual():
+    draw = draw_folds(LABELS, 200, 5, seed=0)
+    np.testing.assert_allclose(class_shares(LABELS, draw, 5, 4), 1 / 4)
+    # Of 20 labels the four classes have 8, 6, 4 and 2: the last are in four and in two folds.
+    few = class_shares(LABELS, draw, 5, 6, labels=20)
+    np.testing.assert_allclose(few, [1 / 4, 1 / 4, 5 / 16, 5 / 8, 0, 0])
 
 
 def test_derived_seeds_differ_with_every_number():

@@ -43,8 +43,27 @@ def test_classes_without_an_example_do_not_count(answers):
     assert known["balanced_accuracy"] == pytest.approx(np.mean(own))
 
 
-def test_of_one_class_there_is_no_area():
-    assert np.isnan(scores(np.zeros(3, int), np.zeros((3, 2)))["auc"])
+def test_of_one_class_there_is_neither_an_area_nor_a_mean_over_classes():
+    found = scores(np.zeros(3, int), np.tile([1.0, 0.0], (3, 1)))
+    assert found["accuracy"] == 1.0
+    assert np.isnan([found["auc"], found["balanced_accuracy"], found["macro_f1"]]).all()
+
+
+def test_an_answer_that_never_occurs_counts_in_the_f1_of_scikit_learn(answers):
+    labels, logits = answers
+    labels, logits = labels[labels < 3], logits[labels < 3]
+    logits[0] = [0, 0, 0, 9]
+    predicted = logits.argmax(axis=1)
+    found = scores(labels, logits)
+    assert found["macro_f1"] == pytest.approx(metrics.f1_score(labels, predicted, average="macro"))
+    recall = metrics.recall_score(labels, predicted, average=None, labels=[0, 1, 2]).mean()
+    assert found["balanced_accuracy"] == pytest.approx(recall)
+
+
+def test_in_a_fold_classes_count_their_shares():
+    found = scores(np.array([0, 0, 2]), np.eye(3)[[0, 1, 2]], shares=np.array([0.2, 0.5, 0.6]))
+    assert found["balanced_accuracy"] == pytest.approx(0.2 * 0.5 + 0.6)
+    assert found["macro_f1"] == pytest.approx(0.2 * 2 / 3 + 0.6)
 
 
 def test_the_impossible_that_happens_costs_much_and_not_without_end():

@@ -1,0 +1,98 @@
+"""What a user should know of her data before anything learns from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from kt_transfer.data.dataset import UNLABELLED, Dataset
+from kt_transfer.data.splits import single_classes
+from kt_transfer.errors import UserError
+
+_MOST_NAMES = 5
+
+
+def require_variety(data: Dataset) -> None:
+    """Refuse training examples that are all the same, or all in the test part.
+
+    Raises:
+        UserError: If nothing could be learned from them, or nothing could be measured.
+    """
+    train, _ = data.same
+    if len(train) > 1 and (train == train[0]).all():
+        raise UserError(
+            f"--data {data.spec} was given with {len(train):,} training examples that are all the "
+            "same, expected examples that differ: correct the data."
+        )
+    if (data.copies < 0).all():
+        raise UserError(
+            f"--data {data.spec} was given with {len(train):,} training examples that are all in "
+            "the test part as well, expected others to learn from: correct the data."
+        )
+
+
+def remarks(data: Dataset, num_folds: int | None = None) -> Iterator[str]:
+    """One line each on copies, on contradicting labels and on classes of few examples.
+
+    Args:
+        data: The data set.
+        num_folds: Folds that the labelled examples are to be split into, if they are.
+    """
+    yield from _copies(data)
+    left_out = int((data.copies < 0).sum())
+    if left_out:
+        in_test = int(np.isin(data.same[1], data.same[0]).sum())
+        yield (
+            f"{data.spec}: {in_test:,} of {len(data.x_test):,} test examples are also training "
+            f"examples: these {left_out:,} of {len(data.x):,} are left out of training"
+        )
+    yield from _rare_classes(data, num_folds)
+
+
+def _copies(data: Dataset) -> Iterator[str]:
+    numbers, y = np.concatenate(data.same), np.concatenate([data.y, data.y_test])
+    _, of_row, counts = np.unique(numbers, return_inverse=True, return_counts=True)
+    repeated = counts[of_row] > 1
+    if not repeated.any():
+        return
+    yield (
+        f"{data.spec}: {repeated.sum():,} of {len(y):,} examples occur more than once: copies stay "
+        "on one side of every split"
+    )
+    labelled = repeated & (y != UNLABELLED)
+    pairs = np.unique(np.stack([of_row[labelled], y[labelled]], axis=1), axis=0)
+    differ, labels = np.unique(pairs[:, 0], return_counts=True)
+    contradicting = int((labelled & np.isin(of_row, differ[labels > 1])).sum())
+    if contradicting:
+        yield (
+            f"{data.spec}: {contradicting:,} of these carry another label than a copy of theirs: "
+            "check the labels"
+        )
+
+
+def _rare_classes(data: Dataset, num_folds: int | None) -> Iterator[str]:
+    single = single_classes(data.y, data.copies)
+    if len(single):
+        yield (
+            f"{data.spec}: {_named(data, single)} with a single labelled training example: it is "
+            "learned from and never held out, so nothing is known of how well it is told"
+        )
+    if num_folds is None:
+        return
+    rare = [
+        label
+        for label in np.setdiff1d(np.unique(data.y[data.y != UNLABELLED]), single)
+        if len(np.unique(data.copies[(data.y == label) & (data.copies >= 0)])) < num_folds
+    ]
+    if rare:
+        yield (
+            f"{data.spec}: {_named(data, rare)} with fewer labelled examples than the {num_folds} "
+            "folds: some folds hold none of it out"
+        )
+
+
+def _named(data: Dataset, labels) -> str:
+    names = [data.class_names[label] for label in labels]
+    told = ", ".join(names[:_MOST_NAMES]) + (", …" if len(names) > _MOST_NAMES else "")
+    return f"class {told}" if len(names) == 1 else f"{len(names)} classes ({told})"
