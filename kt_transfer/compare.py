@@ -38,7 +38,7 @@ def execute(config: CompareConfig):
         strategy = recording.begin(run, config)
         data = cli.load_data(config, config.data)
         data.require_labels()
-        recording.check_data(config, data, config.folds)
+        recording.check_data(cli.say(config), data, config.folds)
         recording.note_data(run, data)
         table = Table(run.path)
         with strategy.scope():

@@ -38,7 +38,7 @@ def execute(config: DistillConfig) -> Run:
         strategy = recording.begin(run, config)
         data = _data(config, first)
         data.require_labels()
-        recording.check_data(config, data)
+        recording.check_data(cli.say(config), data)
         labelled, validation = _labels(config, first, data)
         train = without_copies_of(validation, data.copies)
         recording.note_data(run, data, train=train, labelled=labelled, validation=validation)

@@ -35,7 +35,7 @@ def execute(config: FinetuneConfig) -> Run:
         strategy = recording.begin(run, config)
         data = cli.load_data(config, config.data)
         data.require_labels()
-        recording.check_data(config, data)
+        recording.check_data(cli.say(config), data)
         drawn = draw_labels(data.y, config.labels, config.seed, data.copies)
         split = (config.validation_split, config.seed, data.copies[drawn])
         train, validation = (drawn[part] for part in hold_out(data.y[drawn], *split))

@@ -39,7 +39,7 @@ def execute(config: PretrainConfig) -> Run:
     with cli.start_run("pretrain", config) as run:
         strategy = recording.begin(run, config)
         data = cli.load_data(config, config.data)
-        recording.check_data(config, data)
+        recording.check_data(cli.say(config), data)
         train, validation, labelled = _split(config, data)
         recording.note_data(run, data, train=train, labelled=labelled, validation=validation)
         with strategy.scope():

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
-from kt_transfer import cli
 from kt_transfer.data import Dataset
 from kt_transfer.data.remarks import remarks, require_variety
 from kt_transfer.models.preprocessing import can_take, preprocessing_model, takes_images
@@ -34,11 +35,11 @@ def begin(run: Run, config):
     return strategy
 
 
-def check_data(config, data: Dataset, num_folds: int | None = None) -> None:
+def check_data(say: Callable, data: Dataset, num_folds: int | None = None) -> None:
     """Refuse data that nothing can be learned from, and say what is worth knowing of others."""
     require_variety(data)
     for line in remarks(data, num_folds):
-        cli.say(config)(line)
+        say(line)
 
 
 def note_data(run: Run, data: Dataset, **splits: np.ndarray) -> None:
