@@ -107,35 +107,70 @@ def is_same(one: dict, other: dict) -> bool:
 
 
 def headline(comparison: dict) -> str:
-    """The answer in one sentence: whether transferring is worth it, and how."""
-    metric, winner = comparison["metric"], comparison["winner"]
-    with_labels = f"with {winner['labels']:,} labels"
+    """The answer in one sentence: whether transferring is worth it, and how.
+
+    It follows from the verdicts: what is called better was shown to be, with these labels.
+    """
+    winner = comparison["winner"]
     own = next((row for row in comparison["verdicts"] if is_same(row, winner)), None)
-    if own is None or own["verdict"] != "better":
-        return _nothing_shown(comparison, with_labels)
-    found = (
-        f"{tell_score(metric, own['mean'])} {METRICS[metric]}, "
-        f"{tell_size(metric, own['difference'])} better than training from scratch"
+    with_labels = f"with {winner['labels']:,} labels"
+    if own is not None and own["verdict"] == "better":
+        if winner["method"] in _NO_TRANSFER:
+            reached = _reached(comparison, own)
+            return f"Nothing needs to be transferred: {with_labels} a linear model {reached}."
+        name = _name(comparison, own)
+        return f"Transferring is worth it: {with_labels} {name} {_reached(comparison, own)}."
+    better = [row for row in _better_transfers(comparison) if row["labels"] == winner["labels"]]
+    if better:
+        best = max(better, key=lambda row: improvement(comparison["metric"], row["mean"]))
+        return (
+            f"Transferring was shown to be better than training from scratch: {with_labels} "
+            f"{_name(comparison, best)} {_reached(comparison, best)}; {_other_winner(own)}."
+        )
+    return _nothing_shown(comparison, with_labels)
+
+
+def _better_transfers(comparison: dict) -> list[dict]:
+    return [
+        row
+        for row in comparison["verdicts"]
+        if row["verdict"] == "better" and row["method"] not in _NO_TRANSFER
+    ]
+
+
+def _name(comparison: dict, row: dict) -> str:
+    return candidate_name(row["method"], row["source"], num_sources(comparison["verdicts"]))
+
+
+def _reached(comparison: dict, row: dict) -> str:
+    metric = comparison["metric"]
+    return (
+        f"reaches {tell_score(metric, row['mean'])} {METRICS[metric]}, "
+        f"{tell_size(metric, row['difference'])} better than training from scratch"
     )
-    if winner["method"] in _NO_TRANSFER:
-        return f"Nothing needs to be transferred: {with_labels} a linear model reaches {found}."
-    sources = num_sources(comparison["verdicts"])
-    name = candidate_name(winner["method"], winner["source"], sources)
-    return f"Transferring is worth it: {with_labels} {name} reaches {found}."
+
+
+def _other_winner(own: dict | None) -> str:
+    """A winner that was not shown to be better, where something else was."""
+    if own is None:
+        return "the winner is scratch all the same, by its size"
+    differs = {"no difference": "not shown to differ from", "worse": "worse than"}[own["verdict"]]
+    return f"the winner, {own['method']}, is {differs} scratch itself"
 
 
 def _nothing_shown(comparison: dict, with_labels: str) -> str:
-    better = sorted(
-        {
-            verdict["labels"]
-            for verdict in comparison["verdicts"]
-            if verdict["verdict"] == "better" and verdict["method"] not in _NO_TRANSFER
-        }
-    )
-    sentence = (
-        f"No way of transferring was shown to be better than training from scratch {with_labels}"
-    )
-    return sentence + (f"; with {_listed(better)} labels one was." if better else ".")
+    winner, sentence = comparison["winner"], "No way of transferring was shown to be better than"
+    sentence += f" training from scratch {with_labels}"
+    if elsewhere := sorted({row["labels"] for row in _better_transfers(comparison)}):
+        sentence += f"; with {_listed(elsewhere)} labels one was"
+    if any(
+        row["method"] == "linear"
+        and row["verdict"] == "better"
+        and row["labels"] == winner["labels"]
+        for row in comparison["verdicts"]
+    ):
+        sentence += "; a linear model, which transfers nothing, was"
+    return sentence + "."
 
 
 def _listed(numbers: list[int]) -> str:

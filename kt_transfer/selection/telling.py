@@ -8,6 +8,7 @@ from kt_transfer.reporting.terminal import format_table
 from kt_transfer.reporting.wording import improvement
 from kt_transfer.selection.table import NO_SOURCE
 
+_SMALLEST = "the smallest that is not shown to be worse than the best"
 _SAME = ("method", "source", "labels")
 
 
@@ -66,6 +67,8 @@ def tell_worth(entry: dict, largest: int) -> str:
     more = round(entry["scratch_labels"]) - entry["labels"]
     if more < 0:
         return f"{where} is one that scratch reaches with about {-more} labels fewer"
+    if more == 0:
+        return f"{where} is one that scratch reaches with as many labels"
     return f"{where} takes scratch about {more} labels more: so much is the transfer worth"
 
 
@@ -114,11 +117,15 @@ def _judged(entry: dict) -> list[str]:
 def _told_winner(found: dict) -> str:
     winner = found["winner"]
     if winner["method"] == "scratch":
-        return f"winner: scratch with {winner['labels']} labels: nothing else scores higher"
+        own = improvement(found["metric"], winner["mean"])
+        others = [v["mean"] for v in found["verdicts"] if v["labels"] == winner["labels"]]
+        higher = any(improvement(found["metric"], mean) > own for mean in others)
+        why = f"chosen as {_SMALLEST}" if higher else "nothing else scores higher"
+        return f"winner: scratch with {winner['labels']} labels: {why}"
     judged = next(entry for entry in found["verdicts"] if _key(entry) == _key(winner))
     words = {
         "better": "better than scratch",
-        "worse": "worse than scratch, chosen as the smallest that is not worse than the best",
+        "worse": f"worse than scratch, chosen as {_SMALLEST}",
         "no difference": "not shown to differ from scratch; this much data shows differences "
         f"from {judged['detectable']:.3f} on",
     }[judged["verdict"]]

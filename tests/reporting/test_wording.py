@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 
 from kt_transfer.reporting.wording import (
@@ -103,3 +105,58 @@ def test_what_a_verdict_rests_on():
 def test_a_long_name_keeps_its_ends():
     assert shorten("runs/source") == "runs/source"
     assert shorten("a" * 30 + "b" * 30, 21) == "a" * 10 + "…" + "b" * 10
+
+
+BUDGETS = (36, 72)
+JUDGED = [(method, labels) for method in ("linear", "parameters", "features") for labels in BUDGETS]
+
+
+@pytest.mark.parametrize("winner", ["scratch", "linear", "parameters", "features"])
+def test_the_headline_follows_from_the_verdicts_in_every_combination(winner):
+    for verdicts in itertools.product(("better", "no difference", "worse"), repeat=len(JUDGED)):
+        found = dict(zip(JUDGED, verdicts, strict=True))
+        rows = [
+            row(method, labels, kind, difference={"better": 0.05, "worse": -0.05}.get(kind, 0.01))
+            for (method, labels), kind in found.items()
+        ]
+        source = "" if winner in ("scratch", "linear") else "runs/source"
+        told = headline(
+            comparison(*rows, winner={"method": winner, "source": source, "labels": 72})
+        )
+        own = found.get((winner, 72))
+        transfers = {
+            labels: [m for m in ("parameters", "features") if found[m, labels] == "better"]
+            for labels in BUDGETS
+        }
+        claims_none = "No way of transferring was shown to be better" in told
+        # Exactly one of four things is said first.
+        assert claims_none == (own != "better" and not transfers[72]), (found, told)
+        is_worth_it = own == "better" and winner in ("parameters", "features")
+        assert told.startswith("Transferring is worth it") == is_worth_it, (found, told)
+        needs_nothing = own == "better" and winner == "linear"
+        assert told.startswith("Nothing needs to be transferred") == needs_nothing, (found, told)
+        other = own != "better" and bool(transfers[72])
+        assert told.startswith("Transferring was shown to be better") == other, (found, told)
+        # And what is added holds as well.
+        assert ("with 36 labels one was" in told) == (claims_none and bool(transfers[36])), told
+        assert "with 72 labels one was" not in told
+        assert ("linear model, which" in told) == (claims_none and found["linear", 72] == "better")
+        assert ("not shown to differ" in told) == (other and own == "no difference"), told
+        assert ("worse than scratch" in told) == (other and own == "worse"), told
+        if is_worth_it or other:
+            named = [m for m in ("parameters", "features") if f"labels {m} reaches" in told]
+            assert len(named) == 1
+            assert found[named[0], 72] == "better"
+
+
+def test_a_winner_that_differs_from_what_was_shown_is_told_as_such():
+    shown = row("features", 72, "better", 0.056)
+    linear = row("linear", 72, "no difference", 0.07)
+    assert headline(comparison(shown, linear, winner=linear)) == (
+        "Transferring was shown to be better than training from scratch: with 72 labels features "
+        "reaches 91.2 % accuracy, 5.6 points better than training from scratch; the winner, "
+        "linear, is not shown to differ from scratch itself."
+    )
+    scratch = {"method": "scratch", "source": "", "labels": 72}
+    told = headline(comparison(shown, winner=scratch))
+    assert told.endswith("; the winner is scratch all the same, by its size.")

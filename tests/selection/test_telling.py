@@ -93,3 +93,11 @@ def test_what_a_transfer_is_worth_and_whether_that_is_shown():
     assert better.endswith("takes scratch about 140 labels more: so much is the transfer worth")
     (unclear,) = tell_worths(found(verdict="no difference") | worth)
     assert unclear == f"{better} (no difference was shown)"
+
+
+def test_scratch_that_wins_by_its_size_is_not_said_to_score_highest():
+    smaller = found(method="scratch")
+    smaller["winner"]["mean"] = 0.7  # parameters score 0.8
+    assert "scratch with 100 labels: chosen as the smallest that" in "\n".join(
+        tell_comparison(smaller)
+    )
