@@ -159,6 +159,37 @@ def test_what_was_said_is_kept(taught):
     assert about["notes"] == ["read 36 pictures of 3 classes (blue, green, red) as 6x8x3"]
 
 
+@pytest.mark.parametrize("largest", [4095, 1.0])
+def test_pictures_of_more_than_eight_bits(invoke, tmp_path, largest):
+    """A camera's 12 bits in 16, and floats: learned, exported, and told from 8 bits."""
+    rng = np.random.default_rng(0)
+    suffix, dtype = (".png", np.uint16) if largest > 1 else (".tif", np.float32)
+    for number in range(40):
+        name = ("left", "right")[number % 2]
+        pixels = rng.uniform(0, 0.4 * largest, (4, 6))
+        pixels[:, 3 * (number % 2) :][:, :3] += 0.6 * largest
+        path = tmp_path / "set" / name / f"{number}{suffix}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels.astype(dtype)).save(path)
+    words = "--source scratch --hidden-units 8 --latent-dim 4 --epochs 15 --learning-rate 0.02"
+    fast = "--strategy one_device --jit-compile no --compare-scratch no --out run"
+    done = invoke("finetune", "--data", "images:set", *words.split(), *fast.split())
+    assert done.code == 0, done.err
+    assert "with values from" in done.out
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["test"]["accuracy"] == 1.0
+    assert invoke("export", "--run", "run", "--name", "m").code == 0
+    for by in ("--run run", "--model saved_models/m/1"):
+        picture = f"images:set/right/1{suffix}"
+        done = invoke("predict", *by.split(), "--data", picture, "--out", "p.csv", "--overwrite")
+        assert done.code == 0, done.err
+        assert pd.read_csv(tmp_path / "p.csv")["label"].tolist() == ["right"]
+        Image.new("L", (6, 4), 9).save(tmp_path / "8bit.png")
+        done = invoke("predict", *by.split(), "--data", "images:8bit.png", "--out", "no.csv")
+        assert done.code == 2
+        assert "8-bit pictures such as 8bit.png" in done.err
+
+
 def test_quiet_says_nothing(taught, invoke):
     done = invoke(
         *("predict", "--run", taught["run"], "--out", "p.csv", "--quiet"),

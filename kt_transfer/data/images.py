@@ -6,6 +6,7 @@ import collections
 import dataclasses
 import functools
 import hashlib
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -111,7 +112,7 @@ def _key(root: Path, paths: list[Path]) -> str:
     for path in paths:
         status = path.stat()
         line = f"{path.relative_to(root)}\0{status.st_size}\0{status.st_mtime_ns}\n"
-        digest.update(line.encode())
+        digest.update(os.fsencode(line))
     return digest.hexdigest()[:16]
 
 
