@@ -159,18 +159,16 @@ def test_what_was_said_is_kept(taught):
     assert about["notes"] == ["read 36 pictures of 3 classes (blue, green, red) as 6x8x3"]
 
 
-@pytest.mark.parametrize("largest", [4095, 1.0])
-def test_pictures_of_more_than_eight_bits(invoke, tmp_path, largest):
-    """A camera's 12 bits in 16, and floats: learned, exported, and told from 8 bits."""
-    rng = np.random.default_rng(0)
-    suffix, dtype = (".png", np.uint16) if largest > 1 else (".tif", np.float32)
+def test_pictures_of_more_than_eight_bits(invoke, tmp_path):
+    """A camera's 12 bits in 16: learned, exported, and told from 8 bits."""
+    rng, largest = np.random.default_rng(0), 4095
     for number in range(40):
         name = ("left", "right")[number % 2]
         pixels = rng.uniform(0, 0.4 * largest, (4, 6))
         pixels[:, 3 * (number % 2) :][:, :3] += 0.6 * largest
-        path = tmp_path / "set" / name / f"{number}{suffix}"
+        path = tmp_path / "set" / name / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels.astype(dtype)).save(path)
+        Image.fromarray(pixels.astype(np.uint16)).save(path)
     words = "--source scratch --hidden-units 8 --latent-dim 4 --epochs 15 --learning-rate 0.02"
     fast = "--strategy one_device --jit-compile no --compare-scratch no --out run"
     done = invoke("finetune", "--data", "images:set", *words.split(), *fast.split())
@@ -180,7 +178,7 @@ def test_pictures_of_more_than_eight_bits(invoke, tmp_path, largest):
     assert metrics["test"]["accuracy"] == 1.0
     assert invoke("export", "--run", "run", "--name", "m").code == 0
     for by in ("--run run", "--model saved_models/m/1"):
-        picture = f"images:set/right/1{suffix}"
+        picture = "images:set/right/1.png"
         done = invoke("predict", *by.split(), "--data", picture, "--out", "p.csv", "--overwrite")
         assert done.code == 0, done.err
         assert pd.read_csv(tmp_path / "p.csv")["label"].tolist() == ["right"]

@@ -35,7 +35,7 @@ def load(spec: str, folder: Path, like: Like | None = None) -> Dataset:
 
     All are brought to the size that most of them have (at most ``MAX_SIDE``), grey if every one
     is grey, decoded once and then kept in the cache. Pictures of 8 bits are ``uint8`` values from
-    0 to 255; others keep their values, as ``float32``.
+    0 to 255; others keep their values, as floats.
 
     Args:
         spec: The data spec, for messages.

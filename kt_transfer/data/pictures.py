@@ -97,8 +97,9 @@ def decode(path: Path, shape: tuple[int, int, int]) -> tuple[np.ndarray, int]:
         shape: Height, width and channels (1 or 3) to bring it to.
 
     Returns:
-        ``uint8`` values of a picture of ``BYTES``, ``float32`` values in proportion for the other
-        kinds; and a sum of ``FIRST_FRAME``, ``ON_WHITE`` and ``ON_BLACK``.
+        ``uint8`` values of a picture of ``BYTES``, for the other kinds the values as they are, as
+        ``float32`` or, of 32-bit integers, ``float64``; and a sum of ``FIRST_FRAME``, ``ON_WHITE``
+        and ``ON_BLACK``.
 
     Raises:
         Exception: Of any kind, if it cannot be read.
@@ -245,14 +246,20 @@ def _both_bytes(path: Path, image) -> np.ndarray:
 def _of_shape(pixels: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
     from PIL import Image
 
-    pixels = pixels.astype(np.float32)
+    # Floats of 32 bits hold those of 16 exactly, but not whole numbers of 32.
+    is_long = pixels.dtype.kind in "iu" and pixels.itemsize > 2
+    pixels = pixels.astype(np.float64 if is_long else np.float32)
     if pixels.shape[2] == 3 and shape[2] == 1:
-        pixels = pixels @ _LUMINANCE[:, None].astype(np.float32)
-    channels = [
-        np.asarray(_resized(Image.fromarray(pixels[..., channel]), shape))
-        for channel in range(pixels.shape[2])
-    ]
-    return np.broadcast_to(np.stack(channels, axis=-1), shape)
+        pixels = pixels @ _LUMINANCE[:, None].astype(pixels.dtype)
+    if pixels.shape[:2] != shape[:2]:
+        # Pillow resizes floats of 32 bits: what is common to all values is left out meanwhile.
+        low = pixels.min()
+        channels = [
+            np.asarray(_resized(Image.fromarray((channel - low).astype(np.float32)), shape))
+            for channel in np.moveaxis(pixels, -1, 0)
+        ]
+        pixels = np.stack(channels, axis=-1).astype(pixels.dtype) + low
+    return np.broadcast_to(pixels, shape)
 
 
 def _has_equal_channels(pixels: np.ndarray) -> bool:

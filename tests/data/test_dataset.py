@@ -35,3 +35,41 @@ def test_a_task_with_one_class_is_refused(data):
         dataclasses.replace(data, y=np.where(data.y == 3, 3, -1)).require_labels()
     with pytest.raises(UserError, match="the class '3' in its test part alone"):
         dataclasses.replace(data, y=np.where(data.y == 3, -1, data.y)).require_labels()
+
+
+def of_names(tmp_path, y, y_test):
+    x = np.arange(4.0 * (len(y) + len(y_test))).reshape(-1, 4)
+    np.savez(tmp_path / "x.npz", x=x[: len(y)], y=y, x_test=x[len(y) :], y_test=y_test)
+    return load_data(f"npz:{tmp_path / 'x.npz'}")
+
+
+@pytest.mark.parametrize(
+    ("y", "y_test", "names", "numbers", "numbers_test"),
+    [
+        (["cat", "dog", "-1"], ["dog", "dog"], ("dog", "cat"), [1, 0, -1], [0, 0]),
+        (["cat", "cat"], ["cat", "cat"], ("ant", "bee", "cat"), [2, 2], [2, 2]),
+        ([7, 10, -1], [2, 10], ("10", "2", "7"), [2, 0, -1], [1, 0]),
+        ([-1, -1], [-1, -1], ("a", "b"), [-1, -1], [-1, -1]),
+    ],
+)
+def test_labels_are_numbered_as_a_model_does(tmp_path, y, y_test, names, numbers, numbers_test):
+    data = of_names(tmp_path, y, y_test).with_classes(names, "run")
+    assert data.class_names == names
+    assert (data.y.tolist(), data.y_test.tolist()) == (numbers, numbers_test)
+    assert data.y.dtype == np.int32
+
+
+@pytest.mark.parametrize(
+    ("y", "names", "message"),
+    [
+        (
+            ["cat", "dogs"],
+            ("cat", "dog"),
+            r"class dogs, but run knows cat, dog \(did you mean 'dog",
+        ),
+        ([0, 3, 4], ("0", "1"), r"class 3, 4, but run knows 0, 1: rename"),
+    ],
+)
+def test_a_class_that_a_model_does_not_know_is_refused(tmp_path, y, names, message):
+    with pytest.raises(UserError, match=message):
+        of_names(tmp_path, y, y[:2]).with_classes(names, "run")

@@ -72,8 +72,10 @@ def test_values_of_more_than_eight_bits_stay_as_they_are(
     pixels = (np.linspace(0, 1, 24).reshape(4, 6) * largest).astype(dtype)
     path = tiff(tmp_path / "x.tif", pixels, sample_format, order)
     assert pictures.read_header(path) == (4, 6, kind, True)
-    np.testing.assert_array_equal(decoded(path)[..., 0], pixels.astype(np.float32))
-    np.testing.assert_array_equal(decoded(path, 3)[..., 2], pixels.astype(np.float32))
+    for channels in (1, 3):
+        read = decoded(path, channels)
+        assert read.dtype == ("float64" if kind == "32-bit integer" else "float32")
+        np.testing.assert_array_equal(read[..., -1], pixels)
 
 
 @pytest.mark.parametrize("largest", [255, 4095, 65535])
@@ -118,7 +120,19 @@ def test_sixteen_bit_colours_with_opacity(tmp_path):
 def test_integers_beyond_31_bits(tmp_path):
     pixels = np.linspace(0, 4e9, 24).astype(np.uint32).reshape(4, 6)
     path = tiff(tmp_path / "x.tif", pixels)
-    np.testing.assert_array_equal(decoded(path)[..., 0], pixels.astype(np.float32))
+    np.testing.assert_array_equal(decoded(path)[..., 0], pixels)
+
+
+def test_small_differences_of_large_numbers_stay(tmp_path):
+    pixels = (10**9 + np.arange(24, dtype=np.int32)).reshape(4, 6)
+    path = saved(tmp_path / "x.tif", pixels)
+    np.testing.assert_array_equal(decoded(path)[..., 0], pixels)
+    smaller = decoded(path, 1, 2, 3)
+    np.testing.assert_allclose(
+        smaller[..., 0] - 10**9,
+        np.asarray(Image.fromarray((pixels - 10**9).astype(np.float32)).resize((3, 2), 2)),
+        atol=1e-3,
+    )
 
 
 def test_eight_bits_with_a_sign_are_refused(tmp_path):
