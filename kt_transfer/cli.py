@@ -19,6 +19,7 @@ from collections.abc import Callable
 
 from kt_transfer import config as configuration
 from kt_transfer import runs
+from kt_transfer.disk import tell_disk_error
 from kt_transfer.errors import UserError
 
 # TensorFlow (for TFLite) and Keras (for its wrappers, galleries and data frames) import these where
@@ -43,7 +44,7 @@ def main(
         argv: Flags (default: the command line).
     """
     argv = sys.argv[1:] if argv is None else list(argv)
-    debug = "--debug" in argv
+    debug, config = "--debug" in argv, None
     try:
         config = parse(command, config_class, argv)
         _require_data(config)
@@ -54,7 +55,7 @@ def main(
     except UserError as error:
         if debug:
             traceback.print_exc()
-        _leave(f"error: {error}", 2)
+        _leave(_in_a_line(str(error), error), 2)
     except KeyboardInterrupt as error:
         _leave(_with_notes("interrupted", error), 130)
     except Terminated as error:
@@ -62,6 +63,8 @@ def main(
     except Exception as error:
         if debug:
             traceback.print_exc()
+        if told := tell_disk_error(error, getattr(config, "out", None)):
+            _leave(_in_a_line(told, error), 2)
         _leave(f"error: {type(error).__name__}: {error} (--debug shows where)", 1)
 
 
@@ -260,6 +263,11 @@ def _native_stderr_held():
 
 def _terminate(*_) -> None:
     raise Terminated
+
+
+def _in_a_line(sentence: str, error: BaseException) -> str:
+    notes = getattr(error, "__notes__", [])
+    return " ".join([f"error: {sentence}", *(f"({note})" for note in notes)])
 
 
 def _with_notes(message: str, error: BaseException) -> str:

@@ -83,7 +83,7 @@ def _data(config: DistillConfig, teacher: Run | None):
 
 
 def _data_of(teacher: Run | None) -> str:
-    return "digits" if teacher is None else teacher.settings["data"]
+    return "digits" if teacher is None else teacher.data
 
 
 def _labels(config: DistillConfig, teacher: Run | None, data) -> tuple[np.ndarray, np.ndarray]:
@@ -102,7 +102,7 @@ def _labels(config: DistillConfig, teacher: Run | None, data) -> tuple[np.ndarra
     seen = {} if teacher is None else teacher.read_json("run.json").get("data", {})
     if seen.get("fingerprint") != data.fingerprint:
         return np.arange(0), np.arange(0)
-    splits = teacher.read_arrays("splits.npz")
+    splits = teacher.read_splits(len(data.x))
     return splits["labelled"], splits["validation"]
 
 

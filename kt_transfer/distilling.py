@@ -12,7 +12,7 @@ import numpy as np
 from kt_transfer import cli, recording
 from kt_transfer.config import DistillConfig, augmentation_of
 from kt_transfer.data import Dataset
-from kt_transfer.errors import UserError
+from kt_transfer.errors import TrainingFailed, UserError
 from kt_transfer.models.adapting import adapting_model, describe
 from kt_transfer.models.classifiers import classifier, dense_encoder
 from kt_transfer.reporting.gained import compare_answers
@@ -23,6 +23,7 @@ from kt_transfer.sources import load_student
 from kt_transfer.teachers import Teacher, load_teachers
 from kt_transfer.training.augmentation import augmentation
 from kt_transfer.training.distiller import Distiller
+from kt_transfer.training.diverging import StopsWhereDiverged
 from kt_transfer.training.fitting import fit_in_folder
 from kt_transfer.training.schedules import hints_first, learning_rate_callbacks
 from kt_transfer.training.steps import FusedModel, is_faster_compiled, scaling
@@ -183,8 +184,9 @@ def is_scratch_worth_it(task: Task) -> bool:
     return recording.wants_scratch(config, len(task.train), task.student)
 
 
-def fit_from_scratch(task: Task, initial: list[np.ndarray]) -> keras.Model:
-    """The same student from the same initial weights, trained on the labels alone.
+def fit_from_scratch(task: Task, initial: list[np.ndarray]) -> keras.Model | None:
+    """The same student from the same initial weights, trained on the labels alone; ``None`` where
+    that diverges.
 
     It takes as many steps of as many examples: the labelled ones are repeated until they are
     as many as the examples that the distilled one sees in an epoch.
@@ -195,22 +197,29 @@ def fit_from_scratch(task: Task, initial: list[np.ndarray]) -> keras.Model:
     recording.compile_classifier(fresh, keras.optimizers.Adam(config.learning_rate))
     labelled = task.train[task.labels[task.train] >= 0]
     repeated = np.resize(labelled, len(task.train))
-    FusedModel(
-        fresh,
-        transform=scaling(task.preprocessing),
-        augment=_augment(task),
-        seed=config.seed,
-        jit_compile=cli.jit_choice(config),
-    ).fit(
-        take_rows(task.data.x, repeated),
-        task.labels[repeated],
-        batch_size=config.batch_size,
-        epochs=config.epochs,
-        callbacks=learning_rate_callbacks(
-            config.lr_decay, config.learning_rate, config.epochs, config.warmup_epochs
-        ),
-        verbose=0,
-    )
+    try:
+        FusedModel(
+            fresh,
+            transform=scaling(task.preprocessing),
+            augment=_augment(task),
+            seed=config.seed,
+            jit_compile=cli.jit_choice(config),
+        ).fit(
+            take_rows(task.data.x, repeated),
+            task.labels[repeated],
+            batch_size=config.batch_size,
+            epochs=config.epochs,
+            callbacks=[
+                *learning_rate_callbacks(
+                    config.lr_decay, config.learning_rate, config.epochs, config.warmup_epochs
+                ),
+                StopsWhereDiverged(fresh),
+            ],
+            verbose=0,
+        )
+    except TrainingFailed as error:
+        cli.say(config)(f"without a teacher there is nothing to compare with: {error}")
+        return None
     return fresh
 
 

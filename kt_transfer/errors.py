@@ -1,4 +1,4 @@
-"""The one exception that stands for a mistake of the user's, and how it names many things."""
+"""The exceptions that end a command with one sentence, and how they name many things."""
 
 from __future__ import annotations
 
@@ -17,6 +17,14 @@ class UserError(Exception):
         Traceback (most recent call last):
         ...
         kt_transfer.errors.UserError: --labels 5000 was given, but digits has 1437 ...
+    """
+
+
+class TrainingFailed(UserError):
+    """A training that went wrong on the way, such as one whose loss is no longer finite.
+
+    Told as a :class:`UserError` is, but found in the midst of the work: the run folder keeps
+    what it has, marked ``failed``.
     """
 
 

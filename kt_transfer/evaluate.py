@@ -30,10 +30,10 @@ def execute(config: EvaluateConfig) -> dict:
     from kt_transfer.sources import like, require_examples
 
     source = runs.open_run(config.run)
-    spec = config.data or source.settings["data"]
+    spec = config.data or source.data
     out = Path(config.out or source.path)
     _require_free(out / "evaluation.json", spec, config)
-    network, preprocessing = source.load_model(), source.load_model("preprocessing.keras")
+    network, preprocessing = source.load_models()
     data = cli.load_data(config, spec, like=like(preprocessing))
     require_examples(source, preprocessing, data)
     measure = _reconstruction if source.is_autoencoder else _classification

@@ -42,8 +42,8 @@ def write_version(source: Run, name: str, export_dir: Path) -> Path:
     """Write the models of a run as the next version of ``export_dir/name``."""
     from kt_transfer.serving.saved_model import export_saved_model
 
-    preprocessing = source.load_model("preprocessing.keras")
-    classifier, autoencoder, autoencoder_preprocessing = _models(source)
+    network, preprocessing = source.load_models()
+    classifier, autoencoder, autoencoder_preprocessing = _models(source, network)
     return export_saved_model(
         Path(export_dir) / name,
         preprocessing=preprocessing,
@@ -56,26 +56,25 @@ def write_version(source: Run, name: str, export_dir: Path) -> Path:
     )
 
 
-def _models(source: Run):
+def _models(source: Run, network):
     """The classifier, the autoencoder and its own preprocessing, each if the run has one."""
     if source.is_autoencoder:
-        return None, source.load_model(), None
+        return None, network, None
     handed_on = ("autoencoder.keras", "autoencoder_preprocessing.keras")
-    return source.load_model(), *(
-        source.load_model(name) if source.has(name) else None for name in handed_on
-    )
+    return network, *(source.load_model(name) if source.has(name) else None for name in handed_on)
 
 
 def _metadata(source: Run, name: str, classifier) -> dict:
     description = source.read_json("run.json")
+    seen = description.get("data", {})
     return {
         "name": name,
         "run": str(source.path.resolve()),
         "command": description["command"],
-        "data": description["data"]["spec"],
-        "data_fingerprint": description["data"]["fingerprint"],
+        "data": seen.get("spec", source.data),
+        "data_fingerprint": seen.get("fingerprint"),
         "labels": source.label_names if classifier is not None else [],
-        "metrics": source.read_json("metrics.json")["test"],
+        "metrics": source.read_json("metrics.json").get("test"),
         "versions": description["versions"],
         "exported": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "reconstruction": "scaled to [-1, 1], in the shape that the autoencoder emits",

@@ -60,7 +60,8 @@ def execute(config: FinetuneConfig) -> Run:
         if transferring.is_scratch_worth_it(task):
             with strategy.scope():
                 scratch = transferring.fit_from_scratch(task)
-            metrics["saved_by_transfer"] = transferring.saved(task, history, scratch, metrics)
+            if scratch:
+                metrics["saved_by_transfer"] = transferring.saved(task, history, scratch, metrics)
         run.write_json("metrics.json", metrics)
         recording.plot_classifier(run, history, scratch)
     _tell(config, run, data, len(drawn), metrics)
@@ -68,7 +69,7 @@ def execute(config: FinetuneConfig) -> Run:
 
 
 def _data_of(source: Run | None) -> str:
-    return "digits" if source is None else source.settings["data"]
+    return "digits" if source is None else source.data
 
 
 def _backbone(config: FinetuneConfig, source: Run | None, data):

@@ -70,13 +70,13 @@ def _from_run(config: PredictConfig):
             f"--run {source.path} was given, expected a classifier, but it is an autoencoder: "
             f"run `python -m kt_transfer.finetune --source {source.path}` first."
         )
-    network, preprocessing = source.load_model(), source.load_model("preprocessing.keras")
+    network, preprocessing = source.load_models()
 
     def probabilities_of(data, x):
         require_examples(source, preprocessing, data)
         return softmax(predict_raw(network, preprocessing, x))
 
-    spec = config.data or source.settings["data"]
+    spec = config.data or source.data
     return spec, source.label_names, probabilities_of, like(preprocessing)
 
 

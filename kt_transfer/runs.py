@@ -18,9 +18,20 @@ import platform
 import shutil
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-from kt_transfer.errors import UserError
+from kt_transfer.disk import exists_already, replacing
+from kt_transfer.errors import TrainingFailed, UserError
+from kt_transfer.run_checks import (
+    check_description,
+    check_folder,
+    check_labels,
+    check_models,
+    check_splits,
+    check_written_folders,
+    damaged,
+)
 
 # Settings that say how a command is run, not what it computes: a resumed run may change them.
 SESSION_SETTINGS = frozenset({"out", "overwrite", "resume", "from_run", "quiet", "debug"})
@@ -56,14 +67,14 @@ class Run:
         try:
             content = json.loads((self.path / name).read_text())
         except (OSError, ValueError) as error:
-            raise _damaged(self.path, name, error) from error
+            raise damaged(self.path, name, error) from error
         if not isinstance(content, dict):
-            raise _damaged(self.path, name, f"it holds {type(content).__name__}, not an object")
+            raise damaged(self.path, name, f"it holds {type(content).__name__}, not an object")
         return content
 
     def write_json(self, name: str, content: object) -> None:
         """Write one JSON file; readers see the old one or the new one, never half."""
-        text = json.dumps(content, indent=2, default=_plain) + "\n"
+        text = _as_text(content)
         with replacing(self.path / name) as temporary:
             temporary.write_text(text)
 
@@ -86,7 +97,7 @@ class Run:
             with np.load(self.path / name, allow_pickle=False) as arrays:
                 return dict(arrays)
         except Exception as error:
-            raise _damaged(self.path, name, error) from error
+            raise damaged(self.path, name, error) from error
 
     def save_model(self, name: str, model) -> None:
         """Write a plain functional Keras model, without how it was trained."""
@@ -100,13 +111,34 @@ class Run:
         """The saved Keras model of that name, uncompiled."""
         import keras
 
+        from kt_transfer.models.finite import why_not_finite
+
         path = self.path / name
         if not path.is_file():
-            raise _damaged(self.path, name, "it is not there")
+            raise damaged(self.path, name, "it is not there")
         try:
-            return keras.saving.load_model(path, compile=False)
+            model = keras.saving.load_model(path, compile=False)
         except Exception as error:
-            raise _damaged(self.path, name, error) from error
+            raise damaged(self.path, name, error) from error
+        if reason := why_not_finite(model.variables):
+            raise UserError(
+                f"{self.path} was given, expected a run whose training went well, but {name} "
+                f"{reason}: give another run, or train it again with a smaller learning rate."
+            )
+        return model
+
+    def load_models(self) -> tuple:
+        """``model.keras`` and ``preprocessing.keras``, which fit each other and the labels."""
+        network, preprocessing = self.load_model(), self.load_model("preprocessing.keras")
+        labels = None if self.is_autoencoder else self.label_names
+        check_models(self.path, network, preprocessing, labels)
+        return network, preprocessing
+
+    def read_splits(self, num_examples: int) -> dict:
+        """The rows of ``splits.npz``, all of them among so many training examples."""
+        splits = self.read_arrays("splits.npz")
+        check_splits(self.path, splits, num_examples)
+        return splits
 
     def has(self, name: str) -> bool:
         """Whether the run holds a file of that name."""
@@ -115,6 +147,7 @@ class Run:
     def folder(self, name: str) -> Path:
         """A folder of that name inside the run, made if needed."""
         path = self.path / name
+        check_folder(path)
         path.mkdir(parents=True, exist_ok=True)
         return path
 
@@ -135,9 +168,16 @@ class Run:
         return self.read_json("config.json")
 
     @property
+    def data(self) -> str:
+        """The specification of the data that it was trained on."""
+        if "data" not in self.settings:
+            raise damaged(self.path, "config.json", "it names no 'data'")
+        return self.settings["data"]
+
+    @property
     def label_names(self) -> list[str]:
         """Names of the classes, by number; empty for a run without classes."""
-        return self.read_json("labels.json")["labels"]
+        return check_labels(self.path, self.read_json("labels.json"))
 
 
 def open_run(path: str | os.PathLike, flag: str = "--run") -> Run:
@@ -158,8 +198,9 @@ def open_run(path: str | os.PathLike, flag: str = "--run") -> Run:
         raise UserError(
             f"{flag} {path} was given, expected a complete run, but it is "
             f"{description.get('status', 'without a status')}: continue it with "
-            f"`{resume_command(description.get('command', 'COMMAND'), run.path)}`."
+            f"`{resume_command(str(description.get('command', 'COMMAND')), run.path)}`."
         )
+    check_description(run.path, description, run.settings)
     return run
 
 
@@ -221,9 +262,9 @@ def open_teacher(path: str | os.PathLike) -> Run | None:
 def start(command: str, settings: dict, *, out=None, overwrite=False, resume=False):
     """Make a run folder, lock it, and complete it when the block ends well.
 
-    A mistake of the user's leaves nothing behind; an interrupted run keeps what it has, for
-    ``--resume``. With ``overwrite`` the old folder is put aside and removed only when the new
-    one is complete; if the new one fails, the old one comes back.
+    A mistake of the user's leaves nothing behind; a run that is interrupted, or fails on the way,
+    keeps what it has, for ``--resume``. With ``overwrite`` the old folder is put aside and removed
+    only when the new one is complete; if the new one fails, the old one comes back.
 
     Args:
         command: Name of the command.
@@ -253,57 +294,68 @@ def start(command: str, settings: dict, *, out=None, overwrite=False, resume=Fal
 
         def close(status: str) -> None:
             seconds = round(before + time.perf_counter() - began, 3)
-            run.update_json("run.json", status=status, wall_seconds=seconds)
+            _close(run, status, seconds)
 
         try:
             yield run
+            shutil.rmtree(path / "checkpoint", ignore_errors=True)
+            close("complete")
         except Exception as error:
-            if not resume and (isinstance(error, UserError) or aside.exists()):
-                shutil.rmtree(path)
+            if isinstance(error, OSError) and error.errno and not error.filename:
+                error.filename = str(path)
+            mistake = isinstance(error, UserError) and not isinstance(error, TrainingFailed)
+            if not resume and (mistake or aside.exists()):
+                shutil.rmtree(path, ignore_errors=True)
                 if aside.exists():
                     aside.rename(path)
                 for folder in made:
                     with contextlib.suppress(OSError):
                         folder.rmdir()
             else:
-                close("failed")
+                _close_anyway(close, "failed")
+                _note(error, _what_to_do(error, command, settings, path))
             raise
         except BaseException as error:
-            close("interrupted")
-            error.add_note(f"continue with: {resume_command(command, path)}")
+            _close_anyway(close, "interrupted")
+            _note(error, f"continue with: {resume_command(command, path)}")
             raise
-        shutil.rmtree(path / "checkpoint", ignore_errors=True)
-        close("complete")
     shutil.rmtree(aside, ignore_errors=True)
+
+
+def _close(run: Run, status: str, seconds: float) -> None:
+    """Write how a run ended, on a full disk too: what is there already has its place."""
+    try:
+        run.update_json("run.json", status=status, wall_seconds=seconds)
+    except OSError:
+        content = {**run.read_json("run.json"), "status": status, "wall_seconds": seconds}
+        with open(run.path / "run.json", "r+") as file:
+            file.write(_as_text(content))
+            file.truncate()
+
+
+def _close_anyway(close: Callable[[str], None], status: str) -> None:
+    """What a run failed for is what is told, even if that cannot be written down."""
+    with contextlib.suppress(OSError, UserError):
+        close(status)
+
+
+def _note(error: BaseException, note: str) -> None:
+    """What to do now; of a command within another, what the outer one says."""
+    error.__notes__ = [note]
+
+
+def _what_to_do(error: Exception, command: str, settings: dict, path: Path) -> str:
+    if not isinstance(error, TrainingFailed):
+        return f"continue with: {resume_command(command, path)}"
+    words = f"python -m kt_transfer.{command.replace('-', ' ')} --from-run {path} --out {path}"
+    rate = settings.get("learning_rate")
+    smaller = f" --learning-rate {min(rate / 10, 1e-3):g}" if rate else ""
+    return f"start again with: {words} --overwrite{smaller}"
 
 
 def resume_command(command: str, path: os.PathLike | str) -> str:
     """The command line that continues a run."""
     return f"python -m kt_transfer.{command.replace('-', ' ')} --resume --out {path}"
-
-
-@contextlib.contextmanager
-def replacing(path: Path, *, overwrite: bool = True):
-    """A temporary name beside ``path`` that becomes ``path`` when the block ends well."""
-    path = Path(path)
-    if not overwrite and path.exists():
-        raise exists_already(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix stays last: Keras chooses the format by it.
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def exists_already(path: Path, flag: str = "--out") -> UserError:
-    """The error for an output that is already there."""
-    return UserError(
-        f"{flag} {path} was given, expected a name that is still free, but it exists: give "
-        "another name, or --overwrite to replace it."
-    )
 
 
 def _make_folders(path: Path) -> list[Path]:
@@ -357,6 +409,8 @@ def _check_resumable(run: Run, command: str, settings: dict, out) -> None:
             f"--resume --out {run.path} was given, expected an interrupted run, but it is "
             f"{status}: there is nothing to continue; give another --out for a new run."
         )
+    check_description(run.path, run.read_json("run.json"), run.settings)
+    check_written_folders(run.path)
     if run.command != command:
         raise UserError(
             f"--resume --out {run.path} was given to {command}, but {run.command} wrote that run: "
@@ -378,7 +432,8 @@ def _check_resumable(run: Run, command: str, settings: dict, out) -> None:
 @contextlib.contextmanager
 def _lock(path: Path):
     lock = path / ".lock"
-    with open(lock, "w") as file:
+    # Never through a link, which may lead to any file.
+    with open(lock, "w", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW)) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -419,12 +474,8 @@ def _git_commit() -> str | None:
     return None
 
 
-def _damaged(path: Path, name: str, reason: object) -> UserError:
-    first_line = str(reason).strip().split("\n")[0]
-    return UserError(
-        f"{path} was given, expected a complete run folder, but {name} cannot be read "
-        f"({first_line}): give another run, or write this one again."
-    )
+def _as_text(content: object) -> str:
+    return json.dumps(content, indent=2, default=_plain) + "\n"
 
 
 def _plain(value: object) -> object:

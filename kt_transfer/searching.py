@@ -5,16 +5,21 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import json
+import math
 import shutil
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import keras_tuner
 from keras_tuner.errors import FatalError
 
-from kt_transfer.errors import UserError
+from kt_transfer.disk import replacing
+from kt_transfer.errors import TrainingFailed, UserError
 
 HYPERBAND_FACTOR = 3
+_NO_LIMIT = 10**9
 
 
 def search_settings(
@@ -77,13 +82,59 @@ def _oracle(search: str, suggest, base, metric: str, direction: str, max_trials:
         "seed": base.seed + 1,
         "hyperparameters": space,
         "tune_new_entries": False,
+        # Each is a row of the table; of rates that are too large there may be many.
+        "max_consecutive_failed_trials": _NO_LIMIT,
     }
     if search == "random":
         return _RandomSearch(max_trials=max_trials, **shared)
     return _Hyperband(max_epochs=base.epochs, factor=HYPERBAND_FACTOR, **shared)
 
 
-class _DefaultsFirst:
+class _Kept:
+    """An oracle whose state is on disk as a whole after every step, or as it was before it.
+
+    Of a trial KerasTuner writes first its own file, then the oracle's: killed in between, it
+    would count a trial that it never runs.
+    """
+
+    def save(self):
+        _write_state(self, self._get_oracle_fname())
+
+    def _save_trial(self, trial):
+        _write_state(trial, Path(self._get_trial_dir(trial.trial_id), "trial.json"))
+
+    def reload(self):
+        try:
+            super().reload()
+            missing = sorted(set(self.start_order) - set(self.trials))
+            if missing:
+                raise ValueError(f"trial {missing[0]} is missing")
+        except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+            reason = str(error.__cause__ or error).split("\n")[0]
+            raise UserError(
+                f"--resume was given, expected a search whose state can be read, but that in "
+                f"{self._project_dir} is damaged ({reason}): start it again with --overwrite."
+            ) from error
+        # One that the oracle does not know yet is made again; one that has ended stays so.
+        self.trials = {number: self.trials[number] for number in self.start_order}
+        self._retry_queue = [n for n in self._retry_queue if n not in self.end_order]
+        for number in self._retry_queue:
+            self.trials[number].metrics = type(self.trials[number].metrics)()
+
+    def score_trial(self, trial):
+        """Score a trial; one that failed has nothing that NumPy need warn of."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            super().score_trial(trial)
+
+
+def _write_state(state, path) -> None:
+    """The state of an oracle, a trial or a tuner, where its next one or this one is read."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(state.get_state()))
+
+
+class _DefaultsFirst(_Kept):
     """The first trial is what the user would get without a search."""
 
     def populate_space(self, trial_id):
@@ -117,6 +168,17 @@ class _CommandTuner(keras_tuner.Tuner):
         # The space is in the oracle from the start; building a model to find it is not needed.
         return
 
+    def save(self):
+        """Write the state as a whole."""
+        if not self._is_worker():
+            self.oracle.save()
+        _write_state(self, self._get_tuner_fname())
+
+    def reload(self):
+        """Read the oracle's state; the tuner has none of its own."""
+        if not self._is_worker():
+            self.oracle.reload()
+
     def run_trial(self, trial, **_):
         """Write the trial's run folder; its validation metric is the score."""
         path = self.trials / trial.trial_id
@@ -126,7 +188,12 @@ class _CommandTuner(keras_tuner.Tuner):
             run = self.train_command(
                 dataclasses.replace(self._settings(trial), out=path, **session)
             )
-        except UserError as error:
+        except TrainingFailed as error:
+            self.say(f"trial {trial.trial_id} failed: {error}")
+            # Of an exception KerasTuner prints the traceback; with this score it has failed too.
+            trial.message = str(error)
+            return {f"val_{self.metric}": math.nan}
+        except (UserError, OSError) as error:
             # The same in every trial: KerasTuner would count it as failed and go on.
             raise FatalError(str(error)) from error
         score = self._score(run)
@@ -149,10 +216,12 @@ class _CommandTuner(keras_tuner.Tuner):
         values = trial.hyperparameters.values
         return {
             "trial": trial.trial_id,
-            "score": None if trial.score is None else float(trial.score),
+            "score": float(trial.score) if trial.status == "COMPLETED" else None,
             "settings": {k: v for k, v in values.items() if not k.startswith("tuner/")},
             "epochs": self._settings(trial).epochs,
             "status": str(trial.status),
+            # Where KerasTuner keeps a traceback, its last line.
+            "message": trial.message and trial.message.strip().split("\n")[-1],
             "run": str(path) if (path / "run.json").is_file() else None,
         }
 

@@ -19,7 +19,9 @@ from kt_transfer.models.applications import (
 from kt_transfer.models.autoencoders import transferable_encoder
 from kt_transfer.models.bodies import body, head_of, scales_itself, single_input
 from kt_transfer.models.classifiers import classifier
+from kt_transfer.models.finite import why_not_finite
 from kt_transfer.models.preprocessing import as_image
+from kt_transfer.run_checks import damaged
 from kt_transfer.runs import APPLICATION, Run
 
 
@@ -54,7 +56,7 @@ def load_source(
 
 def _from_run(run: Run) -> tuple[keras.Model, Expected]:
     """The encoder of a run as it is, without the penalty of its pretraining."""
-    model = run.load_model()
+    model, preprocessing = run.load_models()
     if "encoder" not in [layer.name for layer in model.layers]:
         raise UserError(
             f"--source {run.path} was given, expected a model with a layer 'encoder', but it "
@@ -62,8 +64,11 @@ def _from_run(run: Run) -> tuple[keras.Model, Expected]:
         )
     encoder = transferable_encoder(model)
     if note := run.read_json("run.json").get("expects"):
-        return encoder, Expected.from_note(note)
-    raw = run.load_model("preprocessing.keras").input_shape[1:]
+        try:
+            return encoder, Expected.from_note(note)
+        except TypeError as error:
+            raise damaged(run.path, "run.json", f"its 'expects': {error}") from error
+    raw = preprocessing.input_shape[1:]
     image = tuple(raw) if as_image(raw) else None
     return encoder, Expected(tuple(encoder.input_shape[1:]), image)
 
@@ -138,13 +143,19 @@ def load_file(source, flag: str = "--source") -> keras.Model:
     try:
         if not zipfile.is_zipfile(source):
             raise ValueError("it is not a file that Keras wrote")
-        return keras.saving.load_model(source, compile=False, safe_mode=True)
+        model = keras.saving.load_model(source, compile=False, safe_mode=True)
     except Exception as error:
         raise UserError(
             f"{flag} {source} was given, expected a complete Keras file that needs no code but "
             f"Keras, but it does not load ({in_a_sentence(error)}): save the model with stock "
             "layers."
         ) from error
+    if reason := why_not_finite(model.variables):
+        raise UserError(
+            f"{flag} {source} was given, expected a model whose training went well, but it "
+            f"{reason}: give another one."
+        )
+    return model
 
 
 def shape_for(given, data: Dataset) -> tuple[int, ...]:

@@ -115,9 +115,8 @@ def _from_run(run: Run, data: Dataset) -> Teacher:
             f"--teacher {run.path} was given, expected a classifier, but it is an autoencoder: "
             f"run `python -m kt_transfer.finetune --source {run.path}` first."
         )
-    names, preprocessing = run.label_names, run.load_model("preprocessing.keras")
+    names, (network, preprocessing) = run.label_names, run.load_models()
     require_examples(run, preprocessing, data)
-    network = run.load_model()
     model = keras.Model(preprocessing.input, network(preprocessing.output))
     size = os.path.getsize(run.path / "model.keras")
     return Teacher(model, names, network.count_params(), size)

@@ -11,12 +11,14 @@ import numpy as np
 from kt_transfer import cli, recording
 from kt_transfer.config import FinetuneConfig
 from kt_transfer.data.overlap import same_examples
+from kt_transfer.errors import TrainingFailed
 from kt_transfer.models.classifiers import after_encoder, fit_logistic_regression
 from kt_transfer.models.freezing import freeze_layers, layers_with_weights, split_frozen
 from kt_transfer.reporting.savings import saved_by_transfer
 from kt_transfer.rows import quarter_of_memory, take_rows
 from kt_transfer.runs import Run
 from kt_transfer.training.callbacks import EpochLog, read_history
+from kt_transfer.training.diverging import StopsWhereDiverged
 from kt_transfer.training.fitting import fit_in_folder
 from kt_transfer.training.layerwise import LayerwiseAdam, decayed_rates, factors_of_variables
 from kt_transfer.training.schedules import Stage, learning_rate_callbacks, unfreezing
@@ -215,7 +217,10 @@ def is_scratch_worth_it(task: Task) -> bool:
 
 
 def fit_from_scratch(task: Task) -> list[dict]:
-    """The history of the same network trained from fresh weights, every layer of it."""
+    """The history of the same network trained from fresh weights, every layer of it.
+
+    Where it diverges there is none: what was transferred is none the worse for it.
+    """
     config = task.config
     # Not clone_model, which takes the training configuration along.
     fresh = type(task.network).from_config(task.network.get_config())
@@ -226,15 +231,19 @@ def fit_from_scratch(task: Task) -> list[dict]:
         fresh, scaling(task.preprocessing), task.x, task.y, task.train, task.validation
     )
     log = task.run.path / "scratch_history.csv"
-    _fused(config, examples).fit(
-        *_training(examples),
-        batch_size=config.batch_size,
-        epochs=config.epochs,
-        validation_data=_held_out(examples),
-        validation_batch_size=max(config.batch_size, 256),
-        callbacks=[*_decay(config), EpochLog(log)],
-        verbose=0,
-    )
+    try:
+        _fused(config, examples).fit(
+            *_training(examples),
+            batch_size=config.batch_size,
+            epochs=config.epochs,
+            validation_data=_held_out(examples),
+            validation_batch_size=max(config.batch_size, 256),
+            callbacks=[*_decay(config), EpochLog(log), StopsWhereDiverged(fresh)],
+            verbose=0,
+        )
+    except TrainingFailed as error:
+        cli.say(config)(f"from scratch there is nothing to compare with: {error}")
+        return []
     return read_history(log)
 
 

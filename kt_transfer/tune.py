@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from kt_transfer import cli, config, distill, finetune, pretrain, runs
-from kt_transfer.errors import UserError
+from kt_transfer.errors import TrainingFailed, UserError
 from kt_transfer.runs import Run
 
 # What each command's trials are judged by: never the test split.
@@ -59,7 +59,10 @@ def execute(command: str, search: config.Search) -> Run:
         )
         done = [trial for trial in trials if trial["score"] is not None]
         if not done:
-            raise RuntimeError(f"every trial failed: see {run.path / 'trials'}")
+            raise TrainingFailed(
+                f"every one of {len(trials)} trials failed, expected one at least to choose: the "
+                f"last says, {trials[-1]['message'] or 'nothing'}"
+            )
         best = (min if direction == "min" else max)(done, key=lambda trial: trial["score"])
         _keep_best(run, Path(best["run"]))
         run.write_json("trials.json", {"objective": f"validation {metric}", "trials": trials})

@@ -1,6 +1,8 @@
 """Searches with small budgets: what they try, keep, and go on from."""
 
+import contextlib
 import dataclasses
+import itertools
 import json
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 
 from kt_transfer import UserError, finetune, pretrain, runs, tune
 from kt_transfer.config import DistillConfig, FinetuneConfig, PretrainConfig
+from kt_transfer.errors import TrainingFailed
 
 QUICK = {"data": "digits", "strategy": "one_device", "jit_compile": "no", "quiet": True}
 PRETRAIN = QUICK | {"hidden_units": (8,), "latent_dim": 4, "epochs": 2, "max_trials": 3}
@@ -248,3 +251,138 @@ def test_a_search_of_frozen_layers_fits_the_encoder(random_search, tmp_path):
 def test_an_unknown_command_is_refused():
     with pytest.raises((UserError, KeyError), match="export"):
         tune.run("export", max_trials=1)
+
+
+class Killed(BaseException):
+    """A process that is gone: nothing catches it."""
+
+
+@contextlib.contextmanager
+def killed_in_write(monkeypatch, number):
+    """The process ends in that write of KerasTuner's state, half of which is in the file."""
+    count, write_text = itertools.count(1), Path.write_text
+
+    def write(path, text, *args, **kwargs):
+        if "tuner" in path.parts and next(count) == number:
+            write_text(path, text[: len(text) // 2])
+            raise Killed
+        return write_text(path, text, *args, **kwargs)
+
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(Path, "write_text", write)
+        yield
+
+
+def score_by_rate(config):
+    """A trial that takes no time: a run folder with a score that its settings alone decide."""
+    with runs.start("pretrain", {}, out=config.out) as run:
+        run.write_json("metrics.json", {"validation": {"mse": config.learning_rate}})
+    return run
+
+
+def table_of(run):
+    return [(t["trial"], t["settings"], t["score"], t["status"]) for t in trials_of(run)]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(pretrain, "execute", score_by_rate)
+        out = tmp_path_factory.mktemp("undisturbed") / "search"
+        return table_of(tune.run("pretrain", **PRETRAIN, out=out))
+
+
+@pytest.mark.parametrize("number", range(1, 22))
+def test_a_search_that_was_killed_in_any_write_ends_as_if_it_had_not(
+    undisturbed, tmp_path, monkeypatch, number
+):
+    monkeypatch.setattr(pretrain, "execute", score_by_rate)
+    out = tmp_path / "search"
+    with killed_in_write(monkeypatch, number):
+        tune.run("pretrain", **PRETRAIN, out=out)
+    runs.Run(out).update_json("run.json", status="running")  # as a killed process leaves it
+    resumed = tune.run("pretrain", **PRETRAIN, out=out, resume=True)
+    assert table_of(resumed) == undisturbed
+
+
+def test_a_search_writes_its_state_as_often_as_is_tested(tmp_path, monkeypatch):
+    monkeypatch.setattr(pretrain, "execute", score_by_rate)
+    with pytest.raises(pytest.fail.Exception), killed_in_write(monkeypatch, 22):
+        tune.run("pretrain", **PRETRAIN, out=tmp_path / "search")
+
+
+@pytest.mark.parametrize("number", [*range(8, 15), 20])
+def test_hyperband_goes_on_too(hyperband_undisturbed, tmp_path, monkeypatch, number):
+    monkeypatch.setattr(pretrain, "execute", score_by_rate)
+    settings = PRETRAIN | {"search": "hyperband", "epochs": 4}
+    with killed_in_write(monkeypatch, number):
+        tune.run("pretrain", **settings, out=tmp_path / "search")
+    resumed = tune.run("pretrain", **settings, out=tmp_path / "search", resume=True)
+    assert table_of(resumed) == hyperband_undisturbed
+
+
+@pytest.fixture(scope="module")
+def hyperband_undisturbed(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(pretrain, "execute", score_by_rate)
+        settings = PRETRAIN | {"search": "hyperband", "epochs": 4}
+        out = tmp_path_factory.mktemp("hyperband") / "search"
+        return table_of(tune.run("pretrain", **settings, out=out))
+
+
+@pytest.mark.parametrize("content", ["", '{"trial_id": "0', "[]", "{}"])
+@pytest.mark.parametrize("name", ["oracle.json", "trial_0/trial.json", "tuner0.json"])
+def test_a_damaged_state_is_told_in_a_sentence_or_is_of_no_matter(
+    undisturbed, tmp_path, monkeypatch, name, content
+):
+    monkeypatch.setattr(pretrain, "execute", score_by_rate)
+    out = tmp_path / "search"
+    with killed_in_write(monkeypatch, 15):
+        tune.run("pretrain", **PRETRAIN, out=out)
+    (out / "tuner" / name).write_text(content)
+    if name == "tuner0.json":
+        assert table_of(tune.run("pretrain", **PRETRAIN, out=out, resume=True)) == undisturbed
+        return
+    with pytest.raises(UserError, match="--resume was given.*is damaged.*--overwrite"):
+        tune.run("pretrain", **PRETRAIN, out=out, resume=True)
+    assert (out / "tuner" / name).read_text() == content
+
+
+def test_trials_that_diverge_are_rows_that_failed(invoke, tmp_path, monkeypatch):
+    def diverge_if_large(config):
+        if config.learning_rate > 1e15:
+            raise TrainingFailed("training diverged")
+        return score_by_rate(config)
+
+    monkeypatch.setattr(pretrain, "execute", diverge_if_large)
+    words = "--max-trials 9 --learning-rate 1e30 --out search"
+    done = invoke("tune", "pretrain", *words.split())
+    assert (done.code, done.err) == (0, "")
+    assert "trial 0 failed: training diverged" in done.out
+    trials = trials_of(tmp_path / "search")
+    assert len(trials) == 9
+    assert {(trial["score"] is None, trial["status"], trial["message"]) for trial in trials} == {
+        (True, "FAILED", "training diverged"),
+        (False, "COMPLETED", None),
+    }
+
+
+def test_a_trial_that_really_diverges_keeps_its_run(tmp_path):
+    settings = PRETRAIN | {"max_trials": 1, "learning_rate": 1e30}
+    with pytest.raises(TrainingFailed, match="trial.*failed.*with a learning rate of 1e.30"):
+        tune.run("pretrain", **settings, out=tmp_path / "search")
+    for run in (tmp_path / "search", tmp_path / "search" / "trials" / "0"):
+        assert runs.Run(run).read_json("run.json")["status"] == "failed"
+
+
+def test_where_every_trial_fails_there_is_nothing_to_choose(invoke, tmp_path, monkeypatch):
+    def diverge(config):
+        raise TrainingFailed("training diverged")
+
+    monkeypatch.setattr(pretrain, "execute", diverge)
+    done = invoke("tune", "pretrain", "--max-trials", 5, "--out", "search", "--quiet")
+    assert done.code == 2
+    assert "every one of 5 trials failed" in done.err
+    assert "the last says, training diverged" in done.err
+    assert done.err.count("\n") == 1
+    assert runs.Run(tmp_path / "search").read_json("run.json")["status"] == "failed"

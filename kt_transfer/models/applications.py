@@ -17,6 +17,7 @@ import numpy as np
 
 from kt_transfer.errors import UserError
 from kt_transfer.models.adapting import Expected
+from kt_transfer.models.finite import why_not_finite
 
 # Most were trained on images of this size: larger ones cost more than they give.
 LARGEST_SIDE = 224
@@ -85,7 +86,7 @@ def fetch_application(application: Callable, input_shape: tuple[int, int, int]) 
     with contextlib.redirect_stdout(progress), warnings.catch_warnings(), _impatient():
         warnings.simplefilter("ignore")
         try:
-            return application(include_top=False, weights="imagenet", input_shape=input_shape)
+            model = application(include_top=False, weights="imagenet", input_shape=input_shape)
         except Exception as error:
             path, url = _sought(error)
             if path is None:
@@ -95,6 +96,12 @@ def fetch_application(application: Callable, input_shape: tuple[int, int, int]) 
                 f"weights in {path}, but they cannot be fetched or read ({_reason(error)}): "
                 f"where there is a network fetch {url}, and put it there."
             ) from error
+    if reason := why_not_finite(model.variables):
+        raise UserError(
+            f"--source keras_applications:{application.__name__} was given, expected its weights, "
+            f"but what Keras keeps of them {reason}: remove the file, so that it is fetched again."
+        )
+    return model
 
 
 @contextlib.contextmanager

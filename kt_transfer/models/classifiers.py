@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from keras import layers
 
+from kt_transfer.errors import TrainingFailed
 from kt_transfer.models.autoencoders import code_layer, dense_stack
 
 # Logit of a class that has no examples: its probability is zero, its logarithm finite.
@@ -113,8 +114,18 @@ def fit_logistic_regression(
     Returns:
         Kernel ``(width, num_classes)`` and bias ``(num_classes,)`` for the features as they
         are (the scaler is folded in), and the inverse regularization strength C.
+
+    Raises:
+        TrainingFailed: If the features are not finite.
     """
-    spread = float(features.std()) or 1.0
+    with np.errstate(over="ignore", invalid="ignore"):
+        spread = float(features.std()) or 1.0
+    if not np.isfinite(spread):
+        raise TrainingFailed(
+            "logistic regression was given features that are not finite or too large, expected "
+            "numbers that can be squared: the network that gives them has diverged; give another "
+            "source, or pretrain with a smaller learning rate."
+        )
     present = np.unique(labels)
     copies = np.arange(len(labels)) if copies is None else np.unique(copies, return_inverse=True)[1]
     scaler, regression = _fitted_regression(features / spread, labels, copies, seed)

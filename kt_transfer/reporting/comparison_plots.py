@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from kt_transfer.disk import replacing
 from kt_transfer.reporting.wording import (
     IN_PERCENT,
     LOWER_IS_BETTER,
@@ -164,8 +165,8 @@ def as_svg(figure: Figure, title: str, description: str) -> str:
 
 def save_png(figure: Figure, path: Path) -> None:
     """Write a figure as a PNG file on white."""
-    with matplotlib.rc_context(_STYLE):
-        figure.savefig(path, dpi=160, facecolor="white")
+    with matplotlib.rc_context(_STYLE), replacing(path) as temporary:
+        figure.savefig(temporary, dpi=160, facecolor="white")
 
 
 def colour_variables(dark: bool) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from kt_transfer.disk import replacing
 from kt_transfer.reporting.gained import FIGURES, NAMES
 
 
@@ -136,4 +137,5 @@ def as_picture(example: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
 def _save(figure, path: Path) -> None:
     figure.tight_layout()
-    figure.savefig(path, dpi=110)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=110)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,8 @@ import numpy as np
 from kt_transfer.data.arrays import observed_range
 from kt_transfer.data.overlap import same_examples
 from kt_transfer.data.splits import without_copies_of
+from kt_transfer.disk import replacing
+from kt_transfer.errors import TrainingFailed
 from kt_transfer.models.classifiers import classifier, dense_encoder
 from kt_transfer.rows import take_rows
 from kt_transfer.selection.folds import Draw, class_shares, derived_seed, draw_folds
@@ -245,6 +248,15 @@ class Comparison:
 
     def _learn(self, cell: Cell, part: Part, callbacks=()) -> tuple[Learned, StandsOn]:
         """What a candidate learns of a part, and what it stands on."""
+        try:
+            return self._learn_by_method(cell, part, callbacks)
+        except TrainingFailed as error:
+            source = f" of {cell.source}" if cell.source != NO_SOURCE else ""
+            raise TrainingFailed(
+                f"{cell.method}{source} with {cell.labels} labels: {error}"
+            ) from error
+
+    def _learn_by_method(self, cell: Cell, part: Part, callbacks) -> tuple[Learned, StandsOn]:
         if cell.method == "linear":
             return self._regress(self.nothing, self.preprocessing, part), StandsOn()
         if cell.method == "scratch":
@@ -324,17 +336,17 @@ class Comparison:
         """Pretrain without the examples that the fold holds out; or read what was kept."""
         kept, autoencoder = self.folder / f"{key}.npz", source.pretraining.autoencoder
         if kept.is_file():
-            with np.load(kept) as arrays:
-                *weights, seconds = (arrays[name] for name in arrays.files)
-            autoencoder.set_weights(weights)
-            return source.pretraining.encoder_weights, float(seconds)
+            # Of what is damaged nothing is lost: it is trained again, to the same.
+            with contextlib.suppress(Exception):
+                with np.load(kept) as arrays:
+                    *weights, seconds = (arrays[name] for name in arrays.files)
+                autoencoder.set_weights(weights)
+                return source.pretraining.encoder_weights, float(seconds)
         x = self.examples(part, part.seen) if source.x is None else source.x
         seconds = source.pretraining.learn(x, seed=derived_seed(self.seed, *numbers, 3))
         self.folder.mkdir(parents=True, exist_ok=True)
-        unfinished = kept.with_name(f".{kept.name}")
-        with open(unfinished, "wb") as file:
+        with replacing(kept) as unfinished, open(unfinished, "wb") as file:
             np.savez(file, *autoencoder.get_weights(), np.array(seconds))
-        unfinished.rename(kept)
         return source.pretraining.encoder_weights, seconds
 
     def _network(self, source: str, labels: int) -> NetworkLearner:

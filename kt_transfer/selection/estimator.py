@@ -14,6 +14,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from kt_transfer.data.dataset import UNLABELLED
+from kt_transfer.errors import TrainingFailed
 from kt_transfer.models.autoencoders import dense_autoencoder, transferable_encoder
 from kt_transfer.models.preprocessing import preprocessing_model
 from kt_transfer.reporting.classification import softmax
@@ -100,7 +101,8 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
             The classifier itself.
 
         Raises:
-            ValueError: If there are fewer than two classes, or a setting is out of range.
+            ValueError: If there are fewer than two classes, a setting is out of range, or the
+                training diverges.
         """
         self._check_settings()
         X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
@@ -154,7 +156,10 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
                 folder=folder,
             )
             (candidate,) = comparison.candidates
-            learned = comparison.refit(*candidate)[0].network
+            try:
+                learned = comparison.refit(*candidate)[0].network
+            except TrainingFailed as error:
+                raise ValueError(str(error)) from error
         # Without what its training needed.
         network = type(learned).from_config(learned.get_config())
         network.set_weights(learned.get_weights())

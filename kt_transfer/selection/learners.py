@@ -18,6 +18,7 @@ from kt_transfer.data.overlap import same_examples
 from kt_transfer.models.autoencoders import start_tied, transferable_encoder, units_that_stay
 from kt_transfer.models.classifiers import classifier, fit_logistic_regression
 from kt_transfer.training.distiller import Distiller
+from kt_transfer.training.diverging import StopsWhereDiverged
 from kt_transfer.training.k_sparse import with_falling_k
 from kt_transfer.training.losses import ReconstructionLoss
 from kt_transfer.training.steps import FusedModel, predict_raw, scaling
@@ -317,7 +318,7 @@ class _Fits:
             validation_data=watched,
             validation_batch_size=1024,
             validation_freq=frequency,
-            callbacks=list(callbacks),
+            callbacks=[*callbacks, StopsWhereDiverged(self.network)],
             verbose=0,
         ).history
         seconds = time.perf_counter() - began

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import csv
-import os
 from pathlib import Path
 from typing import NamedTuple
 
+from kt_transfer.disk import replacing
+from kt_transfer.errors import UserError
 from kt_transfer.selection.scoring import METRICS
 
 # What stands in the column "source" of a method that transfers nothing.
@@ -28,6 +29,7 @@ _NUMBERS = ("steps", "num_parameters", "num_train", "num_held_out", "num_labelle
 # regression that a head starts from.
 _SECONDS = ("seconds", "pretrain_seconds", "fit_seconds", "head_seconds")
 COLUMNS = (*Cell._fields, *METRICS, *_SECONDS, *_NUMBERS)
+_CURVE_COLUMNS = (*Cell._fields, "epoch", "accuracy")
 _WHOLE = ("labels", "repeat", "fold", *_NUMBERS)
 
 
@@ -36,17 +38,18 @@ class Table:
 
     Args:
         folder: Holds ``comparison.csv`` and ``curves.csv``; what lies there is read.
+
+    Raises:
+        UserError: If one of them is damaged.
     """
 
     def __init__(self, folder: Path):
         self.folder = Path(folder)
         self.rows: dict[Cell, dict] = {}
         self.curves: dict[Cell, dict[int, float]] = {}
-        for row in _read(self.folder / "comparison.csv"):
-            row = {name: _typed(name, value) for name, value in row.items()}
+        for row in _read(self.folder / "comparison.csv", COLUMNS):
             self.rows[_cell(row)] = row
-        for row in _read(self.folder / "curves.csv"):
-            row = {name: _typed(name, value) for name, value in row.items()}
+        for row in _read(self.folder / "curves.csv", _CURVE_COLUMNS):
             if (cell := _cell(row)) in self.rows:
                 self.curves.setdefault(cell, {})[int(row["epoch"])] = row["accuracy"]
 
@@ -62,7 +65,7 @@ class Table:
             for other, points in self.curves.items()
             for epoch, value in points.items()
         )
-        _write(self.folder / "curves.csv", (*Cell._fields, "epoch", "accuracy"), looks)
+        _write(self.folder / "curves.csv", _CURVE_COLUMNS, looks)
         # Last: a cell is done when its row is here.
         self.rows[cell] = {**cell._asdict(), **numbers}
         _write(self.folder / "comparison.csv", COLUMNS, self.rows.values())
@@ -90,17 +93,24 @@ def _typed(name: str, text: str):
     return int(text) if name in _WHOLE else float(text)
 
 
-def _read(path: Path) -> list[dict]:
+def _read(path: Path, columns: tuple[str, ...]) -> list[dict]:
     if not path.is_file():
         return []
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
+    try:
+        with open(path, newline="") as file:
+            return [
+                {name: _typed(name, row[name]) for name in columns} for row in csv.DictReader(file)
+            ]
+    except (ValueError, TypeError, KeyError, csv.Error) as error:
+        raise UserError(
+            f"--resume was given, expected the finished cells in {path}, but it is damaged "
+            f"({type(error).__name__}: {error}): remove its last rows or the file, and what they "
+            "hold is trained again."
+        ) from error
 
 
 def _write(path: Path, names, rows) -> None:
-    temporary = path.with_name(f".{path.name}")
-    with open(temporary, "w", newline="") as file:
+    with replacing(path) as temporary, open(temporary, "w", newline="") as file:
         writer = csv.DictWriter(file, names)
         writer.writeheader()
         writer.writerows(rows)
-    os.replace(temporary, path)

@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from kt_transfer.errors import UserError
+from kt_transfer.models.finite import why_not_finite
 
 TOLERANCE = 1e-5
 
@@ -203,6 +204,23 @@ def _publish(unfinished: Path, folder: Path) -> Path:
         return version
 
 
+def _check_metadata(metadata, signature) -> None:
+    """``ValueError`` for metadata of another model, or of none."""
+    labels = metadata.get("labels") if isinstance(metadata, dict) else None
+    if not isinstance(labels, list) or not all(isinstance(name, str) for name in labels):
+        raise ValueError("metadata.json has no list 'labels' of names")
+    if not isinstance(metadata.get("data"), str):
+        raise ValueError("metadata.json does not name its 'data'")
+    if len(signature.structured_input_signature[1]) != 1:
+        raise ValueError("its signature serving_default takes other than one input")
+    if not labels:
+        return
+    answers = signature.structured_outputs.get("probabilities")
+    if answers is None or answers.shape[-1] != len(labels):
+        shape = None if answers is None else tuple(answers.shape)
+        raise ValueError(f"metadata.json names {len(labels)} classes, probabilities are {shape}")
+
+
 def load_saved_model(path: Path):
     """An exported classifier as a function, and its metadata.
 
@@ -219,12 +237,20 @@ def load_saved_model(path: Path):
     try:
         metadata = json.loads((Path(path) / "metadata.json").read_text())
         model = tf.saved_model.load(os.fspath(path))
-    except (OSError, ValueError) as error:
+        signature = model.signatures["serving_default"]
+        _check_metadata(metadata, signature)
+    # What TensorFlow and the protocol buffers raise for damaged files has no common ancestor.
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(
             f"--model {path} was given, expected an exported model such as saved_models/NAME/1, "
-            f"but it cannot be read ({str(error).splitlines()[0]}): give the folder of a version."
+            f"but it cannot be read ({reason}): give the folder of a version, or export it again."
         ) from error
-    signature = model.signatures["serving_default"]
+    if reason := why_not_finite(signature.variables):
+        raise UserError(
+            f"--model {path} was given, expected an exported model, but it {reason}: export a run "
+            "whose training went well."
+        )
     ((key, spec),) = signature.structured_input_signature[1].items()
 
     def probabilities_of(data, x: np.ndarray) -> np.ndarray:

@@ -11,6 +11,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kt_transfer.models.finite import why_not_finite
+
 # Outputs that say what they are, the one to take first.
 _KNOWN = {"probabilities": "probabilities", "logits": "logits", "softmax": "probabilities"}
 
@@ -28,9 +30,9 @@ class ServedLayer(keras.layers.Layer):
         num_bytes: What its files take.
 
     Raises:
-        ValueError: If it does not load, has not one input, or none of several outputs is named
-            ``probabilities``, ``logits`` or ``softmax``; the message ends a sentence that
-            begins with "it".
+        ValueError: If it does not load, has weights that are not finite, has not one input, or
+            none of several outputs is named ``probabilities``, ``logits`` or ``softmax``; the
+            message ends a sentence that begins with "it".
     """
 
     def __init__(self, path: Path):
@@ -47,6 +49,8 @@ class ServedLayer(keras.layers.Layer):
         self.input_spec_of_signature = spec
         self.said = _KNOWN.get(name)
         self.width: int | None = None
+        if reason := why_not_finite(signature.variables):
+            raise ValueError(reason)
         self.num_parameters = sum(int(np.prod(v.shape)) for v in signature.variables)
         self.num_bytes = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
-import os
 import shutil
 import time
 from pathlib import Path
 
 import keras
 import numpy as np
+
+from kt_transfer.disk import replacing
+from kt_transfer.errors import UserError
+from kt_transfer.training.diverging import require_finite_weights
 
 
 class EpochLog(keras.callbacks.Callback):
@@ -36,23 +39,27 @@ class EpochLog(keras.callbacks.Callback):
         seconds = round(time.perf_counter() - self._began, 4)
         self.rows.append({"epoch": epoch, "seconds": seconds, **_numbers(logs)})
         names = list(dict.fromkeys(name for row in self.rows for name in row))
-        temporary = self.path.with_name(f".{self.path.name}")
-        with open(temporary, "w", newline="") as file:
+        with replacing(self.path) as temporary, open(temporary, "w", newline="") as file:
             writer = csv.DictWriter(file, names)
             writer.writeheader()
             writer.writerows(self.rows)
-        os.replace(temporary, self.path)
 
 
 def read_history(path: Path) -> list[dict[str, float]]:
     """The rows of a ``history.csv``; none if there is no such file."""
     if not Path(path).is_file():
         return []
-    with open(path, newline="") as file:
-        return [
-            {name: _number(value) for name, value in row.items() if value not in ("", None)}
-            for row in csv.DictReader(file)
-        ]
+    try:
+        with open(path, newline="") as file:
+            return [
+                {name: _number(value) for name, value in row.items() if value not in ("", None)}
+                for row in csv.DictReader(file)
+            ]
+    except (ValueError, TypeError, csv.Error) as error:
+        raise UserError(
+            f"{path} was given, expected a row of numbers for each epoch, but it is damaged "
+            f"({_in_a_line(error)}): remove it, or start the run again with --overwrite."
+        ) from error
 
 
 class EarlyStopping(keras.callbacks.EarlyStopping):
@@ -119,16 +126,29 @@ class Checkpoint(keras.callbacks.Callback):
         latest = self._latest()
         if not latest or int(latest.name) < self.begins:
             return
-        if int(latest.name) == self.begins:
-            self._take_up(latest, self.network.variables)
-        else:
-            self._take_up(latest, self._variables())
-            self._take_up_callbacks(latest)
+        try:
+            if int(latest.name) == self.begins:
+                self._take_up(latest, self.network.variables)
+            else:
+                self._take_up(latest, self._variables())
+                self._take_up_callbacks(latest)
+        # A damaged archive raises what zipfile, zlib, NumPy and JSON each know.
+        except Exception as error:
+            raise UserError(
+                f"--resume was given, expected a checkpoint as it was written, but {latest} is "
+                f"damaged ({_in_a_line(error)}): remove it, and the training begins anew."
+            ) from error
 
     def _take_up(self, checkpoint: Path, variables) -> None:
-        with np.load(checkpoint / "variables.npz") as saved:
-            for number, variable in enumerate(variables):
-                variable.assign(saved[f"v{number}"])
+        with np.load(checkpoint / "variables.npz", allow_pickle=False) as saved:
+            values = [saved[f"v{number}"] for number in range(len(variables))]
+        for variable, value in zip(variables, values, strict=True):
+            if value.shape != tuple(variable.shape) or value.dtype.kind in "OSU":
+                raise ValueError(
+                    f"{variable.path} has the shape {tuple(variable.shape)}, there {value.shape}"
+                )
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
 
     def _take_up_callbacks(self, checkpoint: Path) -> None:
         with np.load(checkpoint / "variables.npz") as saved:
@@ -137,6 +157,8 @@ class Checkpoint(keras.callbacks.Callback):
                 if best:
                     callback.best_weights = [saved[f"best{number}_{i}"] for i in range(len(best))]
         states = json.loads((checkpoint / "callbacks.json").read_text())
+        if [set(state) for state in states] != [set(_progress_of(c)) for c in self.others]:
+            raise ValueError("callbacks.json is not of these callbacks")
         for callback, state in zip(self.others, states, strict=True):
             for name, value in state.items():
                 setattr(callback, name, value)
@@ -144,6 +166,7 @@ class Checkpoint(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         """Save, if the last time is long enough ago."""
         if time.monotonic() - self._last >= self.every_seconds:
+            require_finite_weights(self.network, epoch, self.model.optimizer)
             self._save(epoch + 1)
             self._last = time.monotonic()
 
@@ -244,6 +267,12 @@ def _bar(quiet: bool = False):
         disable=quiet or not console.is_terminal,
         transient=True,
     )
+
+
+def _in_a_line(error: Exception) -> str:
+    """What an error says, without the advice to load what may be a program."""
+    said = str(error).strip().strip("'\"").split("\n")[0].rstrip(".")
+    return "it holds no numbers" if "pickle" in said else said or type(error).__name__
 
 
 def _progress_of(callback) -> dict:

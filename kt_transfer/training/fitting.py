@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from kt_transfer.training.callbacks import Checkpoint, EarlyStopping, EpochLog, Progress
 from kt_transfer.training.callbacks import read_history as _read_history
+from kt_transfer.training.diverging import StopsWhereDiverged
 from kt_transfer.training.steps import FusedModel
 
 
@@ -51,6 +52,9 @@ def fit_in_folder(
 
     Returns:
         The rows of the history, one for each epoch since the very start.
+
+    Raises:
+        TrainingFailed: If a loss or a weight is not finite; the last checkpoint stays.
     """
     callbacks = list(callbacks)
     if patience is not None:
@@ -71,6 +75,8 @@ def fit_in_folder(
     callbacks += [
         EpochLog(run.path / "history.csv", first_epoch),
         keras.callbacks.TensorBoard(run.path / "logs", write_graph=False),
+        # Before the checkpoint: none is made of what has diverged.
+        StopsWhereDiverged(network),
         checkpoint,
     ]
     if run.is_chief and not quiet:

@@ -1,0 +1,102 @@
+"""Files that appear whole, and what a disk that refuses to be written has to say."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+from pathlib import Path
+
+from kt_transfer.errors import UserError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_REMEDIES = {
+    errno.ENOSPC: "free some space, or write to another disk",
+    errno.EDQUOT: "free some space, or write to another disk",
+    errno.EFBIG: "write to another disk, or raise the limit (ulimit -f)",
+    errno.EROFS: "write to another folder",
+    errno.EACCES: "give its permissions, or another path",
+    errno.EPERM: "give its permissions, or another path",
+    errno.ENAMETOOLONG: "give a shorter name",
+    errno.ENOTDIR: "give another path",
+    errno.EISDIR: "give another path",
+    errno.ELOOP: "give another path",
+}
+# What libraries say in words of their own, with the reason as the system puts it among them.
+_IN_WORDS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+
+
+@contextlib.contextmanager
+def replacing(path: Path, *, overwrite: bool = True):
+    """A temporary name beside ``path`` that becomes ``path`` when the block ends well."""
+    path = Path(path)
+    if not overwrite and path.exists():
+        raise exists_already(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The suffix stays last: Keras chooses the format by it.
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        if error.errno is not None:
+            error.filename = str(path)  # where it was to be, not the name that is gone
+        raise
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def exists_already(path: Path, flag: str = "--out") -> UserError:
+    """The error for an output that is already there."""
+    return UserError(
+        f"{flag} {path} was given, expected a name that is still free, but it exists: give "
+        "another name, or --overwrite to replace it."
+    )
+
+
+def tell_disk_error(error: BaseException, path: os.PathLike | str | None = None) -> str | None:
+    """The sentence for an error that is the disk's, not the program's; ``None`` for others.
+
+    Args:
+        error: Of Python, or of TensorFlow or another library that passes on what it was told.
+        path: Where was being written, for an error that does not say.
+
+    Example:
+        >>> tell_disk_error(OSError(errno.EROFS, "Read-only file system", "runs/source"))
+        'runs/source cannot be written (Read-only file system): write to another folder.'
+    """
+    number = _number(error)
+    if number is None and error.__cause__ is not None:
+        return tell_disk_error(error.__cause__, path)
+    if number is None:
+        return None
+    path = getattr(error, "filename", None) or path or os.curdir
+    room = _room(Path(os.fspath(path))) if number in _FULL else ""
+    return f"{path} cannot be written ({os.strerror(number)}{room}): {_REMEDIES[number]}."
+
+
+def _number(error: BaseException) -> int | None:
+    number = getattr(error, "errno", None)
+    if number is not None:
+        return number if number in _REMEDIES else None
+    said = str(error)
+    return next((known for known in _IN_WORDS if os.strerror(known) in said), None)
+
+
+def _room(path: Path) -> str:
+    """How much is free there."""
+    there = next((p for p in (path, *path.absolute().parents) if p.exists()), None)
+    if there is None:
+        return ""
+    usage = shutil.disk_usage(there)
+    return f"; {_size(usage.free)} of {_size(usage.total)} are free"
+
+
+def _size(number: int) -> str:
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if number < 1000:
+            return f"{number:.3g} {unit}"
+        number /= 1000
+    return f"{number:.3g} TB"

@@ -1,0 +1,29 @@
+"""Whether the weights of a model are numbers at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+
+def why_not_finite(variables: Iterable) -> str | None:
+    """The first variable that holds NaN or infinity, as the rest of a sentence about its model.
+
+    Args:
+        variables: Those of a Keras model or of a SavedModel.
+
+    Returns:
+        What to say after "it"; ``None`` where every number is finite.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, name="head")])
+        >>> model.get_layer("head").bias.assign([np.nan])
+        >>> why_not_finite(model.variables)
+        'has weights that are not finite (sequential/head/bias)'
+    """
+    for variable in variables:
+        values = variable.numpy()
+        if values.dtype.kind not in "OSUb" and not np.isfinite(values).all():
+            return f"has weights that are not finite ({getattr(variable, 'path', variable.name)})"
+    return None

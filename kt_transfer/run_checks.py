@@ -1,0 +1,126 @@
+"""Whether what lies in a run folder fits together, told in one sentence where it does not."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from kt_transfer.errors import UserError
+
+# Folders within a run that commands write into.
+WRITTEN = ("plots", "logs", "checkpoint", "tuner", "trials", "best")
+
+
+def damaged(path: Path, name: str, reason: object) -> UserError:
+    """The error for a file of a run that is not as a command wrote it."""
+    first_line = str(reason).strip().split("\n")[0].rstrip(".")
+    if "allow_pickle" in first_line:  # advice that would run what the file says
+        first_line = "it holds Python objects instead of numbers"
+    return UserError(
+        f"{path} was given, expected a complete run folder, but {name} cannot be read "
+        f"({first_line}): give another run, or write this one again."
+    )
+
+
+def check_description(path: Path, description: dict, settings: dict) -> None:
+    """Refuse a ``run.json`` or ``config.json`` that lacks what every run has, or has other types.
+
+    Raises:
+        UserError: It names the file and the entry.
+    """
+    _require(path, "run.json", description, "command", str)
+    _require(path, "config.json", settings, "data", str, optional=True)
+    _require(path, "config.json", settings, "objective", str, optional=True)
+    _require(path, "run.json", description, "wall_seconds", (int, float), optional=True)
+    for name in ("epochs", "batch_size"):
+        _require(path, "config.json", settings, name, int, optional=True)
+    _require(path, "config.json", settings, "learning_rate", (int, float), optional=True)
+    _require(path, "run.json", description, "expects", dict, optional=True)
+    _require(path, "run.json", description, "versions", dict)
+    # One that was interrupted may not have come to its data yet.
+    _require(path, "run.json", description, "data", dict, optional=True)
+    if data := description.get("data"):
+        for name in ("spec", "fingerprint"):
+            _require(path, "run.json's 'data'", data, name, str)
+
+
+def check_labels(path: Path, content: dict) -> list[str]:
+    """The names of ``labels.json``."""
+    labels = content.get("labels")
+    if not isinstance(labels, list) or not all(isinstance(name, str) for name in labels):
+        raise damaged(path, "labels.json", "'labels' is not a list of names")
+    return labels
+
+
+def check_models(path: Path, network, preprocessing, labels: list[str] | None) -> None:
+    """Refuse models of which one does not take what the other gives, or answers for other classes.
+
+    Args:
+        path: The run.
+        network: Its ``model.keras``.
+        preprocessing: Its ``preprocessing.keras``.
+        labels: Names of the classes; ``None`` for an autoencoder.
+    """
+    for name, model in (("model.keras", network), ("preprocessing.keras", preprocessing)):
+        if len(getattr(model, "inputs", ())) != 1 or len(model.outputs) != 1:
+            raise damaged(path, name, "it has not one input and one output")
+    given, taken = preprocessing.output_shape[1:], network.input_shape[1:]
+    if given != taken:
+        reason = f"it takes examples of shape {taken}, but preprocessing.keras gives {given}"
+        raise damaged(path, "model.keras", reason)
+    if labels is None:
+        names = {layer.name for layer in network.layers}
+        if not names >= {"encoder", "decoder"}:
+            raise damaged(path, "model.keras", "it has no layers 'encoder' and 'decoder'")
+    elif network.output_shape[1:] != (len(labels),):
+        reason = f"it names {len(labels)} classes, but model.keras emits {network.output_shape[1:]}"
+        raise damaged(path, "labels.json", reason)
+
+
+def check_splits(path: Path, splits: dict, num_examples: int) -> None:
+    """Refuse rows that are none of the training examples.
+
+    Args:
+        path: The run.
+        splits: The arrays of its ``splits.npz``.
+        num_examples: Training examples of its data.
+    """
+    for name in ("train", "labelled", "validation"):
+        rows = splits.get(name)
+        if rows is None:
+            raise damaged(path, "splits.npz", f"it has no rows {name!r}")
+        # An empty part may be of any type.
+        if rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iu"):
+            raise damaged(path, "splits.npz", f"{name!r} are no row numbers")
+        if rows.size and not 0 <= rows.min() <= rows.max() < num_examples:
+            reason = f"{name!r} names row {rows.max()} of {num_examples} examples"
+            raise damaged(path, "splits.npz", reason)
+
+
+def check_written_folders(path: Path) -> None:
+    """Refuse folders to be written into that are none, or lead out of the run."""
+    for name in WRITTEN:
+        check_folder(path / name)
+
+
+def check_folder(path: Path) -> None:
+    """Refuse a folder to be written into that is a file, or a link to somewhere else."""
+    if path.is_symlink():
+        what = f"a symbolic link to {os.readlink(path)}"
+    elif path.exists() and not path.is_dir():
+        what = "a file"
+    else:
+        return
+    raise UserError(
+        f"{path.parent} was given, expected a run folder, but its {path.name} is {what}: remove "
+        "it, so that a folder takes its place."
+    )
+
+
+def _require(path: Path, name: str, content: dict, key: str, types, optional=False) -> None:
+    value = content.get(key)
+    if value is None and optional:
+        return
+    if not isinstance(value, types) or isinstance(value, bool):
+        kind = "missing" if key not in content else f"{type(value).__name__}"
+        raise damaged(path, name, f"its {key!r} is {kind}")
