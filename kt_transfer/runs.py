@@ -111,7 +111,7 @@ class Run:
         """The saved Keras model of that name, uncompiled."""
         import keras
 
-        from kt_transfer.models.finite import why_not_finite
+        from kt_transfer.finite import why_not_finite
 
         path = self.path / name
         if not path.is_file():

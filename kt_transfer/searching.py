@@ -66,7 +66,10 @@ def search_settings(
             overwrite=False,
         )
     try:
-        tuner.search(verbose=0)
+        with warnings.catch_warnings():
+            # Of a trial that diverged.
+            warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)
+            tuner.search(verbose=0)
     except FatalError as error:
         raise error.__cause__ or error from None
     # By number: a search that was continued holds them in another order.
@@ -120,12 +123,6 @@ class _Kept:
         self._retry_queue = [n for n in self._retry_queue if n not in self.end_order]
         for number in self._retry_queue:
             self.trials[number].metrics = type(self.trials[number].metrics)()
-
-    def score_trial(self, trial):
-        """Score a trial; one that failed has nothing that NumPy need warn of."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)
-            super().score_trial(trial)
 
 
 def _write_state(state, path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from kt_transfer.data import Dataset, Like
 from kt_transfer.errors import UserError
+from kt_transfer.finite import why_not_finite
 from kt_transfer.models.adapting import Expected, why_not
 from kt_transfer.models.applications import (
     expected_by,
@@ -19,7 +20,6 @@ from kt_transfer.models.applications import (
 from kt_transfer.models.autoencoders import transferable_encoder
 from kt_transfer.models.bodies import body, head_of, scales_itself, single_input
 from kt_transfer.models.classifiers import classifier
-from kt_transfer.models.finite import why_not_finite
 from kt_transfer.models.preprocessing import as_image
 from kt_transfer.run_checks import damaged
 from kt_transfer.runs import APPLICATION, Run

@@ -16,8 +16,8 @@ import keras
 import numpy as np
 
 from kt_transfer.errors import UserError
+from kt_transfer.finite import why_not_finite
 from kt_transfer.models.adapting import Expected
-from kt_transfer.models.finite import why_not_finite
 
 # Most were trained on images of this size: larger ones cost more than they give.
 LARGEST_SIDE = 224

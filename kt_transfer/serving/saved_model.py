@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from kt_transfer.errors import UserError
-from kt_transfer.models.finite import why_not_finite
+from kt_transfer.finite import why_not_finite
 
 TOLERANCE = 1e-5
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kt_transfer.models.finite import why_not_finite
+from kt_transfer.finite import why_not_finite
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
