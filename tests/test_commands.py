@@ -897,9 +897,14 @@ def test_a_class_that_training_never_saw(chain, invoke, tmp_path):
         tmp_path / "d.npz", x=data.x[kept], y=data.y[kept], x_test=data.x_test, y_test=data.y_test
     )
     words = ("--source", chain.source, "--data", "npz:d.npz", "--labels", 30, *QUICK)
+    count = (data.y_test == 3).sum()
     for number, method in enumerate((["--freeze", 1], ["--method", "features"])):
         done = invoke("finetune", *words, *method, "--out", number)
         assert (done.code, done.err) == (0, "")
+        assert (
+            f"class 3 in the test part alone: it cannot be learned, so that {count} test"
+            in done.out
+        )
         assert logits_of(tmp_path / str(number), data.x_test).shape == (359, 10)
 
 

@@ -47,6 +47,7 @@ def remarks(data: Dataset, num_folds: int | None = None) -> Iterator[str]:
             f"{data.spec}: {in_test:,} of {len(data.x_test):,} test examples are also training "
             f"examples: these {left_out:,} of {len(data.x):,} are left out of training"
         )
+    yield from _untaught_classes(data)
     yield from _rare_classes(data, num_folds)
 
 
@@ -68,6 +69,16 @@ def _copies(data: Dataset) -> Iterator[str]:
         yield (
             f"{data.spec}: {contradicting:,} of these carry another label than a copy of theirs: "
             "check the labels"
+        )
+
+
+def _untaught_classes(data: Dataset) -> Iterator[str]:
+    taught, tested = (np.unique(y[y != UNLABELLED]) for y in (data.y, data.y_test))
+    untaught = np.setdiff1d(tested, taught)
+    if len(taught) and len(untaught):
+        yield (
+            f"{data.spec}: {_named(data, untaught)} in the test part alone: it cannot be learned, "
+            f"so that {np.isin(data.y_test, untaught).sum():,} test examples count as mistakes"
         )
 
 

@@ -92,6 +92,7 @@ def fit_logistic_regression(
     *,
     seed: int,
     copies: np.ndarray | None = None,
+    sample_weight: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """Logistic regression with its regularization and scaling chosen inside the given examples.
 
@@ -110,6 +111,8 @@ def fit_logistic_regression(
         seed: Seed of the folds or the hold-out.
         copies: A number for each example, shared by those that are equal; ``None`` where all
             differ.
+        sample_weight: How much each example counts beside the others, shape ``(n,)``; ``None``
+            for all alike. What is held out to choose by counts alike in folds.
 
     Returns:
         Kernel ``(width, num_classes)`` and bias ``(num_classes,)`` for the features as they
@@ -128,7 +131,9 @@ def fit_logistic_regression(
         )
     present = np.unique(labels)
     copies = np.arange(len(labels)) if copies is None else np.unique(copies, return_inverse=True)[1]
-    scaler, regression = _fitted_regression(features / spread, labels, copies, seed)
+    if sample_weight is not None:  # a sum of n, as without, beside which C is what it is
+        sample_weight = sample_weight / np.mean(sample_weight)
+    scaler, regression = _fitted_regression(features / spread, labels, copies, seed, sample_weight)
     coefficients, intercepts = regression.coef_.T, regression.intercept_
     if len(present) == 2:  # one column of log-odds: as two logits
         coefficients = np.hstack([np.zeros_like(coefficients), coefficients])
@@ -141,8 +146,9 @@ def fit_logistic_regression(
     return kernel.astype("float32"), bias.astype("float32"), float(regression.C)
 
 
-def _fitted_regression(features, labels, copies, seed: int):
+def _fitted_regression(features, labels, copies, seed: int, weights):
     """The scaler and the regression on what it makes of the features."""
+    from sklearn import config_context
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import log_loss, make_scorer
     from sklearn.model_selection import GridSearchCV, StratifiedKFold
@@ -152,13 +158,17 @@ def _fitted_regression(features, labels, copies, seed: int):
 
     judged, label_of, smallest_class = _judged(labels, copies)
     if smallest_class > 1 and len(labels) > MANY_EXAMPLES:
-        return _fitted_along_path(features, labels, copies, judged, label_of, seed)
+        return _fitted_along_path(features, labels, copies, judged, label_of, seed, weights)
     each, together = StandardScaler(), StandardScaler(with_std=False)
     pipeline = Pipeline([("scaler", each), ("regression", LogisticRegression(max_iter=1000))])
+    weighted = {}
+    if weights is not None:
+        weighted = {"scaler__sample_weight": weights, "regression__sample_weight": weights}
     # Threads wait for one another over products this small: one alone takes a tenth of the time.
-    with threadpool_limits(1, user_api="blas"):
+    # Weights are handed on by their names here, whatever the caller has configured.
+    with threadpool_limits(1, user_api="blas"), config_context(enable_metadata_routing=False):
         if smallest_class < 2:  # it cannot be both in a fold and outside it
-            fitted = pipeline.fit(features, labels)
+            fitted = pipeline.fit(features, labels, **weighted)
         else:
             folds = StratifiedKFold(min(5, smallest_class), shuffle=True, random_state=seed)
             splits = [
@@ -172,7 +182,7 @@ def _fitted_regression(features, labels, copies, seed: int):
             )
             grid = {"scaler": [each, together], "regression__C": STRENGTHS}
             search = GridSearchCV(pipeline, grid, cv=splits, scoring=loss)
-            fitted = search.fit(features, labels).best_estimator_
+            fitted = search.fit(features, labels, **weighted).best_estimator_
     return fitted["scaler"], fitted["regression"]
 
 
@@ -196,7 +206,7 @@ def _with_copies(copies: np.ndarray, held: np.ndarray) -> tuple[np.ndarray, np.n
     return np.flatnonzero(~out), np.flatnonzero(out)
 
 
-def _fitted_along_path(features, labels, copies, judged, label_of, seed: int):
+def _fitted_along_path(features, labels, copies, judged, label_of, seed: int, weights):
     """C by one hold-out; then all examples with it."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
@@ -204,26 +214,28 @@ def _fitted_along_path(features, labels, copies, judged, label_of, seed: int):
     from sklearn.model_selection import train_test_split
     from sklearn.preprocessing import StandardScaler
 
-    scaler = StandardScaler().fit(features)
+    scaler = StandardScaler().fit(features, sample_weight=weights)
     scaled = scaler.transform(features)
     halves = train_test_split(judged, test_size=0.2, stratify=label_of, random_state=seed)
     place = np.full(len(labels), len(labels))  # in the order of this split
     for half in halves:
         place[half] = np.arange(len(half))
-    (x, y), (held_x, held_y) = (
-        (scaled[ordered], labels[ordered])
-        for rows in _with_copies(copies, halves[1])
-        for ordered in [rows[np.argsort(place[copies[rows]], kind="stable")]]
+    rows, held = (
+        some[np.argsort(place[copies[some]], kind="stable")]
+        for some in _with_copies(copies, halves[1])
     )
+    weight, held_weight = (None, None) if weights is None else (weights[rows], weights[held])
+    x, y, held_x, held_y = scaled[rows], labels[rows], scaled[held], labels[held]
     regression = LogisticRegression(max_iter=300, warm_start=True)
     best, lowest = STRENGTHS[0], np.inf
     with warnings.catch_warnings():
         # Fits that stop early are judged as they are.
         warnings.simplefilter("ignore", ConvergenceWarning)
         for strength in STRENGTHS:
-            regression.set_params(C=strength).fit(x, y)
-            loss = log_loss(held_y, regression.predict_proba(held_x), labels=regression.classes_)
+            regression.set_params(C=strength).fit(x, y, weight)
+            answers = regression.predict_proba(held_x)
+            loss = log_loss(held_y, answers, sample_weight=held_weight, labels=regression.classes_)
             if loss >= lowest:
                 break
             best, lowest = strength, loss
-        return scaler, regression.set_params(C=best).fit(scaled, labels)
+        return scaler, regression.set_params(C=best).fit(scaled, labels, weights)

@@ -98,6 +98,8 @@ class Comparison:
         schedule: How long and with what steps networks are trained.
         student_units: Widths of the student's hidden layers.
         folder: Where pretrained autoencoders are kept in between.
+        sample_weight: How much each training example counts beside the others, in everything
+            that learns from it; ``None`` for all alike.
         observed_range: Smallest and largest value of the training examples, where the
             preprocessing was fitted to these; each fold then goes by what it may see alone.
         copies: A number for each example, shared by equal ones, ``-1`` for those that must not
@@ -119,6 +121,7 @@ class Comparison:
         schedule: Schedule,
         student_units: tuple[int, ...],
         folder: Path,
+        sample_weight: np.ndarray | None = None,
         observed_range: tuple[float, float] | None = None,
         copies: np.ndarray | None = None,
     ):
@@ -129,6 +132,7 @@ class Comparison:
         self.sources = {source.name: source for source in sources}
         self.schedule, self.student_units = schedule, student_units
         self.folder, self.observed_range = Path(folder), observed_range
+        self.sample_weight = sample_weight
         self.first = sources[0]
         self.candidates = [(name, NO_SOURCE) for name in BASELINES if name in methods]
         self.candidates += [
@@ -283,7 +287,18 @@ class Comparison:
         """Logistic regression on what an encoder makes of a part."""
         x, y = self.examples(part, part.train), self.y[part.train]
         seed = self._seed(part)
-        return learn_features(encoder, preprocessing, x, y, self.num_classes, seed=seed)
+        return learn_features(
+            encoder,
+            preprocessing,
+            x,
+            y,
+            self.num_classes,
+            seed=seed,
+            sample_weight=self._weights(part.train),
+        )
+
+    def _weights(self, rows: np.ndarray) -> np.ndarray | None:
+        return None if self.sample_weight is None else self.sample_weight[rows]
 
     def _seed(self, part: Part) -> int:
         """The seed of what learns the labels of a part, the same for every method."""
@@ -305,6 +320,7 @@ class Comparison:
             self.examples(part, part.train),
             self.y[part.train],
             seed=self._seed(part),
+            sample_weight=self._weights(part.train),
             encoder_weights=encoder_weights,
             head_weights=head,
             watched=held_out if len(part.held_out) else None,
@@ -319,7 +335,14 @@ class Comparison:
         x = self.examples(part, part.seen)
         labels = np.where(np.isin(part.seen, part.train), self.y[part.seen], -1)
         seed = derived_seed(self.seed, part.repeat, part.fold, part.labels, 2)
-        return self.student.learn(x, labels, teacher.logits(x), seed=seed, callbacks=callbacks)
+        return self.student.learn(
+            x,
+            labels,
+            teacher.logits(x),
+            seed=seed,
+            sample_weight=self._weights(part.seen),
+            callbacks=callbacks,
+        )
 
     def _encoder_weights(self, name: str, part: Part) -> tuple[list[np.ndarray], float]:
         """The weights to transfer, and the seconds of their pretraining."""
@@ -342,8 +365,11 @@ class Comparison:
                     *weights, seconds = (arrays[name] for name in arrays.files)
                 autoencoder.set_weights(weights)
                 return source.pretraining.encoder_weights, float(seconds)
-        x = self.examples(part, part.seen) if source.x is None else source.x
-        seconds = source.pretraining.learn(x, seed=derived_seed(self.seed, *numbers, 3))
+        x, weights = source.x, None
+        if x is None:
+            x, weights = self.examples(part, part.seen), self._weights(part.seen)
+        seed = derived_seed(self.seed, *numbers, 3)
+        seconds = source.pretraining.learn(x, seed=seed, sample_weight=weights)
         self.folder.mkdir(parents=True, exist_ok=True)
         with replacing(kept) as unfinished, open(unfinished, "wb") as file:
             np.savez(file, *autoencoder.get_weights(), np.array(seconds))

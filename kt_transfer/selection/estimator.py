@@ -9,15 +9,16 @@ import keras
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.preprocessing import LabelEncoder, MinMaxScaler
-from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from kt_transfer.data.dataset import UNLABELLED
+from kt_transfer.data.labels import has_label
 from kt_transfer.errors import TrainingFailed
 from kt_transfer.models.autoencoders import dense_autoencoder, transferable_encoder
 from kt_transfer.models.preprocessing import preprocessing_model
 from kt_transfer.reporting.classification import softmax
+from kt_transfer.selection import arguments
 from kt_transfer.selection.comparison import METHODS, TRANSFERS, Comparison, Source
 from kt_transfer.selection.learners import AutoencoderLearner, Schedule
 
@@ -32,9 +33,10 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
     everything else on what has a label. So it can stand in ``cross_validate``, ``GridSearchCV``
     and pipelines.
 
-    A label of -1 means none, as in scikit-learn's own semi-supervised classifiers. Only where
-    that would leave a single class, in ``y`` of -1 and one other value, are these two taken as
-    the two classes, with a warning.
+    A label of -1 means none, as in scikit-learn's own semi-supervised classifiers; among names
+    it may be ``"-1"``, and what is missing (``None``, NaN, ``pandas.NA``) is none either. Only
+    where that would leave a single class, in ``y`` of -1 and one other number, are these two
+    taken as the two classes, with a warning.
 
     Args:
         method: ``"parameters"`` (the pretrained encoder, trained further), ``"features"`` (its
@@ -49,7 +51,8 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         pretrain_epochs: Passes over all examples in pretraining.
         batch_size: Examples per step.
         learning_rate: Of Adam.
-        random_state: Seed or generator of all that is random; an integer repeats exactly.
+        random_state: Seed, ``RandomState`` or ``Generator`` of all that is random; an integer
+            repeats exactly.
 
     Attributes:
         classes_: The classes, ascending.
@@ -90,12 +93,15 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         self.learning_rate = learning_rate
         self.random_state = random_state
 
-    def fit(self, X, y):
+    def fit(self, X, y, sample_weight=None):
         """Learn from features and labels.
 
         Args:
             X: Shape ``(n, features)``.
             y: Shape ``(n,)``, numbers or names of classes; ``-1`` for no label.
+            sample_weight: Shape ``(n,)``, how much each example counts beside the others, in
+                pretraining too; only their ratios matter. One of weight 0 is left out of
+                everything, scaling and ``classes_`` included.
 
         Returns:
             The classifier itself.
@@ -104,11 +110,17 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
             ValueError: If there are fewer than two classes, a setting is out of range, or the
                 training diverges.
         """
-        self._check_settings()
+        settings = self._settings()
+        missing = arguments.missing_labels(y)
+        if missing.any():
+            y = np.where(missing, UNLABELLED, np.asarray(y, object))
         X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
-        labelled = _labelled(y)
-        check_classification_targets(y[labelled])
-        encoder = LabelEncoder().fit(y[labelled])
+        weights = arguments.weights_of(sample_weight, len(X))
+        X, y, weights = X[weights > 0], y[weights > 0], weights[weights > 0]
+        labelled = _labelled(y, has_missing=missing.any())
+        known = _in_one_type(y[labelled])
+        check_classification_targets(known)
+        encoder = LabelEncoder().fit(known)
         self.classes_ = encoder.classes_
         if len(self.classes_) < 2:
             raise ValueError(
@@ -116,9 +128,9 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
                 "examples of another."
             )
         labels = np.full(len(y), UNLABELLED)
-        labels[labelled] = encoder.transform(y[labelled])
+        labels[labelled] = encoder.transform(known)
         self.scaler_ = MinMaxScaler((-1.0, 1.0), clip=True).fit(X)
-        self.network_ = self._learn(self._scaled(X), labels)
+        self.network_ = self._learn(self._scaled(X), labels, weights, settings)
         return self
 
     def predict_proba(self, X):
@@ -136,10 +148,10 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         most_probable = self.predict_proba(X).argmax(axis=1)
         return self.classes_[most_probable]
 
-    def _learn(self, x: np.ndarray, labels: np.ndarray) -> keras.Model:
+    def _learn(self, x, labels: np.ndarray, weights: np.ndarray, settings: dict) -> keras.Model:
         """The winner's refit of a comparison that has one candidate."""
         as_it_is = preprocessing_model(x.shape[1:], (-1.0, 1.0), "float32")
-        source = self._source(x, as_it_is)
+        source = self._source(x, as_it_is, settings)
         with tempfile.TemporaryDirectory() as folder:
             comparison = Comparison(
                 x,
@@ -148,12 +160,14 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
                 preprocessing=as_it_is,
                 budgets=[int((labels != UNLABELLED).sum())],
                 num_folds=2,
-                seed=int(check_random_state(self.random_state).randint(2**31)),
+                seed=arguments.seed_from(self.random_state),
                 methods=(self.method,),
                 sources=[source],
-                schedule=Schedule(self.epochs, self.batch_size, self.learning_rate),
-                student_units=tuple(self.student_units),
+                schedule=_schedule(settings, "epochs"),
+                student_units=settings["student_units"],
                 folder=folder,
+                # Alike, they are none: the same fit as without.
+                sample_weight=None if (weights == weights[0]).all() else weights,
             )
             (candidate,) = comparison.candidates
             try:
@@ -165,35 +179,63 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         network.set_weights(learned.get_weights())
         return network
 
-    def _source(self, x: np.ndarray, preprocessing: keras.Model) -> Source:
+    def _source(self, x: np.ndarray, preprocessing: keras.Model, settings: dict) -> Source:
         autoencoder = dense_autoencoder(
-            x.shape[1], tuple(self.hidden_units), self.latent_dim, noise=self.noise
+            x.shape[1],
+            settings["hidden_units"],
+            settings["latent_dim"],
+            noise=settings["noise"],
         )
         pretraining = None
         if self.method in TRANSFERS:
-            schedule = Schedule(self.pretrain_epochs, self.batch_size, self.learning_rate)
+            schedule = _schedule(settings, "pretrain_epochs")
             pretraining = AutoencoderLearner(autoencoder, preprocessing, schedule, len(x))
         return Source("X", transferable_encoder(autoencoder), preprocessing, pretraining)
 
     def _scaled(self, X) -> np.ndarray:
         return self.scaler_.transform(X).astype(np.float32)
 
-    def _check_settings(self) -> None:
-        if self.method not in METHODS:
+    def _settings(self) -> dict:
+        """The settings as plain Python has them; ``ValueError`` for one that cannot be."""
+        if not isinstance(self.method, str) or self.method not in METHODS:
             raise ValueError(f"method {self.method!r} was given, expected {', '.join(METHODS)}")
-        for name in ("epochs", "pretrain_epochs", "batch_size", "learning_rate", "latent_dim"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} {getattr(self, name)!r} was given, expected more than 0")
+        return {name: check(name, getattr(self, name)) for name, check in _CHECKS.items()}
 
 
-def _labelled(y: np.ndarray) -> np.ndarray:
+_CHECKS = {
+    "hidden_units": arguments.widths,
+    "latent_dim": arguments.whole_number,
+    "student_units": arguments.widths,
+    "noise": arguments.share,
+    "epochs": arguments.whole_number,
+    "pretrain_epochs": arguments.whole_number,
+    "batch_size": arguments.whole_number,
+    "learning_rate": arguments.rate,
+}
+
+
+def _schedule(settings: dict, epochs: str) -> Schedule:
+    return Schedule(settings[epochs], settings["batch_size"], settings["learning_rate"])
+
+
+def _labelled(y: np.ndarray, has_missing: bool) -> np.ndarray:
     """Which examples have a label."""
-    labelled = np.array(y != UNLABELLED) if y.dtype.kind not in "US" else np.ones(len(y), bool)
-    if not labelled.all() and len(set(y[labelled])) == 1:
-        warnings.warn(
-            "y holds -1 and one other value: taken as two classes, since with -1 as no label "
-            "there would be one",
-            stacklevel=3,
-        )
-        return np.ones(len(y), bool)
-    return labelled
+    labelled = has_label(y)
+    if labelled.all() or has_missing:
+        return labelled
+    known = set(y[labelled])
+    if len(known) != 1 or isinstance(*known, str):
+        return labelled
+    warnings.warn(
+        "y holds -1 and one other value: taken as two classes, since with -1 as no label "
+        "there would be one",
+        stacklevel=3,
+    )
+    return np.ones(len(y), bool)
+
+
+def _in_one_type(known: np.ndarray) -> np.ndarray:
+    """Numbers that came among other things, in the type of numbers."""
+    if known.dtype.kind != "O" or any(isinstance(value, str) for value in known):
+        return known
+    return np.array(known.tolist())

@@ -103,6 +103,7 @@ class NetworkLearner:
         y,
         *,
         seed: int,
+        sample_weight=None,
         encoder_weights=None,
         head_weights=None,
         watched=None,
@@ -114,6 +115,7 @@ class NetworkLearner:
             x: Shape ``(n, ...)``.
             y: Shape ``(n,)``.
             seed: Of the initial weights and the order of examples.
+            sample_weight: How much each example counts beside the others; ``None`` for all alike.
             encoder_weights: What the encoder starts from; ``None`` for fresh weights.
             head_weights: The same for the head. Where they are given, steps are
                 ``TRANSFERRED_RATE`` times as large.
@@ -130,6 +132,7 @@ class NetworkLearner:
             x,
             y,
             seed=seed,
+            sample_weight=sample_weight,
             begin=begin,
             rate=1.0 if head_weights is None else TRANSFERRED_RATE,
             watched=watched,
@@ -173,9 +176,18 @@ class AutoencoderLearner:
         """What it hands on, without the penalty of its pretraining."""
         return transferable_encoder(self.autoencoder).get_weights()
 
-    def learn(self, x, *, seed: int) -> float:
-        """Learn from raw examples; the seconds that it took."""
-        took = self._fits.fit(x, None, seed=seed, begin=self._begin, callbacks=self._callbacks)
+    def learn(self, x, *, seed: int, sample_weight=None) -> float:
+        """Learn from raw examples, each by its weight if given; the seconds that it took."""
+        # Keras drops the weights of examples that have no targets.
+        targets = None if sample_weight is None else np.zeros(len(x), np.float32)
+        took = self._fits.fit(
+            x,
+            targets,
+            seed=seed,
+            sample_weight=sample_weight,
+            begin=self._begin,
+            callbacks=self._callbacks,
+        )
         return took.seconds
 
 
@@ -207,7 +219,9 @@ class StudentLearner:
             distiller, student, scaling(preprocessing), schedule, num_examples, MAX_STUDENT_STEPS
         )
 
-    def learn(self, x, labels, soft_targets, *, seed: int, callbacks=()) -> Learned:
+    def learn(
+        self, x, labels, soft_targets, *, seed: int, sample_weight=None, callbacks=()
+    ) -> Learned:
         """Learn from raw examples.
 
         Args:
@@ -215,14 +229,28 @@ class StudentLearner:
             labels: Shape ``(n,)``; -1 for none.
             soft_targets: The teacher's logits, ``(n, classes)``.
             seed: Of the initial weights and the order of examples.
+            sample_weight: How much each example counts beside the others; ``None`` for all alike.
             callbacks: Keras callbacks.
         """
-        took = self._fits.fit(x, (labels, soft_targets), seed=seed, callbacks=callbacks)
+        took = self._fits.fit(
+            x,
+            (labels, soft_targets),
+            seed=seed,
+            sample_weight=sample_weight,
+            callbacks=callbacks,
+        )
         return Learned(self.student, self.preprocessing, *took)
 
 
 def learn_features(
-    encoder: keras.Model, preprocessing: keras.Model, x, y, num_classes: int, *, seed: int
+    encoder: keras.Model,
+    preprocessing: keras.Model,
+    x,
+    y,
+    num_classes: int,
+    *,
+    seed: int,
+    sample_weight=None,
 ) -> Learned:
     """Logistic regression on the features of a frozen encoder, as a network with a dense head.
 
@@ -236,12 +264,19 @@ def learn_features(
         y: Their labels.
         num_classes: Classes to tell apart.
         seed: Of the folds that choose the regularization.
+        sample_weight: How much each example counts beside the others; ``None`` for all alike.
     """
     began = time.perf_counter()
     features = predict_raw(encoder, preprocessing, x)
     network = classifier(encoder, num_classes)
-    copies = same_examples(x)[0]
-    kernel, bias, _ = fit_logistic_regression(features, y, num_classes, seed=seed, copies=copies)
+    kernel, bias, _ = fit_logistic_regression(
+        features,
+        y,
+        num_classes,
+        seed=seed,
+        copies=same_examples(x)[0],
+        sample_weight=sample_weight,
+    )
     network.get_layer("head").set_weights([kernel, bias])
     return Learned(network, preprocessing, time.perf_counter() - began, 0, {})
 
@@ -297,12 +332,15 @@ class _Fits:
         y,
         *,
         seed: int,
+        sample_weight=None,
         begin: Callable = lambda: None,
         rate: float = 1.0,
         watched=None,
         callbacks=(),
     ) -> _Took:
         epochs = self.epochs(len(x))
+        if sample_weight is not None:  # such that steps are as large as without
+            sample_weight = (sample_weight / np.mean(sample_weight)).astype(np.float32)
         start_fresh(self.network, seed)
         begin()
         self.fused.reset()
@@ -313,6 +351,7 @@ class _Fits:
         history = self.fused.fit(
             x,
             y,
+            sample_weight=sample_weight,
             batch_size=self.schedule.batch_size,
             epochs=epochs,
             validation_data=watched,

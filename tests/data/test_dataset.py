@@ -33,8 +33,6 @@ def test_a_task_with_one_class_is_refused(data):
     data.require_labels()
     with pytest.raises(UserError, match="digits was given, .* but it has 1"):
         dataclasses.replace(data, y=np.where(data.y == 3, 3, -1)).require_labels()
-    with pytest.raises(UserError, match="the class '3' in its test part alone"):
-        dataclasses.replace(data, y=np.where(data.y == 3, -1, data.y)).require_labels()
 
 
 def of_names(tmp_path, y, y_test):

@@ -116,9 +116,3 @@ def test_one_class_is_none_to_learn(load, only):
     data = load(np.full(40, only), x_test=X, y_test=THREE)
     with pytest.raises(UserError, match="at least 2 classes, but it has 1"):
         data.require_labels()
-
-
-def test_a_class_of_the_test_part_alone_is_named(load):
-    data = load(THREE % 2, x_test=X, y_test=THREE)
-    with pytest.raises(UserError, match="the class '2' in its test part alone"):
-        data.require_labels()

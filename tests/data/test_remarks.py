@@ -72,6 +72,19 @@ def test_rare_classes_are_named(told):
     )
 
 
+def test_classes_of_the_test_part_alone_are_named(told):
+    arrays = {"x": X, "y": Y * 2000, "x_test": X + 9}
+    _, lines = told(**arrays, y_test=np.where(np.arange(60) < 3, 1999, Y * 2000))
+    assert lines == [
+        "npz:d.npz: class 1999 in the test part alone: it cannot be learned, so that 3 test "
+        "examples count as mistakes"
+    ]
+    _, lines = told(**arrays, y_test=np.arange(60) % 3 * 1000)
+    assert "class 1000 in the test part alone" in lines[0]
+    # Without any label there is nothing to be learned.
+    assert told(x=X, x_test=X + 9, y_test=Y)[1] == []
+
+
 def test_examples_that_are_all_the_same_are_refused(told):
     data, _ = told(x=np.full((30, 4), 3.0), y=np.arange(30) % 2)
     with pytest.raises(UserError, match="24 training examples that are all the same"):

@@ -143,3 +143,18 @@ def test_many_examples_give_the_same_again(many):
     first, second = (fit_logistic_regression(*many, 3, seed=5) for _ in range(2))
     assert np.array_equal(first[0], second[0])
     assert np.array_equal(first[1], second[1])
+
+
+@pytest.mark.parametrize("many", [10, 10_000], ids=["hold-out", "folds"])
+def test_weights_of_logistic_regression_count_beside_one_another(monkeypatch, many):
+    monkeypatch.setattr("kt_transfer.models.classifiers.MANY_EXAMPLES", many)
+    # Every example with either label, one of them nine times as heavy.
+    x, y = np.repeat(np.eye(2, dtype="float32"), 40, axis=0), np.tile([0, 1], 40)
+    heavy = np.where(y == 1, 9.0, 1.0) * 1e-5
+    kernel, bias, _ = fit_logistic_regression(x, y, 2, seed=0, sample_weight=heavy)
+    logits = x @ kernel + bias
+    assert logits[:, 1] - logits[:, 0] == pytest.approx(np.log(9), abs=0.1)
+    plain = fit_logistic_regression(x, y, 2, seed=0)
+    alike = fit_logistic_regression(x, y, 2, seed=0, sample_weight=np.full(80, 0.125))
+    for one, other in zip(plain, alike, strict=True):
+        assert np.array_equal(one, other)

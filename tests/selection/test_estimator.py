@@ -1,10 +1,14 @@
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
+from sklearn import config_context
 from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
+from sklearn.ensemble import AdaBoostClassifier
 from sklearn.model_selection import GridSearchCV, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -42,6 +46,9 @@ def fitted(request):
 @pytest.mark.slow
 @parametrize_with_checks([TransferClassifier(method, **SMALL) for method in METHODS[1:3]])
 def test_scikit_learns_own_checks(estimator, check):
+    if "sample_weight_equivalence" in str(check):
+        # As for scikit-learn's own estimators that learn in batches, or choose by folds.
+        pytest.skip("an example that is repeated falls into other batches and folds")
     check(estimator)
 
 
@@ -116,11 +123,192 @@ def test_one_class_is_refused():
         ({"method": "magic"}, "method 'magic' was given, expected scratch, linear, parameters"),
         ({"epochs": 0}, "epochs 0 was given, expected more than 0"),
         ({"learning_rate": -1.0}, "learning_rate -1.0 was given"),
+        ({"learning_rate": float("nan")}, "learning_rate nan was given, expected a number above 0"),
+        ({"learning_rate": "0.1"}, "learning_rate '0.1' was given, expected a number above 0"),
+        ({"method": ["linear"]}, "method \\['linear'\\] was given, expected scratch"),
+        ({"epochs": "a"}, "epochs 'a' was given, expected a whole number above 0"),
+        ({"epochs": 2.5}, "epochs 2.5 was given, expected a whole number above 0"),
+        ({"pretrain_epochs": None}, "pretrain_epochs None was given, expected a whole number"),
+        ({"batch_size": True}, "batch_size True was given, expected a whole number above 0"),
+        ({"latent_dim": (3,)}, "latent_dim \\(3,\\) was given, expected a whole number above 0"),
+        ({"hidden_units": 16}, "hidden_units 16 was given, expected a list of widths"),
+        ({"hidden_units": "16"}, "hidden_units '16' was given, expected a list of widths"),
+        ({"student_units": (8, 0)}, "a width in student_units 0 was given, expected more than 0"),
+        ({"student_units": [8.5]}, "a width in student_units 8.5 was given, expected a whole"),
+        ({"noise": 1.0}, "noise 1.0 was given, expected from 0 to below 1"),
+        ({"noise": None}, "noise None was given, expected a number from 0 to below 1"),
+        ({"random_state": "a"}, "'a' cannot be used to seed"),
     ],
 )
 def test_a_setting_out_of_range_is_refused_when_it_is_fitted(settings, message):
     with pytest.raises(ValueError, match=message):
         TransferClassifier(**settings).fit(X, Y)
+
+
+# Labels that are none
+
+
+# Even and odd, of which two have a label: no folds, no time.
+PARITY = Y[:60] % 2
+NAMES = [("even", "odd")[label] for label in PARITY]
+
+
+def with_none(values, none):
+    return [none if row >= 2 else value for row, value in enumerate(values)]
+
+
+@pytest.fixture(scope="module")
+def of_few_labels():
+    y = np.where(np.arange(60) < 2, PARITY, -1)
+    return TransferClassifier("linear", **SMALL).fit(X[:60], y).predict_proba(X)
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        with_none(NAMES, -1),
+        with_none(NAMES, None),
+        with_none(NAMES, float("nan")),
+        np.array(with_none(NAMES, -1)),
+        np.array(with_none(NAMES, -1), object),
+        pd.Series(with_none(NAMES, "-1")),
+        pd.Series(with_none(NAMES, "-1"), dtype=object),
+        pd.Series(with_none(NAMES, "-1"), dtype="category"),
+        pd.Series(with_none(NAMES, None), dtype="string"),
+        with_none(PARITY.tolist(), None),
+        np.array(with_none(PARITY, np.nan)),
+        pd.Series(with_none(PARITY, None), dtype="Int64"),
+        pd.Series(with_none(PARITY, -1), dtype="Int8"),
+        pd.Series(with_none(PARITY, -1), dtype=object),
+    ],
+    ids=lambda y: f"{type(y).__name__}-{getattr(y, 'dtype', '')}-{list(y)[-1]}",
+)
+def test_what_stands_for_no_label_is_no_class(y, of_few_labels):
+    found = TransferClassifier("linear", **SMALL).fit(X[:60], y)
+    assert len(found.classes_) == 2
+    assert (found.predict_proba(X) == of_few_labels).all()
+    named = isinstance(y[0], str)
+    assert found.classes_.astype(str).tolist() in (
+        ["even", "odd"] if named else ["0", "1"],
+        ["0.0", "1.0"],
+    )
+
+
+@pytest.mark.parametrize("none", ["-1", -1, None, float("nan")])
+def test_no_label_beside_one_name_is_one_class(none):
+    with pytest.raises(ValueError, match="with 1 class, expected at least 2 classes"):
+        TransferClassifier("linear").fit(X[:60], with_none(["cat"] * 60, none))
+
+
+def test_a_missing_number_is_never_a_class():
+    with pytest.raises(ValueError, match="with 1 class, expected at least 2 classes"):
+        TransferClassifier("linear").fit(X[:60], with_none([1] * 60, None))
+
+
+# Settings of NumPy's types
+
+
+def test_settings_may_be_numpys_numbers():
+    numpys = {
+        "hidden_units": np.array([24]),
+        "latent_dim": np.int64(12),
+        "student_units": [np.int32(24)],
+        "noise": np.float32(0.25),
+        "epochs": np.int16(4),
+        "pretrain_epochs": np.uint8(2),
+        "batch_size": np.int64(32),
+        "learning_rate": np.float32(2**-7),
+        "random_state": np.int64(3),
+    }
+    found = TransferClassifier("distilled", **numpys).fit(X[:60], PARITY)
+    assert [layer.units for layer in found.network_.get_layer("encoder").layers[1:]] == [24]
+
+
+def test_a_generator_is_a_random_state():
+    settings = {**SMALL, "random_state": np.random.default_rng(0)}
+    assert TransferClassifier("linear", **settings).fit(X[:60], PARITY).score(X, Y % 2) > 0.7
+
+
+# Weights
+
+
+# What is distilled stands on the network, the features and the pretraining of the others.
+@pytest.mark.parametrize("method", ["linear", "distilled"])
+def test_weights_of_zero_leave_out_and_equal_ones_change_nothing(method):
+    settings = {**SMALL, "epochs": 3, "pretrain_epochs": 1}
+
+    def fit(*arguments, **weights):
+        return TransferClassifier(method, **settings).fit(*arguments, **weights)
+
+    y = few_labels(60)[:120]
+    used = np.arange(120) % 3 > 0
+    whole, left_out = fit(X[:120], y, sample_weight=2.5 * used), fit(X[:120][used], y[used])
+    assert (whole.predict_proba(X) == left_out.predict_proba(X)).all()
+
+
+@pytest.mark.parametrize(("method", "heavy"), [("linear", 0), ("linear", 1), ("distilled", 1)])
+def test_what_weighs_more_is_learned_rather(method, heavy):
+    # One and the same picture with either of two labels: only weights can tell.
+    x, y = np.repeat(X[:4], 20, axis=0), np.tile([0, 1], 40)
+    settings = {**SMALL, "hidden_units": (), "latent_dim": 8, "epochs": 20, "noise": 0.0}
+    weights = np.where(y == heavy, 9.0, 1.0) * 1e-4
+    found = TransferClassifier(method, **settings).fit(x, y, sample_weight=weights)
+    # Nine to one, as a weighted likelihood has it.
+    assert found.predict_proba(X[:4])[:, heavy] == pytest.approx(0.9, abs=0.06)
+
+
+def test_weights_count_in_pretraining():
+    y = with_none(PARITY, -1)
+    # Only examples without a label weigh more.
+    weights = np.where(np.arange(60) < 2, 1.0, np.linspace(1, 9, 60))
+    plain, weighted = (
+        TransferClassifier("features", **SMALL).fit(X[:60], y, sample_weight=given)
+        for given in (None, weights)
+    )
+    assert np.abs(plain.predict_proba(X) - weighted.predict_proba(X)).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        (np.ones(399), r"sample_weight of shape \(399,\) was given, expected \(400,\)"),
+        (np.ones((400, 1)), r"expected \(400,\)"),
+        (np.where(Y == 2, -1.0, 1.0), "sample_weight -1.0 was given in row 2"),
+        (np.where(Y == 3, np.nan, 1.0), "sample_weight nan was given in row 3"),
+        (np.zeros(400), "every sample_weight given is zero"),
+        (np.where(Y == 3, 1.0, 0.0), "with 1 class, expected at least 2 classes"),
+    ],
+    ids=["too few", "two dimensions", "negative", "nan", "zeros", "one class is left"],
+)
+def test_weights_that_are_none_are_refused(weights, message):
+    with pytest.raises(ValueError, match=message):
+        TransferClassifier("linear").fit(X, Y, sample_weight=weights)
+
+
+def test_in_adaboost_and_calibration():
+    small = TransferClassifier("linear", **SMALL)
+    x, y, weights = X[:12], PARITY[:12], np.linspace(1, 2, 12)
+    boosted = AdaBoostClassifier(small, n_estimators=2, random_state=0).fit(x, y)
+    assert boosted.score(x, y) == 1
+    calibrated = CalibratedClassifierCV(small, cv=2).fit(x, y, sample_weight=weights)
+    assert calibrated.predict_proba(x).shape == (12, 2)
+
+
+def test_weights_in_cross_validation_where_routing_is_on():
+    weights = np.linspace(1, 2, 12)
+    with config_context(enable_metadata_routing=True):
+        small = TransferClassifier("linear", **SMALL).set_fit_request(sample_weight=True)
+        small.set_score_request(sample_weight=True)
+        params = {"sample_weight": weights}
+        found = cross_validate(small, X[:12], PARITY[:12], cv=2, params=params)
+    assert np.isfinite(found["test_score"]).all()
+
+
+def test_a_search_over_numpys_numbers():
+    grid = {"latent_dim": np.array([4, 8]), "learning_rate": np.float32([0.01])}
+    search = GridSearchCV(TransferClassifier("linear", **SMALL), grid, cv=2, refit=False)
+    search.fit(X[:12], PARITY[:12])
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
 
 
 def test_in_cross_validation_search_and_pipeline():

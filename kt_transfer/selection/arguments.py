@@ -1,0 +1,103 @@
+"""What :class:`~.estimator.TransferClassifier` is given, checked and as plain Python has it.
+
+scikit-learn's searches set parameters to NumPy's numbers, which Keras does not take.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+
+def whole_number(name: str, value) -> int:
+    """A whole number above 0, of any integer type; ``ValueError`` otherwise."""
+    if not isinstance(value, numbers.Integral) or isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"{name} {value!r} was given, expected a whole number above 0")
+    if not value > 0:
+        raise ValueError(f"{name} {value!r} was given, expected more than 0")
+    return int(value)
+
+
+def rate(name: str, value) -> float:
+    """A finite number above 0, of any type; ``ValueError`` otherwise."""
+    value = _number(name, value, "a number above 0")
+    if not value > 0:
+        raise ValueError(f"{name} {value!r} was given, expected more than 0")
+    return value
+
+
+def share(name: str, value) -> float:
+    """A number from 0 to below 1, of any type; ``ValueError`` otherwise."""
+    value = _number(name, value, "a number from 0 to below 1")
+    if not 0 <= value < 1:
+        raise ValueError(f"{name} {value!r} was given, expected from 0 to below 1")
+    return value
+
+
+def widths(name: str, value) -> tuple[int, ...]:
+    """Widths of layers, as a list, tuple or array; ``ValueError`` otherwise."""
+    if not isinstance(value, (list, tuple, np.ndarray)) or np.ndim(value) != 1:
+        raise ValueError(
+            f"{name} {value!r} was given, expected a list of widths: one layer is "
+            f"{name}=(16,), for example"
+        )
+    return tuple(whole_number(f"a width in {name}", width) for width in value)
+
+
+def seed_from(random_state) -> int:
+    """A seed drawn from a generator of NumPy's, old or new; an integer always gives the same."""
+    if isinstance(random_state, np.random.Generator):
+        return int(random_state.integers(2**31))
+    return int(check_random_state(random_state).randint(2**31))
+
+
+def weights_of(sample_weight, num_examples: int) -> np.ndarray:
+    """A weight for each example, none negative and not all 0; ``ValueError`` otherwise."""
+    if sample_weight is None:
+        return np.ones(num_examples)
+    weights = np.asarray(sample_weight, np.float64)
+    if weights.ndim == 0:
+        weights = np.full(num_examples, weights)
+    if weights.shape != (num_examples,):
+        raise ValueError(
+            f"sample_weight of shape {weights.shape} was given, expected ({num_examples},), one "
+            "for each example"
+        )
+    if not (np.isfinite(weights) & (weights >= 0)).all():
+        row = int(np.argmin(np.isfinite(weights) & (weights >= 0)))
+        raise ValueError(
+            f"sample_weight {weights[row]} was given in row {row}, expected finite numbers from 0"
+        )
+    if not weights.any():
+        raise ValueError("every sample_weight given is zero, expected some above zero")
+    return weights
+
+
+def missing_labels(y) -> np.ndarray:
+    """Which labels are missing: ``None``, NaN or ``pandas.NA``, in whatever holds them.
+
+    Args:
+        y: A list, an array or a column of a table.
+
+    Returns:
+        Truth values of shape ``(n,)``; of shape ``(0,)`` where ``y`` is no column of labels.
+    """
+    # Of a list NumPy would make names: "nan" of NaN.
+    values = np.array(y, object) if isinstance(y, (list, tuple)) else np.asarray(y)
+    if values.ndim != 1 or values.dtype.kind not in "fO":
+        return np.zeros(0, bool)
+    if values.dtype.kind == "f":
+        return np.isnan(values)
+    import pandas as pd
+
+    return pd.isna(values)
+
+
+def _number(name: str, value, expected: str) -> float:
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, (bool, np.bool_))
+    if not is_number or not math.isfinite(value):
+        raise ValueError(f"{name} {value!r} was given, expected {expected}")
+    return float(value)
