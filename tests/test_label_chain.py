@@ -64,7 +64,10 @@ def test_labels_of_any_value_are_answered_by_their_names(invoke, npz, tmp_path):
         ({"y": np.where(Y == 1999, 1, -1)}, "but it has 1 (1; -1 stands for no label)"),
         ({"y": Y, "y_test": Y}, "y_test but without x_test"),
         ({"y": Y + 0.5}, "in row 0, expected whole numbers or names"),
-        ({"y": np.full(len(Y), 7), "x_test": X, "y_test": Y}, "at least 2 classes, but it has 1"),
+        (
+            {"y": np.full(len(Y), 7), "x_test": X + 1, "y_test": Y},
+            "at least 2 classes, but it has 1",
+        ),
     ],
     ids=["one class", "one and -1", "no x_test", "fractions", "test has more"],
 )
