@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import NamedTuple
 
@@ -27,6 +26,7 @@ from kt_transfer.training.diverging import StopsWhereDiverged
 from kt_transfer.training.fitting import fit_in_folder
 from kt_transfer.training.schedules import hints_first, learning_rate_callbacks
 from kt_transfer.training.steps import FusedModel, is_faster_compiled, scaling
+from kt_transfer.unpacking import read_json
 
 
 class Task(NamedTuple):
@@ -253,7 +253,7 @@ def _class_map(config: DistillConfig) -> dict[str, str] | None:
     if config.class_map is None:
         return None
     try:
-        found = json.loads(config.class_map.read_text())
+        found = read_json(config.class_map)
         if not isinstance(found, dict) or not all(isinstance(v, str) for v in found.values()):
             raise ValueError("it is not an object of strings")
     except (OSError, ValueError) as error:

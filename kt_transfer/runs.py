@@ -32,6 +32,7 @@ from kt_transfer.run_checks import (
     check_written_folders,
     damaged,
 )
+from kt_transfer.unpacking import read_json, require_plausible_zip
 
 # Settings that say how a command is run, not what it computes: a resumed run may change them.
 SESSION_SETTINGS = frozenset({"out", "overwrite", "resume", "from_run", "quiet", "debug"})
@@ -65,7 +66,7 @@ class Run:
     def read_json(self, name: str) -> dict:
         """The content of one JSON file; a damaged one is a :class:`UserError`."""
         try:
-            content = json.loads((self.path / name).read_text())
+            content = read_json(self.path / name)
         except (OSError, ValueError) as error:
             raise damaged(self.path, name, error) from error
         if not isinstance(content, dict):
@@ -94,6 +95,7 @@ class Run:
         import numpy as np
 
         try:
+            require_plausible_zip(self.path / name)
             with np.load(self.path / name, allow_pickle=False) as arrays:
                 return dict(arrays)
         except Exception as error:
@@ -117,6 +119,7 @@ class Run:
         if not path.is_file():
             raise damaged(self.path, name, "it is not there")
         try:
+            require_plausible_zip(path)
             model = keras.saving.load_model(path, compile=False)
         except Exception as error:
             raise damaged(self.path, name, error) from error

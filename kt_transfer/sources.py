@@ -23,6 +23,7 @@ from kt_transfer.models.classifiers import classifier
 from kt_transfer.models.preprocessing import as_image
 from kt_transfer.run_checks import damaged
 from kt_transfer.runs import APPLICATION, Run
+from kt_transfer.unpacking import require_plausible_zip
 
 
 def load_source(
@@ -143,6 +144,7 @@ def load_file(source, flag: str = "--source") -> keras.Model:
     try:
         if not zipfile.is_zipfile(source):
             raise ValueError("it is not a file that Keras wrote")
+        require_plausible_zip(source)
         model = keras.saving.load_model(source, compile=False, safe_mode=True)
     except Exception as error:
         raise UserError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import zipfile
 from pathlib import Path
@@ -42,14 +43,24 @@ def require_plausible_zip(path: os.PathLike | str) -> None:
     require_plausible_size(Path(path).stat().st_size, sum(member.file_size for member in members))
     for member in members:
         if member.filename.endswith(".json"):
-            require_plausible_json(member.file_size, member.filename)
+            _require_plausible_json(member.file_size, member.filename)
 
 
-def require_plausible_json(size: int, name: str = "it") -> None:
-    """Refuse a JSON file that is larger than any that describes a model or a run.
+def read_json(path: os.PathLike | str):
+    """The content of a JSON file that may have come from anywhere.
 
     Raises:
-        ValueError: If it is.
+        ValueError: If it is no JSON, or larger than any that describes a model or a run.
+        OSError: If it cannot be read.
     """
+    path = Path(path)
+    _require_plausible_json(path.stat().st_size)
+    try:
+        return json.loads(path.read_text())
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def _require_plausible_json(size: int, name: str = "it") -> None:
     if size > _MOST_JSON:
         raise ValueError(f"{name} would have {size:,} bytes, more than {_MOST_JSON:,}")

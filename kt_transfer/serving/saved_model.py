@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from kt_transfer.errors import UserError
 from kt_transfer.finite import why_not_finite
+from kt_transfer.unpacking import read_json
 
 TOLERANCE = 1e-5
 
@@ -235,7 +236,7 @@ def load_saved_model(path: Path):
         UserError: If there is no such export, or the examples have another shape.
     """
     try:
-        metadata = json.loads((Path(path) / "metadata.json").read_text())
+        metadata = read_json(Path(path) / "metadata.json")
         model = tf.saved_model.load(os.fspath(path))
         signature = model.signatures["serving_default"]
         _check_metadata(metadata, signature)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from kt_transfer.finite import why_not_finite
+from kt_transfer.unpacking import read_json
 
 # Outputs that say what they are, the one to take first.
 _KNOWN = {"probabilities": "probabilities", "logits": "logits", "softmax": "probabilities"}
@@ -81,7 +81,7 @@ class ServedLayer(keras.layers.Layer):
 def names_of_export(path: Path) -> list[str] | None:
     """The classes of a SavedModel that :func:`export_saved_model` wrote; ``None`` for others."""
     try:
-        return json.loads((path / "metadata.json").read_text())["labels"] or None
+        return read_json(path / "metadata.json")["labels"] or None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
