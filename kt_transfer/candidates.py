@@ -15,10 +15,12 @@ from kt_transfer.errors import UserError
 from kt_transfer.models.adapting import Expected, adapting_model, describe, why_not
 from kt_transfer.models.autoencoders import dense_autoencoder, transferable_encoder
 from kt_transfer.models.preprocessing import as_image
+from kt_transfer.ranges import is_by_column
 from kt_transfer.rows import take_rows
 from kt_transfer.runs import Run, open_source
 from kt_transfer.selection.comparison import Source
 from kt_transfer.selection.learners import AutoencoderLearner, Schedule
+from kt_transfer.selection.refitting import refittable
 from kt_transfer.sources import load_source
 
 # Unlabelled examples are many: as pretrain takes them.
@@ -40,7 +42,7 @@ def _pretrained_on(other: Dataset, config: CompareConfig, data: Dataset) -> Sour
         other.input_dim, config.hidden_units, config.latent_dim, noise=MASKED_SHARE
     )
     image = other.input_shape if as_image(other.input_shape) else None
-    expected = Expected((other.input_dim,), image)
+    expected = Expected((other.input_dim,), image, by_column=is_by_column(other.scaling_range))
     if reason := why_not(data.input_shape, expected):
         raise UserError(
             f"--source-data {other.spec} was given, expected examples that those of {data.spec} "
@@ -51,14 +53,20 @@ def _pretrained_on(other: Dataset, config: CompareConfig, data: Dataset) -> Sour
     return Source(
         other.spec,
         transferable_encoder(autoencoder),
-        adapting_model(data.input_shape, data.value_range, data.x.dtype, expected),
+        for_folds(adapting_model(*data.raw_for(expected.by_column), expected), data),
         _learner(
             autoencoder,
             other,
             Schedule(config.pretrain_epochs, PRETRAIN_BATCH_SIZE, config.learning_rate),
+            is_target,
         ),
         examples,
     )
+
+
+def for_folds(preprocessing, data: Dataset):
+    """Preprocessing of the target's examples, by the range of what each fold may see."""
+    return refittable(preprocessing, data.value_range) if data.has_observed_range else preprocessing
 
 
 def _without_targets(other: Dataset, data: Dataset, config: CompareConfig):
@@ -76,8 +84,10 @@ def _without_targets(other: Dataset, data: Dataset, config: CompareConfig):
     return take_rows(other.x, np.flatnonzero(~shared))
 
 
-def _learner(autoencoder, data: Dataset, schedule: Schedule) -> AutoencoderLearner:
+def _learner(autoencoder, data: Dataset, schedule: Schedule, is_target: bool) -> AutoencoderLearner:
     preprocessing = recording.preprocessing_for(autoencoder, data)
+    if is_target:
+        preprocessing = for_folds(preprocessing, data)
     return AutoencoderLearner(autoencoder, preprocessing, schedule, num_examples=len(data.x))
 
 
@@ -92,9 +102,9 @@ def _given_source(config: CompareConfig, name: str, data: Dataset) -> Source:
     for seen in dict.fromkeys(own.settings["data"] for own in lineage):
         _require_apart(name, seen, data, config)
     encoder, expected = load_source(name, run, data)
-    cli.say(config)(f"{name}: {describe(data.input_shape, data.value_range, expected)}")
-    preprocessing = adapting_model(data.input_shape, data.value_range, data.x.dtype, expected)
-    return Source(name, encoder, preprocessing)
+    raw = data.raw_for(expected.by_column)
+    cli.say(config)(f"{name}: {describe(*raw[:2], expected)}")
+    return Source(name, encoder, for_folds(adapting_model(*raw, expected), data))
 
 
 def _require_apart(name: str, seen: str, data: Dataset, config: CompareConfig) -> None:
@@ -122,8 +132,8 @@ def _trained_anew(config: CompareConfig, run: Run, data: Dataset) -> Source:
     return Source(
         str(run.path),
         transferable_encoder(autoencoder),
-        recording.preprocessing_for(autoencoder, data),
-        _learner(autoencoder, data, schedule),
+        for_folds(recording.preprocessing_for(autoencoder, data), data),
+        _learner(autoencoder, data, schedule, is_target=True),
     )
 
 

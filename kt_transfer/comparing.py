@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from kt_transfer import cli, recording
-from kt_transfer.candidates import sources_of
+from kt_transfer.candidates import for_folds, sources_of
 from kt_transfer.config import CompareConfig
 from kt_transfer.data import Dataset
 from kt_transfer.errors import UserError
@@ -24,6 +24,7 @@ from kt_transfer.selection.costs import costs
 from kt_transfer.selection.folds import resolve_budgets
 from kt_transfer.selection.guesses import guesses, layer_similarities
 from kt_transfer.selection.learners import Schedule
+from kt_transfer.selection.refitting import fixed
 from kt_transfer.selection.scoring import scores
 from kt_transfer.selection.table import Table
 from kt_transfer.selection.telling import tell_budget, tell_comparison
@@ -52,7 +53,9 @@ def comparison_of(config: CompareConfig, data: Dataset, run: Run) -> Comparison:
         data.x,
         data.y,
         num_classes=data.num_classes,
-        preprocessing=preprocessing_model(data.input_shape, data.value_range, data.x.dtype),
+        preprocessing=for_folds(
+            preprocessing_model(data.input_shape, data.scaling_range, data.x.dtype), data
+        ),
         budgets=budgets,
         num_folds=config.folds,
         seed=config.seed,
@@ -60,7 +63,6 @@ def comparison_of(config: CompareConfig, data: Dataset, run: Run) -> Comparison:
         sources=sources_of(config, data),
         schedule=Schedule(config.epochs, config.batch_size, config.learning_rate),
         student_units=config.student_units,
-        observed_range=data.value_range if data.has_observed_range else None,
         copies=data.copies,
         # What was kept with other epochs is of no use.
         folder=run.checkpoint / f"{config.epochs}-{config.pretrain_epochs}",
@@ -219,6 +221,7 @@ def save_winner(
     (run.path / "history.csv").unlink(missing_ok=True)
     log = EpochLog(run.path / "history.csv")
     learned, labelled = comparison.refit(method, source, callbacks=[log])
+    learned = learned._replace(preprocessing=fixed(learned.preprocessing))
     recording.note_data(run, data, train=labelled, labelled=labelled, validation=np.arange(0))
     given = open_source(source) if source in config.source else None
     recording.save_classifier(run, learned.network, learned.preprocessing, given, data)

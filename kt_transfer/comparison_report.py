@@ -102,7 +102,7 @@ def _reconstructions(run: Run, data: Dataset, comparison: Comparison):
         return None
     x = data.x_test[:_NUM_RECONSTRUCTIONS]
     outputs = predict_raw(autoencoder, preprocessing, x)
-    return x, np.array(raw_values(outputs, data.input_shape, data.value_range))
+    return x, raw_values(outputs, data.input_shape, data.scaling_range)
 
 
 def _autoencoder(run: Run, comparison: Comparison):

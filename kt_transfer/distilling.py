@@ -54,6 +54,7 @@ def build_teacher(config: DistillConfig, opened: list[Run | None], data: Dataset
         weights=config.teacher_weights,
         class_map=_class_map(config),
         shares_classes=config.loss != "none",
+        say=cli.say(config),
     )
 
 
@@ -64,7 +65,7 @@ def build_student(config: DistillConfig, run: Run, data: Dataset):
         student = classifier(encoder, data.num_classes, name="student")
         return student, recording.preprocessing_for(student, data)
     student, expected = load_student(config.student, data, config.student_range)
-    raw = (data.input_shape, data.value_range, data.x.dtype)
+    raw = data.raw_for(expected.by_column)
     line = describe(*raw[:2], expected, who="student")
     run.update_json("run.json", expects=expected.to_note(), adaptation=line)
     cli.say(config)(line)
@@ -145,7 +146,7 @@ def _augment(task: Task):
             f"--augment {task.config.augment} was given, expected images, but an example of "
             f"{task.data.spec} is a row of {task.data.input_dim} values: give noise:DEVIATION."
         )
-    return augmentation(*chosen, task.data.value_range)
+    return augmentation(*chosen, task.data.scaling_range)
 
 
 def _jit_choice(task: Task):

@@ -27,7 +27,7 @@ def run(**settings) -> dict:
 
 def execute(config: EvaluateConfig) -> dict:
     """Run, data, predictions, metrics, plots."""
-    from kt_transfer.sources import like, require_examples
+    from kt_transfer.sources import like, preprocessing_for_new
 
     source = runs.open_run(config.run)
     spec = config.data or source.data
@@ -35,7 +35,7 @@ def execute(config: EvaluateConfig) -> dict:
     _require_free(out / "evaluation.json", spec, config)
     network, preprocessing = source.load_models()
     data = cli.load_data(config, spec, like=like(preprocessing))
-    require_examples(source, preprocessing, data)
+    preprocessing = preprocessing_for_new(source, preprocessing, data, cli.say(config))
     measure = _reconstruction if source.is_autoencoder else _classification
     results = {
         "run": str(source.path),
@@ -102,6 +102,7 @@ def _classification(config, source: Run, network, preprocessing, data, out: Path
 def _reconstruction(config, source: Run, network, preprocessing, data, out: Path) -> dict:
     from kt_transfer.models.preprocessing import raw_values
     from kt_transfer.reporting.plots import plot_reconstructions
+    from kt_transfer.sources import examples_of
     from kt_transfer.training.steps import predict_raw
 
     parts = data.parts(config.split)
@@ -109,7 +110,9 @@ def _reconstruction(config, source: Run, network, preprocessing, data, out: Path
     x = parts[0].x[:10]
     outputs = predict_raw(network, preprocessing, x)
     plots = Run(out).folder("plots")
-    pictures = np.array(raw_values(outputs, data.input_shape, data.value_range))
+    made = examples_of(source)
+    scaling_range = data.value_range if made is None else made.scaling_range
+    pictures = raw_values(outputs, data.input_shape, scaling_range)
     plot_reconstructions(x, pictures, plots / "reconstructions.png")
     metrics = {
         "mse": float(errors.mean() / data.input_dim),

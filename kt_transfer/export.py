@@ -73,6 +73,7 @@ def _metadata(source: Run, name: str, classifier) -> dict:
         "command": description["command"],
         "data": seen.get("spec", source.data),
         "data_fingerprint": seen.get("fingerprint"),
+        "made_for": description.get("made_for"),
         "labels": source.label_names if classifier is not None else [],
         "metrics": source.read_json("metrics.json").get("test"),
         "versions": description["versions"],

@@ -76,20 +76,20 @@ def _backbone(config: FinetuneConfig, source: Run | None, data):
     """The encoder, the preprocessing that makes raw examples fit it, and what it expects."""
     import keras
 
+    from kt_transfer import recording
     from kt_transfer.models.adapting import adapting_model
     from kt_transfer.models.bodies import features_from
     from kt_transfer.models.classifiers import dense_encoder
-    from kt_transfer.models.preprocessing import preprocessing_model
     from kt_transfer.sources import load_source
 
-    raw = (data.input_shape, data.value_range, data.x.dtype)
     if config.source == "scratch":
         encoder = dense_encoder(data.input_dim, config.hidden_units, config.latent_dim)
-        return encoder, preprocessing_model(*raw), None
+        return encoder, recording.preprocessing_for(encoder, data), None
     encoder, expected = load_source(config.source, source, data, config.source_range)
     if config.reinitialize:
         encoder = keras.models.clone_model(encoder)
-    return features_from(encoder, config.features_from), adapting_model(*raw, expected), expected
+    preprocessing = adapting_model(*data.raw_for(expected.by_column), expected)
+    return features_from(encoder, config.features_from), preprocessing, expected
 
 
 def _note_adaptation(config: FinetuneConfig, run: Run, data, expected) -> None:
@@ -98,7 +98,7 @@ def _note_adaptation(config: FinetuneConfig, run: Run, data, expected) -> None:
 
     if expected is None:
         return
-    line = describe(data.input_shape, data.value_range, expected)
+    line = describe(data.input_shape, data.range_for(expected.by_column), expected)
     run.update_json("run.json", expects=expected.to_note(), adaptation=line)
     cli.say(config)(line)
 

@@ -33,10 +33,10 @@ def execute(config: PredictConfig) -> Path:
     path = Path(config.out or f"runs/predict-{time.strftime('%Y%m%d-%H%M%S')}.csv")
     if path.exists() and not config.overwrite:
         raise runs.exists_already(path)
-    spec, names, probabilities_of, like = _from_run(config) if config.run else _from_export(config)
+    spec, names, predictor, like = _from_run(config) if config.run else _from_export(config)
     data = cli.load_data(config, spec, like=like)
-    parts = data.parts(config.split)
-    probabilities = np.concatenate([probabilities_of(data, part.x) for part in parts])
+    probabilities_of, parts = predictor(data), data.parts(config.split)
+    probabilities = np.concatenate([probabilities_of(part.x) for part in parts])
     class_id = probabilities.argmax(axis=1)
     table = pd.DataFrame(
         {
@@ -61,7 +61,7 @@ def execute(config: PredictConfig) -> Path:
 def _from_run(config: PredictConfig):
     """Spec, class names and predictor of a run folder, and what examples it takes."""
     from kt_transfer.reporting.classification import softmax
-    from kt_transfer.sources import like, require_examples
+    from kt_transfer.sources import like, preprocessing_for_new
     from kt_transfer.training.steps import predict_raw
 
     source = runs.open_run(config.run)
@@ -70,29 +70,42 @@ def _from_run(config: PredictConfig):
             f"--run {source.path} was given, expected a classifier, but it is an autoencoder: "
             f"run `python -m kt_transfer.finetune --source {source.path}` first."
         )
-    network, preprocessing = source.load_models()
+    network, raw = source.load_models()
 
-    def probabilities_of(data, x):
-        require_examples(source, preprocessing, data)
-        return softmax(predict_raw(network, preprocessing, x))
+    def predictor(data):
+        preprocessing = preprocessing_for_new(source, raw, data, cli.say(config))
+        return lambda x: softmax(predict_raw(network, preprocessing, x))
 
-    spec = config.data or source.data
-    return spec, source.label_names, probabilities_of, like(preprocessing)
+    return config.data or source.data, source.label_names, predictor, like(raw)
 
 
 def _from_export(config: PredictConfig):
     """The same of an exported model."""
     from kt_transfer.data import Like
+    from kt_transfer.data.made_for import MadeFor
     from kt_transfer.serving.saved_model import load_saved_model
+    from kt_transfer.sources import adaptation_to
 
-    model, metadata, raw = load_saved_model(config.model)
+    model, metadata = load_saved_model(config.model)
     if not metadata["labels"]:
         raise UserError(
             f"--model {config.model} was given, expected an exported classifier, but it is an "
             "autoencoder: export a fine-tuned or distilled run."
         )
-    like = Like(tuple(raw.shape[1:]), raw.dtype.name)
-    return config.data or metadata["data"], metadata["labels"], model, like
+
+    def predictor(data):
+        if data.input_shape != model.shape:
+            raise UserError(
+                f"{data.spec} was given with examples of shape {data.input_shape}, but "
+                f"{config.model} expects {model.shape}: give data of that shape."
+            )
+        made = MadeFor.from_note(metadata.get("made_for"))
+        if told := adaptation_to(config.model, made, model.dtype, data):
+            cli.say(config)(told)
+        return model
+
+    like = Like(model.shape, model.dtype)
+    return config.data or metadata["data"], metadata["labels"], predictor, like
 
 
 def main(argv: list[str] | None = None) -> None:

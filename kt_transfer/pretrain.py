@@ -268,7 +268,7 @@ def _pictures(network, preprocessing, data, count: int = 10):
 
     originals = data.x_test[:count]
     outputs = network(preprocessing(originals), training=False)
-    return originals, np.array(raw_values(outputs, data.input_shape, data.value_range))
+    return originals, raw_values(outputs, data.input_shape, data.scaling_range)
 
 
 def _what_wakes(config: PretrainConfig) -> str:

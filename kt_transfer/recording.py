@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from kt_transfer.data import Dataset
+from kt_transfer.data.made_for import made_for
 from kt_transfer.data.remarks import remarks, require_variety
 from kt_transfer.models.preprocessing import can_take, preprocessing_model, takes_images
 from kt_transfer.reporting.classification import classification_metrics
@@ -46,16 +47,14 @@ def note_data(run: Run, data: Dataset, **splits: np.ndarray) -> None:
     """Write the classes, and which rows play which part."""
     run.write_json("labels.json", {"labels": list(data.class_names)})
     run.write_arrays("splits.npz", **splits, test=np.arange(len(data.x_test)))
-    run.update_json(
-        "run.json",
-        data={"spec": data.spec, "fingerprint": data.fingerprint, "notes": data.notes},
-    )
+    note = {"spec": data.spec, "fingerprint": data.fingerprint, "notes": data.notes}
+    run.update_json("run.json", data=note, made_for=made_for(data).to_note())
 
 
 def preprocessing_for(network, data: Dataset):
     """From the raw examples of a data set to what a network takes, flat or as images."""
     return preprocessing_model(
-        data.input_shape, data.value_range, data.x.dtype, flatten=not takes_images(network)
+        data.input_shape, data.scaling_range, data.x.dtype, flatten=not takes_images(network)
     )
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Callable
 
 import keras
 import numpy as np
 
 from kt_transfer.data import Dataset, Like
+from kt_transfer.data.made_for import MadeFor, why_not_cast, why_unlike
 from kt_transfer.errors import UserError
 from kt_transfer.finite import why_not_finite
 from kt_transfer.models.adapting import Expected, why_not
@@ -18,7 +20,7 @@ from kt_transfer.models.applications import (
     smallest_side,
 )
 from kt_transfer.models.autoencoders import transferable_encoder
-from kt_transfer.models.bodies import body, head_of, scales_itself, single_input
+from kt_transfer.models.bodies import body, head_of, raw_range, scales_itself, single_input
 from kt_transfer.models.classifiers import classifier
 from kt_transfer.models.preprocessing import as_image
 from kt_transfer.run_checks import damaged
@@ -71,7 +73,9 @@ def _from_run(run: Run) -> tuple[keras.Model, Expected]:
             raise damaged(run.path, "run.json", f"its 'expects': {error}") from error
     raw = preprocessing.input_shape[1:]
     image = tuple(raw) if as_image(raw) else None
-    return encoder, Expected(tuple(encoder.input_shape[1:]), image)
+    made = examples_of(run)
+    by_column = made is not None and made.columns is not None
+    return encoder, Expected(tuple(encoder.input_shape[1:]), image, by_column=by_column)
 
 
 def load_student(
@@ -117,8 +121,28 @@ def _from_file(
             f"{data.spec}, but it {in_a_sentence(error)}: give a functional or sequential model of "
             "stock layers that takes such examples."
         ) from error
-    values = value_range or (None if scales_itself(encoder) else (-1.0, 1.0))
-    return encoder, Expected(shape, values=values), model
+    return encoder, Expected(shape, values=values_for(encoder, data, value_range)), model
+
+
+def values_for(model: keras.Model, data: Dataset, value_range):
+    """What the smallest and the largest raw value become for the model of a file.
+
+    Args:
+        model: The model.
+        data: Examples.
+        value_range: What was asked for.
+
+    Returns:
+        Two values; ``None`` for raw values as they are, where the model scales them itself and was
+        made for such.
+    """
+    if value_range or not scales_itself(model):
+        return value_range or (-1.0, 1.0)
+    expected = raw_range(model)
+    if expected is None:
+        return None
+    made = MadeFor("float32", expected, True, expected[1] >= 2, expected)
+    return expected if why_unlike(made, data) else None
 
 
 def _from_application(source: str, data: Dataset) -> tuple[keras.Model, Expected]:
@@ -205,11 +229,65 @@ def like(preprocessing: keras.Model, least: int = 1) -> Like:
     return Like(tuple(raw.shape[1:]), keras.backend.standardize_dtype(raw.dtype), least)
 
 
-def require_examples(source: Run, preprocessing: keras.Model, data: Dataset) -> None:
-    """Refuse data whose examples have another shape than those that the run was trained on."""
-    expected = tuple(preprocessing.input_shape[1:])
+def examples_of(run: Run) -> MadeFor | None:
+    """What examples a run was made for; ``None`` for one that was written before this was noted."""
+    return MadeFor.from_note(run.read_json("run.json").get("made_for"))
+
+
+def preprocessing_for_new(
+    run: Run, preprocessing: keras.Model, data: Dataset, say: Callable[[str], None]
+) -> keras.Model:
+    """The preprocessing of a run, for examples that it was not made for but that are of its kind.
+
+    Args:
+        run: The run.
+        preprocessing: Its preprocessing.
+        data: New examples; their type may be another, if the run's holds their values.
+        say: What to tell of it.
+
+    Returns:
+        A model from these examples to what the run's network takes.
+
+    Raises:
+        UserError: If their shape, type or range is not what the run was made for.
+    """
+    expected, dtype = tuple(preprocessing.input_shape[1:]), preprocessing.input.dtype
     if expected != data.input_shape:
         raise UserError(
-            f"{data.spec} was given with examples of shape {data.input_shape}, but "
-            f"{source.path} expects {expected}: give data of that shape."
+            f"{data.spec} was given with examples of shape {data.input_shape}, but {run.path} "
+            f"expects {expected}: give data of that shape."
         )
+    if told := adaptation_to(run.path, examples_of(run), dtype, data):
+        say(told)
+    return with_cast(preprocessing, data.x.dtype)
+
+
+def adaptation_to(path, made: MadeFor | None, dtype: str, data: Dataset) -> str | None:
+    """What to say of examples that are cast for a model; ``None`` where they need not be.
+
+    Args:
+        path: Of the model, for the message.
+        made: What it was made for, as far as is known.
+        dtype: The type that it takes.
+        data: The examples.
+
+    Raises:
+        UserError: If these are not what it was made for.
+    """
+    reason = why_not_cast(data, dtype) if made is None else why_unlike(made, data)
+    if reason:
+        raise UserError(
+            f"{data.spec} was given with examples of type {data.x.dtype}, but {path} was made for "
+            f"{reason}: convert the values to those that it was made for, or train on these."
+        )
+    if dtype == data.x.dtype:
+        return None
+    return f"{data.spec}: values of type {data.x.dtype} are taken as {dtype}, as {path} expects"
+
+
+def with_cast(preprocessing: keras.Model, dtype) -> keras.Model:
+    """A model of raw examples, for examples of another type that holds the same values."""
+    if preprocessing.input.dtype == dtype:
+        return preprocessing
+    raw = keras.Input(preprocessing.input_shape[1:], dtype=str(dtype), name="raw")
+    return keras.Model(raw, preprocessing(keras.ops.cast(raw, preprocessing.input.dtype)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,9 +12,9 @@ import numpy as np
 from keras import ops
 
 from kt_transfer.data import Dataset
+from kt_transfer.data.made_for import MadeFor
 from kt_transfer.errors import UserError
-from kt_transfer.models.adapting import Expected, adapting_model, why_not
-from kt_transfer.models.bodies import scales_itself
+from kt_transfer.models.adapting import Expected, adapting_model, describe, why_not
 from kt_transfer.models.outputs import (
     said_by_last_layer,
     tell_output,
@@ -22,14 +22,16 @@ from kt_transfer.models.outputs import (
     with_mapped_classes,
 )
 from kt_transfer.runs import Run
-from kt_transfer.serving.served_layer import ServedLayer, names_of_export
+from kt_transfer.serving.served_layer import ServedLayer, names_of_export, note_of_export
 from kt_transfer.sources import (
+    adaptation_to,
     fill_shape,
     in_a_sentence,
     load_file,
     misfit,
-    require_examples,
+    preprocessing_for_new,
     shape_for,
+    values_for,
 )
 
 # Examples on which logits and probabilities are told apart.
@@ -63,6 +65,7 @@ def load_teachers(
     weights: Sequence[float] | None = None,
     class_map: dict[str, str] | None = None,
     shares_classes: bool = True,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Teacher:
     """The teachers as one, averaged in probability.
 
@@ -80,6 +83,7 @@ def load_teachers(
             those that are left out are dropped.
         shares_classes: Whether the logits are to be of the student's classes; otherwise there
             is one teacher, for its features.
+        say: What to tell of how examples are adapted.
 
     Raises:
         UserError: If one cannot be had, or does not fit.
@@ -89,11 +93,11 @@ def load_teachers(
     teachers = []
     for number, (path, run) in enumerate(zip(paths, opened, strict=True), 1):
         if run is not None:
-            teacher = _from_run(run, data)
+            teacher = _from_run(run, data, say)
         elif path.is_dir():
-            teacher = _from_saved_model(path, data, output, value_range)
+            teacher = _from_saved_model(path, data, output, value_range, say)
         else:
-            teacher = _from_file(path, data, output, value_range)
+            teacher = _from_file(path, data, output, value_range, say)
         if shares_classes:
             teacher = _of_students_classes(path, teacher, data, class_map)
         teacher.model.name = f"teacher_{number}"
@@ -109,27 +113,29 @@ def load_teachers(
     )
 
 
-def _from_run(run: Run, data: Dataset) -> Teacher:
+def _from_run(run: Run, data: Dataset, say: Callable) -> Teacher:
     if run.is_autoencoder:
         raise UserError(
             f"--teacher {run.path} was given, expected a classifier, but it is an autoencoder: "
             f"run `python -m kt_transfer.finetune --source {run.path}` first."
         )
-    names, (network, preprocessing) = run.label_names, run.load_models()
-    require_examples(run, preprocessing, data)
+    names, (network, raw) = run.label_names, run.load_models()
+    preprocessing = preprocessing_for_new(run, raw, data, say)
     model = keras.Model(preprocessing.input, network(preprocessing.output))
     size = os.path.getsize(run.path / "model.keras")
     return Teacher(model, names, network.count_params(), size)
 
 
-def _from_file(path: Path, data: Dataset, output: str, value_range) -> Teacher:
+def _from_file(path: Path, data: Dataset, output: str, value_range, say: Callable) -> Teacher:
     network = load_file(path, "--teacher")
     try:
         if len(getattr(network, "inputs", ())) != 1 or len(network.outputs) != 1:
             raise ValueError("has not one input and one output")
         shape = shape_for(network.inputs[0], data)
-        values = value_range or (None if scales_itself(network) else (-1.0, 1.0))
-        adapt = _adapting(data, Expected(shape, values=values))
+        expected = Expected(shape, values=values_for(network, data, value_range))
+        adapt = _adapting(data, expected)
+        if expected.values not in (None, value_range, (-1.0, 1.0)):
+            say(describe(data.input_shape, data.value_range, expected, who=str(path)))
         model = keras.Model(adapt.input, network(adapt.output))
         if len(model.output_shape) != 2 or model.output_shape[-1] < 2:
             shape = model.output_shape[1:]
@@ -140,12 +146,18 @@ def _from_file(path: Path, data: Dataset, output: str, value_range) -> Teacher:
     return Teacher(model, None, network.count_params(), os.path.getsize(path))
 
 
-def _from_saved_model(path: Path, data: Dataset, output: str, value_range) -> Teacher:
+def _from_saved_model(
+    path: Path, data: Dataset, output: str, value_range, say: Callable
+) -> Teacher:
     try:
         served = ServedLayer(path)
         spec = served.input_spec_of_signature
         shape = tuple(spec.shape[1:]) if spec.shape.rank else data.input_shape
         adapt = _adapting(data, Expected(fill_shape(shape, data), values=value_range))
+        if value_range is None:
+            made = MadeFor.from_note(note_of_export(path, "made_for"))
+            if told := adaptation_to(path, made, spec.dtype.name, data):
+                say(told)
         served.measure(adapt(data.x[:1]))
         model = keras.Model(adapt.input, served(adapt.output))
     except ValueError as error:
@@ -157,7 +169,7 @@ def _from_saved_model(path: Path, data: Dataset, output: str, value_range) -> Te
 def _adapting(data: Dataset, expected: Expected) -> keras.Model:
     if reason := why_not(data.input_shape, expected):
         raise ValueError(f"does not fit: {reason}")
-    return adapting_model(data.input_shape, data.value_range, data.x.dtype, expected)
+    return adapting_model(*data.raw_for(expected.by_column), expected)
 
 
 def _emitting_logits(path, model: keras.Model, data: Dataset, output: str, said: str | None):

@@ -9,6 +9,7 @@ from kt_transfer.data.labels import number_classes
 from kt_transfer.data.overlap import same_examples
 from kt_transfer.data.splits import split_test
 from kt_transfer.errors import UserError
+from kt_transfer.ranges import observed_range
 from kt_transfer.rows import take_rows
 
 
@@ -84,12 +85,6 @@ def dataset_from_arrays(
         rows=rows,
         rows_test=rows_test,
     )
-
-
-def observed_range(x: np.ndarray) -> tuple[float, float]:
-    """The smallest and the largest value of examples, never equal."""
-    low, high = float(x.min()), float(x.max())
-    return (low, high) if high > low else (low, low + 1.0)
 
 
 def require_shapes(

@@ -13,6 +13,7 @@ import numpy as np
 
 from kt_transfer.data.overlap import same_examples
 from kt_transfer.errors import UserError, listed
+from kt_transfer.ranges import Range, range_of
 
 UNLABELLED = -1
 _ROWS_AT_ONCE = 2**16
@@ -89,6 +90,26 @@ class Dataset:
     def num_classes(self) -> int:
         """Number of classes; 0 where nothing is labelled."""
         return len(self.class_names)
+
+    @functools.cached_property
+    def scaling_range(self) -> Range:
+        """The raw values that become -1 and 1.
+
+        That is ``value_range``, but for a table whose source does not say: there each column has
+        a range of its own, which the training examples tell.
+        """
+        if not self.has_observed_range:
+            return self.value_range
+        return range_of(self.x if len(self.x) else self.x_test)
+
+    def range_for(self, by_column: bool) -> Range:
+        """``scaling_range`` for a network that was trained on columns of their own ranges; for
+        any other ``value_range``, one for all."""
+        return self.scaling_range if by_column else self.value_range
+
+    def raw_for(self, by_column: bool) -> tuple:
+        """Shape, range and type of raw examples, what a preprocessing is made for."""
+        return self.input_shape, self.range_for(by_column), self.x.dtype
 
     @functools.cached_property
     def fingerprint(self) -> str:

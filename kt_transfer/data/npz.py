@@ -14,6 +14,7 @@ import numpy as np
 from kt_transfer.data.arrays import dataset_from_arrays, require_shapes
 from kt_transfer.data.dataset import Dataset, Like
 from kt_transfer.errors import UserError
+from kt_transfer.ranges import LARGEST_VALUE
 from kt_transfer.unpacking import require_plausible_zip
 
 _NAMES = ("x", "y", "x_test", "y_test")
@@ -35,7 +36,7 @@ def load(spec: str, path: Path, like: Like | None = None) -> Dataset:
     headers = _readable(spec, path, _headers)
     _require_names(spec, headers)
     for name in ("x", "x_test"):
-        if name in headers and headers[name].dtype.kind not in "uif":
+        if name in headers and headers[name].dtype.kind not in "buif":
             raise UserError(
                 f"--data {spec} was given with {name} of type {headers[name].dtype}, expected "
                 "numbers: convert it."
@@ -45,15 +46,14 @@ def load(spec: str, path: Path, like: Like | None = None) -> Dataset:
         least = 2 if like is None else like.least
         require_shapes(spec, x, shapes.get(x), y, shapes.get(y), least)
     arrays = _readable(spec, path, _arrays)
-    x, x_test = arrays["x"], arrays.get("x_test")
+    x, x_test = _numbers(spec, "x", arrays["x"]), arrays.get("x_test")
+    if x_test is not None:
+        x_test = _numbers(spec, "x_test", x_test)
+        if (x.dtype == np.uint8) == (x_test.dtype == np.uint8):
+            common = np.result_type(x, x_test)
+            x, x_test = x.astype(common, copy=False), x_test.astype(common, copy=False)
     return dataset_from_arrays(
-        spec,
-        x if x.dtype == np.uint8 else x.astype(np.float32),
-        arrays.get("y"),
-        x_test if x_test is None or x_test.dtype == np.uint8 else x_test.astype(np.float32),
-        arrays.get("y_test"),
-        value_range=(0.0, 255.0) if x.dtype == np.uint8 else None,
-        like=like,
+        spec, x, arrays.get("y"), x_test, arrays.get("y_test"), value_range=None, like=like
     )
 
 
@@ -114,4 +114,36 @@ def _require_names(spec: str, found) -> None:
             + (f"rename it to {meant[0]}, " if meant and meant[0] not in found else "")
             + "leave it out, or, if it holds examples without labels, append them to x with labels "
             "of -1."
+        )
+
+
+def _numbers(spec: str, name: str, x: np.ndarray) -> np.ndarray:
+    """The values as ``uint8``, ``float32`` or ``float64``, the smallest that holds their type."""
+    if x.dtype.kind == "b":
+        return x.astype(np.uint8)
+    if x.dtype in (np.uint8, np.float32):
+        return x
+    numbers = x.astype(np.float32 if x.dtype.itemsize <= 2 else np.float64, copy=False)
+    if x.dtype.itemsize == 8 and x.dtype.kind in "iu":
+        _require_told_apart(spec, name, x)
+    largest = float(np.abs(numbers).max(initial=0.0, where=np.isfinite(numbers)))
+    if largest > LARGEST_VALUE:
+        raise UserError(
+            f"--data {spec} was given with a value beyond {LARGEST_VALUE:g} in {name}, expected "
+            "smaller ones: divide it, or take its logarithm."
+        )
+    return numbers
+
+
+def _require_told_apart(spec: str, name: str, x: np.ndarray) -> None:
+    """Refuse whole numbers so large, and so close together, that floats do not differ."""
+    if x.size == 0:
+        return
+    low, high = x.min(axis=0).astype(object), x.max(axis=0).astype(object)
+    apart = np.spacing(np.maximum(abs(low), abs(high)).astype(np.float64))
+    if ((apart > 1) & (high > low) & (high - low < 1000 * apart)).any():
+        raise UserError(
+            f"--data {spec} was given with whole numbers around {int(np.ravel(high).max()):.3g} in "
+            f"{name} that lie closer together than floats of that size do, expected numbers that "
+            "float64 tells apart: subtract what they have in common."
         )

@@ -6,9 +6,11 @@ import dataclasses
 import math
 
 import keras
+import numpy as np
 from keras import layers, ops
 
-from kt_transfer.models.preprocessing import as_image
+from kt_transfer.models.preprocessing import as_image, scaled
+from kt_transfer.ranges import Range, is_by_column
 
 # A value for all channels, or one for each.
 Value = float | tuple[float, ...]
@@ -25,12 +27,14 @@ class Expected:
         values: What the smallest and the largest raw value become, a number each or one for
             each channel; ``None`` for raw values as they are.
         reversed_channels: Whether the channels come as blue, green, red.
+        by_column: Whether each column of a table was scaled by its own range.
     """
 
     shape: tuple[int, ...]
     image: tuple[int, ...] | None = None
     values: tuple[Value, Value] | None = (-1.0, 1.0)
     reversed_channels: bool = False
+    by_column: bool = False
 
     def to_note(self) -> dict:
         """As ``run.json`` keeps it."""
@@ -65,7 +69,7 @@ def why_not(input_shape: tuple[int, ...], expected: Expected) -> str | None:
 
 def adapting_model(
     input_shape: tuple[int, ...],
-    value_range: tuple[float, float],
+    value_range: Range,
     dtype: str,
     expected: Expected,
 ) -> keras.Model:
@@ -78,7 +82,7 @@ def adapting_model(
 
     Args:
         input_shape: Shape of one raw example.
-        value_range: Smallest and largest raw value.
+        value_range: Smallest and largest raw value, or the ranges of the columns.
         dtype: Type of the raw values.
         expected: What the network expects; :func:`why_not` must have nothing against it.
 
@@ -90,10 +94,14 @@ def adapting_model(
         >>> adapt.output_shape
         (None, 32, 32, 3)
     """
-    values = expected.values or value_range
-    by_channel = isinstance(values[0], tuple)
-    raw = keras.Input(input_shape, dtype=dtype, name="raw")
-    x = _rescaled(raw, value_range, (0.0, 1.0) if by_channel else values)
+    values = expected.values
+    by_channel = values is not None and isinstance(values[0], tuple)
+    raw = keras.Input(input_shape, dtype=str(dtype), name="raw")
+    if values is None:
+        exact = "float64" if raw.dtype == "float64" else "float32"
+        x = layers.Rescaling(1.0, name="as_floats", dtype=exact)(raw)
+    else:
+        x = scaled(raw, value_range, (0.0, 1.0) if by_channel else values)
     if _changes_image(input_shape, expected):
         x = _as_wanted(x, as_image(input_shape), _wanted_image(expected))
     if expected.reversed_channels:
@@ -109,7 +117,7 @@ def adapting_model(
 
 def describe(
     input_shape: tuple[int, ...],
-    value_range: tuple[float, float],
+    value_range: Range,
     expected: Expected,
     who: str = "source",
 ) -> str:
@@ -127,7 +135,7 @@ def describe(
         if have[2] != want[2]:
             steps.append("averaged to 1 channel" if want[2] == 1 else _repeated(want[2]))
     steps += ["reversed in their channels"] * expected.reversed_channels
-    steps.append("scaled" if expected.values else "not scaled")
+    steps.append(_how_scaled(value_range, expected))
     return (
         f"{who} expects {_wanted(expected)} {_range(expected.values)}: examples "
         f"{_size(input_shape)} {_range(value_range)} are {', '.join(steps)}"
@@ -147,9 +155,10 @@ def _wanted_image(expected: Expected) -> tuple[int, int, int] | None:
     return as_image(expected.image or expected.shape)
 
 
-def _rescaled(x, given: tuple[float, float], wanted: tuple[float, float]):
-    scale = (wanted[1] - wanted[0]) / (given[1] - given[0])
-    return layers.Rescaling(scale, offset=wanted[0] - given[0] * scale, name="scale")(x)
+def _how_scaled(value_range: Range, expected: Expected) -> str:
+    if expected.values is None:
+        return "not scaled"
+    return "scaled column by column" if is_by_column(value_range) else "scaled"
 
 
 def _as_wanted(x, have: tuple[int, int, int], want: tuple[int, int, int]):
@@ -193,7 +202,7 @@ def _size(shape) -> str:
 def _range(values) -> str:
     if values is None:
         return "in raw values"
-    low, high = (value if isinstance(value, tuple) else (value,) for value in values)
+    low, high = (np.ravel(value) for value in values)
     return f"in [{min(low):.4g}, {max(high):.4g}]"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keras
+import numpy as np
 from keras import layers
 
 from kt_transfer.errors import UserError
@@ -106,6 +107,29 @@ def scales_itself(model: keras.Model) -> bool:
         if layer.weights:
             return False
     return False
+
+
+def raw_range(model: keras.Model) -> tuple[float, float] | None:
+    """The raw values that a model's own Rescaling layer makes 0 to 1, or -1 to 1, of.
+
+    Returns:
+        The smallest and the largest; ``None`` where it has no such layer, or another one.
+
+    Example:
+        >>> raw_range(keras.Sequential([keras.Input((8,)), keras.layers.Rescaling(1 / 255)]))
+        (0.0, 255.0)
+    """
+    for layer in model.layers:
+        if isinstance(layer, layers.Rescaling):
+            if np.ndim(layer.scale) or np.ndim(layer.offset) or not layer.scale > 0:
+                return None
+            width = {0.0: 1.0, -1.0: 2.0}.get(float(layer.offset))
+            return None if width is None else (0.0, float(width / layer.scale))
+        if isinstance(layer, keras.Model):
+            return raw_range(layer)
+        if layer.weights:
+            return None
+    return None
 
 
 def features_from(encoder: keras.Model, which: str) -> keras.Model:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 
 import keras
+import numpy as np
+
+from kt_transfer.ranges import WITHIN, Range, is_by_column, middle_and_reach, raw_rows
 
 
 def preprocessing_model(
     input_shape: tuple[int, ...],
-    value_range: tuple[float, float],
+    value_range: Range,
     dtype: str = "uint8",
     *,
     flatten: bool = True,
@@ -20,7 +23,8 @@ def preprocessing_model(
 
     Args:
         input_shape: Shape of one raw example.
-        value_range: Smallest and largest raw value; they become -1 and 1.
+        value_range: Smallest and largest raw value; they become -1 and 1. Or two arrays of one
+            number a column: their ranges, as :func:`scaled` takes them.
         dtype: Type of the raw values.
         flatten: Whether each example becomes flat; otherwise it stays an image, of the shape
             that :func:`image_shape` tells.
@@ -37,14 +41,60 @@ def preprocessing_model(
         >>> scale(np.array([[[0, 255], [255, 0]]], "uint8")).numpy()
         array([[-1.,  1.,  1., -1.]], dtype=float32)
     """
-    low, high = value_range
-    scale = 2.0 / (high - low)
-    raw = keras.Input(input_shape, dtype=dtype, name="raw")
-    scaled = keras.layers.Rescaling(scale, offset=-1.0 - low * scale, name="scale")(raw)
+    raw = keras.Input(input_shape, dtype=str(dtype), name="raw")
+    x = scaled(raw, value_range)
     # Reshape, not Flatten: Flatten gives a dimension that is unknown for shape (1,).
     shape = (math.prod(input_shape),) if flatten else image_shape(input_shape)
-    shaped = keras.layers.Reshape(shape, name="flatten" if flatten else "image")(scaled)
+    shaped = keras.layers.Reshape(shape, name="flatten" if flatten else "image")(x)
     return keras.Model(raw, shaped, name="preprocessing")
+
+
+def scaled(raw, value_range: Range, wanted: tuple[float, float] = (-1.0, 1.0)):
+    """Raw values as floats in the wanted range, made by stock layers.
+
+    Where each column has a range of its own, what lies beyond it is compressed: the range becomes
+    ``WITHIN`` of the wanted one, and the rest of it holds whatever may come, in its order.
+
+    Args:
+        raw: Symbolic input.
+        value_range: Smallest and largest raw value, or the ranges of the columns.
+        wanted: What they become.
+    """
+    low, high = value_range
+    if not is_by_column(value_range) and (raw.dtype == "uint8" or (low, high) == wanted):
+        scale = (wanted[1] - wanted[0]) / (high - low)
+        return keras.layers.Rescaling(scale, offset=wanted[0] - low * scale, name="scale")(raw)
+    # First the difference, and that exactly: values far from 0 may lie close together.
+    middle, reach = middle_and_reach(value_range)
+    in_float32 = raw.dtype == "float32" and not is_by_column(value_range) and 1e-30 < reach < 1e30
+    exact = "float32" if in_float32 else "float64"
+    # Arrays: Keras makes float32 of plain numbers, whatever the layer's type.
+    offset, scale = np.array(-middle), np.array(1 / reach)
+    x = keras.layers.Rescaling(1.0, offset, dtype=exact, name="center")(raw)
+    x = keras.layers.Rescaling(scale, dtype=exact, name="scale")(x)
+    if is_by_column(value_range):
+        x = _with_ends_compressed(x)
+    half = (wanted[1] - wanted[0]) / 2
+    return keras.layers.Rescaling(half, wanted[0] + half, dtype="float32", name="values")(x)
+
+
+def _with_ends_compressed(x):
+    """x · WITHIN within [-1, 1]; what lies beyond approaches ±1 and keeps its order."""
+
+    def activation(name, label):
+        return keras.layers.Activation(name, dtype="float64", name=label)
+
+    within = activation("hard_tanh", "within")(x)
+    beyond = keras.layers.Subtract(dtype="float64", name="beyond")([x, within])
+    beyond = activation("softsign", "compressed")(beyond)
+    shares = [
+        keras.layers.Rescaling(share, dtype="float64", name=name)(part)
+        for share, name, part in (
+            (WITHIN, "within_share", within),
+            (1 - WITHIN, "beyond_share", beyond),
+        )
+    ]
+    return keras.layers.Add(dtype="float64", name="together")(shares)
 
 
 def as_image(shape: tuple[int, ...]) -> tuple[int, int, int] | None:
@@ -87,18 +137,20 @@ def can_take(model: keras.Model, input_shape: tuple[int, ...]) -> bool:
     return model.input_shape[-1] == math.prod(input_shape)
 
 
-def raw_values(features, input_shape: tuple[int, ...], value_range: tuple[float, float]):
+def raw_values(features, input_shape: tuple[int, ...], value_range: Range) -> np.ndarray:
     """The inverse of :func:`preprocessing_model`: values in [-1, 1] back to raw ones.
 
     Args:
         features: Array or tensor of shape ``(batch, features)`` or
             ``(batch, height, width, channels)``.
         input_shape: Shape of one raw example.
-        value_range: Smallest and largest raw value.
+        value_range: Smallest and largest raw value, or the ranges of the columns.
 
     Returns:
         Floats of shape ``(batch, *input_shape)``.
     """
-    low, high = value_range
-    shaped = keras.ops.reshape(features, (-1, *input_shape))
-    return (shaped + 1.0) * ((high - low) / 2.0) + low
+    x = np.reshape(keras.ops.convert_to_numpy(features), (-1, *input_shape))
+    if is_by_column(value_range):
+        return raw_rows(x, value_range)
+    middle, reach = middle_and_reach(value_range)
+    return middle + x.astype(np.float64) * reach

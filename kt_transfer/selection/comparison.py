@@ -11,7 +11,6 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from kt_transfer.data.arrays import observed_range
 from kt_transfer.data.overlap import same_examples
 from kt_transfer.data.splits import without_copies_of
 from kt_transfer.disk import replacing
@@ -27,6 +26,7 @@ from kt_transfer.selection.learners import (
     StudentLearner,
     learn_features,
 )
+from kt_transfer.selection.refitting import refit
 from kt_transfer.selection.scoring import scores
 from kt_transfer.selection.table import NO_SOURCE, Cell, Table
 from kt_transfer.training.steps import predict_raw
@@ -100,10 +100,11 @@ class Comparison:
         folder: Where pretrained autoencoders are kept in between.
         sample_weight: How much each training example counts beside the others, in everything
             that learns from it; ``None`` for all alike.
-        observed_range: Smallest and largest value of the training examples, where the
-            preprocessing was fitted to these; each fold then goes by what it may see alone.
         copies: A number for each example, shared by equal ones, ``-1`` for those that must not
             teach (default: found here).
+
+    Preprocessing that is :func:`~.refitting.refittable` goes, in each fold, by the range of what
+    the fold may see.
     """
 
     def __init__(
@@ -122,7 +123,6 @@ class Comparison:
         student_units: tuple[int, ...],
         folder: Path,
         sample_weight: np.ndarray | None = None,
-        observed_range: tuple[float, float] | None = None,
         copies: np.ndarray | None = None,
     ):
         self.x, self.y, self.num_classes = x, y, num_classes
@@ -131,13 +131,14 @@ class Comparison:
         self.budgets, self.num_folds, self.seed = budgets, num_folds, seed
         self.sources = {source.name: source for source in sources}
         self.schedule, self.student_units = schedule, student_units
-        self.folder, self.observed_range = Path(folder), observed_range
+        self.folder = Path(folder)
         self.sample_weight = sample_weight
         self.first = sources[0]
         self.candidates = [(name, NO_SOURCE) for name in BASELINES if name in methods]
         self.candidates += [
             (name, source.name) for source in sources for name in TRANSFERS if name in methods
         ]
+        self._range_of: tuple[int, int] | None = None
         self._networks: dict[tuple, NetworkLearner] = {}
         self._student: StudentLearner | None = None
         self._encoders = {source.name: _copy(source.encoder) for source in sources}
@@ -182,13 +183,20 @@ class Comparison:
         return predict_raw(self.encoder(source, part), preprocessing, x)
 
     def examples(self, part: Part, rows: np.ndarray):
-        """Raw examples, such that the preprocessing scales them by the range of what is seen."""
-        if self.observed_range is None:
-            return take_rows(self.x, rows)
-        x = self.x[rows]
-        low, high = observed_range(self.x[part.seen])
-        whole_low, whole_high = self.observed_range
-        return (whole_low + (x - low) * ((whole_high - whole_low) / (high - low))).astype(x.dtype)
+        """Raw examples; the preprocessing goes by what the part may see from here on."""
+        self._refit(part)
+        return take_rows(self.x, rows)
+
+    def _refit(self, part: Part) -> None:
+        if (part.repeat, part.fold) == self._range_of:
+            return
+        own = [source.pretraining for source in self.sources.values() if source.x is None]
+        models = [self.preprocessing, *(source.preprocessing for source in self.sources.values())]
+        models += [learner.preprocessing for learner in own if learner is not None]
+        seen = take_rows(self.x, part.seen)
+        for preprocessing in models:
+            refit(preprocessing, seen)
+        self._range_of = part.repeat, part.fold
 
     def scratch(self, part: Part) -> Learned:
         """What a network of the first source's architecture learns of a part by itself."""

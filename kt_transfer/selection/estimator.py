@@ -8,7 +8,7 @@ import warnings
 import keras
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.preprocessing import LabelEncoder, MinMaxScaler
+from sklearn.preprocessing import FunctionTransformer, LabelEncoder
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -17,6 +17,7 @@ from kt_transfer.data.labels import has_label
 from kt_transfer.errors import TrainingFailed
 from kt_transfer.models.autoencoders import dense_autoencoder, transferable_encoder
 from kt_transfer.models.preprocessing import preprocessing_model
+from kt_transfer.ranges import column_ranges, scaled_rows
 from kt_transfer.reporting.classification import softmax
 from kt_transfer.selection import arguments
 from kt_transfer.selection.comparison import METHODS, TRANSFERS, Comparison, Source
@@ -28,8 +29,9 @@ _ROWS_AT_ONCE = 4096
 class TransferClassifier(ClassifierMixin, BaseEstimator):
     """A classifier that also learns from examples without a label, each method of ``compare``.
 
-    What ``fit`` is given is all that it sees: by it features are scaled to [-1, 1] (what lies
-    beyond is cut off later), the autoencoder is trained on all of it, labelled or not, and
+    What ``fit`` is given is all that it sees: by it each feature is scaled to [-1, 1], from its
+    median and how far most of its values lie from that (what lies further is compressed, so that
+    outliers do not flatten the rest), the autoencoder is trained on all of it, labelled or not, and
     everything else on what has a label. So it can stand in ``cross_validate``, ``GridSearchCV``
     and pipelines.
 
@@ -129,7 +131,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
             )
         labels = np.full(len(y), UNLABELLED)
         labels[labelled] = encoder.transform(known)
-        self.scaler_ = MinMaxScaler((-1.0, 1.0), clip=True).fit(X)
+        self.scaler_ = FunctionTransformer(scaled_rows, kw_args={"value_range": column_ranges(X)})
         self.network_ = self._learn(self._scaled(X), labels, weights, settings)
         return self
 
@@ -193,7 +195,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         return Source("X", transferable_encoder(autoencoder), preprocessing, pretraining)
 
     def _scaled(self, X) -> np.ndarray:
-        return self.scaler_.transform(X).astype(np.float32)
+        return self.scaler_.transform(X)
 
     def _settings(self) -> dict:
         """The settings as plain Python has them; ``ValueError`` for one that cannot be."""

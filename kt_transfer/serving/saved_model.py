@@ -222,18 +222,14 @@ def _check_metadata(metadata, signature) -> None:
         raise ValueError(f"metadata.json names {len(labels)} classes, probabilities are {shape}")
 
 
-def load_saved_model(path: Path):
+def load_saved_model(path: Path) -> tuple[ServedClassifier, dict]:
     """An exported classifier as a function, and its metadata.
 
     Args:
         path: ``saved_models/NAME/N``.
 
-    Returns:
-        A function ``(data, x)`` from raw examples to probabilities, the metadata, and the
-        ``tf.TensorSpec`` of raw examples.
-
     Raises:
-        UserError: If there is no such export, or the examples have another shape.
+        UserError: If there is no such export.
     """
     try:
         metadata = read_json(Path(path) / "metadata.json")
@@ -252,19 +248,27 @@ def load_saved_model(path: Path):
             f"--model {path} was given, expected an exported model, but it {reason}: export a run "
             "whose training went well."
         )
-    ((key, spec),) = signature.structured_input_signature[1].items()
+    return ServedClassifier(model), metadata
 
-    def probabilities_of(data, x: np.ndarray) -> np.ndarray:
-        if tuple(spec.shape[1:]) != data.input_shape or x.dtype != spec.dtype.as_numpy_dtype:
-            raise UserError(
-                f"--data {data.spec} was given with examples of shape {data.input_shape} and type "
-                f"{x.dtype}, but {path} expects {tuple(spec.shape[1:])} and {spec.dtype.name}: "
-                "give data of that kind."
-            )
+
+class ServedClassifier:
+    """An exported classifier as a function of raw examples.
+
+    Attributes:
+        shape: Of one raw example.
+        dtype: Name of the type that it takes; examples are cast to it.
+    """
+
+    def __init__(self, model):
+        self._model = model  # its variables live as long as it does
+        self._signature = model.signatures["serving_default"]
+        ((self._key, spec),) = self._signature.structured_input_signature[1].items()
+        self.shape, self.dtype = tuple(spec.shape[1:]), spec.dtype.name
+
+    def __call__(self, x) -> np.ndarray:
+        """Probabilities, ``(n, ...)`` to ``(n, classes)``."""
         pieces = [
-            signature(**{key: tf.constant(x[start : start + 1024])})["probabilities"].numpy()
+            self._signature(**{self._key: tf.constant(x[start : start + 1024].astype(self.dtype))})
             for start in range(0, len(x), 1024)
         ]
-        return np.concatenate(pieces)
-
-    return probabilities_of, metadata, spec
+        return np.concatenate([piece["probabilities"].numpy() for piece in pieces])

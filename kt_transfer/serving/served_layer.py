@@ -80,8 +80,13 @@ class ServedLayer(keras.layers.Layer):
 
 def names_of_export(path: Path) -> list[str] | None:
     """The classes of a SavedModel that :func:`export_saved_model` wrote; ``None`` for others."""
+    return note_of_export(path, "labels")
+
+
+def note_of_export(path: Path, name: str):
+    """An entry of what :func:`export_saved_model` notes; ``None`` where there is none."""
     try:
-        return read_json(path / "metadata.json")["labels"] or None
+        return read_json(path / "metadata.json")[name] or None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

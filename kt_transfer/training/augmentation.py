@@ -6,15 +6,18 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from kt_transfer.ranges import Range, is_by_column
 
-def augmentation(kind: str, strength: float, value_range: tuple[float, float]) -> Callable:
+
+def augmentation(kind: str, strength: float, value_range: Range) -> Callable:
     """The ``augment`` of a :class:`~kt_transfer.FusedModel`.
 
     Args:
         kind: ``"shift"`` or ``"noise"``.
         strength: Pixels for :func:`random_shift`; for :func:`add_noise` a standard deviation
             where the values are scaled to [-1, 1].
-        value_range: Smallest and largest raw value; what is shifted in is the smallest.
+        value_range: Smallest and largest raw value (what is shifted in is the smallest), or the
+            ranges of the columns.
 
     Returns:
         A function ``(x, seed)`` from raw examples to raw examples.
@@ -56,14 +59,14 @@ def random_shift(x, seed, *, pixels: int, fill: float = 0.0):
     return padded
 
 
-def add_noise(x, seed, *, deviation: float, value_range: tuple[float, float]):
+def add_noise(x, seed, *, deviation, value_range: Range):
     """Add Gaussian noise to every value; whole numbers stay whole, and all within the range.
 
     Args:
         x: Examples of shape ``(batch, ...)``.
         seed: Two integers.
-        deviation: Standard deviation of the noise, in raw values.
-        value_range: Smallest and largest raw value.
+        deviation: Standard deviation of the noise, in raw values; one, or one for each column.
+        value_range: Smallest and largest raw value, or the ranges of the columns.
 
     Returns:
         Examples of the same shape and type.
@@ -75,6 +78,10 @@ def add_noise(x, seed, *, deviation: float, value_range: tuple[float, float]):
         True
     """
     x = tf.convert_to_tensor(x)
-    noise = tf.random.stateless_normal(tf.shape(x), seed, stddev=deviation)
-    noisy = tf.clip_by_value(tf.cast(x, tf.float32) + noise, *map(float, value_range))
-    return tf.cast(tf.round(noisy) if x.dtype.is_integer else noisy, x.dtype)
+    noise = tf.random.stateless_normal(tf.shape(x), seed)
+    exact = tf.float64 if is_by_column(value_range) or x.dtype == tf.float64 else tf.float32
+    values, (low, high) = tf.cast(x, exact), (tf.constant(end, exact) for end in value_range)
+    noisy = values + tf.constant(deviation, exact) * tf.cast(noise, exact)
+    # What was beyond its column's range stays where it was, at most.
+    noisy = tf.clip_by_value(noisy, tf.minimum(values, low), tf.maximum(values, high))
+    return tf.saturate_cast(tf.round(noisy) if x.dtype.is_integer else noisy, x.dtype)

@@ -117,7 +117,8 @@ class Distiller(keras.Model):
         hint_loss="mse",
         name="distiller",
     ):
-        super().__init__(name=name)
+        # Teacher and student see the examples in their own type, and cast them themselves.
+        super().__init__(name=name, autocast=False)
         num_classes = [model.output_shape[-1] for model in (teacher, student)]
         if loss != "none" and num_classes[0] != num_classes[1]:
             raise ValueError(

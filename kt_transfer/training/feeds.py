@@ -71,10 +71,7 @@ def pack(x, y=None, sample_weight=None, class_weight: dict | None = None, keep_t
         labels = np.asarray(y[0] if isinstance(y, tuple) else y)  # of labels and soft targets
         labels = labels.argmax(-1) if labels.ndim > 1 and labels.shape[-1] > 1 else labels.ravel()
         sample_weight = np.array([class_weight.get(int(k), 1.0) for k in labels], np.float32)
-    if keep_types:
-        x = tree.map_structure(_readable, x)
-    else:
-        x = tree.map_structure(_standard, x)
+    x = tree.map_structure(_readable if keep_types else _standard, x)
     y, sample_weight = tree.map_structure(_standard, (y, sample_weight))
     packed = keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
     rows = {len(leaf) for leaf in tree.flatten(packed) if leaf is not None}

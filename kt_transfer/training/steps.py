@@ -318,7 +318,11 @@ class FusedModel:
         return self.model.complete_targets(x, y, teacher.predict, self.memory_budget)
 
     def _pack(self, x, y=None, sample_weight=None, class_weight=None):
-        return feeds.pack(x, y, sample_weight, class_weight, keep_types=self.transform is not None)
+        # What begins with the scaling of raw examples sees them as they are, too.
+        models = (self.model, getattr(self.model, "student", None))
+        inputs = [tensor for model in models for tensor in getattr(model, "inputs", None) or ()]
+        keep_types = self.transform is not None or any(t.dtype == "float64" for t in inputs)
+        return feeds.pack(x, y, sample_weight, class_weight, keep_types=keep_types)
 
     def _feed(self, data, batch_size):
         return feeds.make_feed(data, batch_size, self.memory_budget)

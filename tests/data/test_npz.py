@@ -28,21 +28,70 @@ def load(tmp_path):
 def test_bytes_stay_bytes(load):
     data = load(x=X, y=Y, x_test=X[:4], y_test=Y[:4])
     assert data.x.dtype == np.uint8
-    assert data.value_range == (0.0, 255.0)
-    assert not data.has_observed_range
+    assert data.value_range == (X.min(), X.max())
+    assert data.has_observed_range  # a type is not a range
     assert np.array_equal(data.x, X)
     assert np.array_equal(data.x_test, X[:4])
     assert np.array_equal(data.y, Y)
     assert data.class_names == ("0", "1")
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.int16])
-def test_other_numbers_become_floats_with_the_range_that_they_span(load, dtype):
+@pytest.mark.parametrize(
+    ("dtype", "taken_as"),
+    [
+        (np.float64, np.float64),
+        (np.float32, np.float32),
+        (np.float16, np.float32),
+        (np.int16, np.float32),
+        (np.int8, np.float32),
+        (np.int32, np.float64),
+        (np.int64, np.float64),
+        (">f8", np.float64),
+        (">i2", np.float32),
+    ],
+)
+def test_numbers_keep_their_digits_and_the_range_that_they_span(load, dtype, taken_as):
     x = np.array([[3, -4], [5, 0], [1, 2]], dtype)
     data = load(x=x, y=np.array([0, 1, 0]), x_test=2 * x, y_test=np.array([0, 1, 0]))
-    assert data.x.dtype == data.x_test.dtype == np.float32
+    assert data.x.dtype == data.x_test.dtype == taken_as
+    assert np.array_equal(data.x, x)
     assert data.value_range == (-4.0, 5.0)
     assert data.has_observed_range
+
+
+def test_bools_are_bytes_and_large_whole_numbers_stay_whole(load):
+    data = load(x=X > 100, y=Y)
+    assert data.x.dtype == np.uint8
+    assert data.value_range == (0.0, 1.0)
+    large = 2**32 - 1 - np.arange(40, dtype=np.uint32).reshape(20, 2)
+    assert np.array_equal(load(x=large, y=Y).x, large[load(x=large, y=Y).rows])
+
+
+def test_parts_of_two_float_types_are_taken_as_the_larger(load):
+    data = load(x=FLOATS, y=Y, x_test=FLOATS[:3].astype(np.float64), y_test=Y[:3])
+    assert data.x.dtype == data.x_test.dtype == np.float64
+
+
+def test_numbers_that_floats_do_not_tell_apart_are_refused(load):
+    with pytest.raises(UserError, match="around 4.61e\\+18 in x that lie closer together"):
+        load(x=(2**62 + np.arange(20)).reshape(20, 1), y=Y)
+    times = 1_700_000_000 * 10**9 + np.arange(20).reshape(20, 1) * 10**9  # nanoseconds
+    assert len(np.unique(load(x=times, y=Y, x_test=times, y_test=Y).x)) == 20
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_what_is_not_finite_is_refused(load, value, dtype):
+    x = FLOATS.astype(dtype)
+    x[3, 1] = value
+    with pytest.raises(UserError, match="in row 3 of x that is not finite"):
+        load(x=x, y=Y)
+
+
+def test_what_is_too_large_to_be_scaled_is_refused(load):
+    with pytest.raises(UserError, match="beyond 1e\\+300 in x"):
+        load(x=FLOATS * np.float64(1e301), y=Y)
+    assert load(x=FLOATS * np.float64(1e299), y=Y).has_observed_range
 
 
 def test_what_is_split_off_as_test_does_not_enter_the_range(load):
@@ -93,7 +142,7 @@ def test_labels_of_another_number_are_refused(load):
 def test_examples_that_are_not_numbers_are_refused(load):
     with pytest.raises(UserError, match="x of type <U1"):
         load(x=np.full((4, 2), "a"))
-    for kind in ("complex64", "datetime64[s]", "bool"):
+    for kind in ("complex64", "datetime64[s]"):
         with pytest.raises(UserError, match="with x of type"):
             load(x=np.zeros((4, 2), kind))
     with pytest.raises(UserError, match="x_test of type <U1"):

@@ -8,9 +8,11 @@ import pytest
 
 from kt_transfer.models.autoencoders import dense_autoencoder, transferable_encoder
 from kt_transfer.models.preprocessing import preprocessing_model
+from kt_transfer.ranges import observed_range, range_of
 from kt_transfer.selection import comparison as comparing
 from kt_transfer.selection.comparison import METHODS, Comparison, Source
 from kt_transfer.selection.learners import AutoencoderLearner, Learned, Schedule
+from kt_transfer.selection.refitting import refittable
 from kt_transfer.selection.table import Table
 
 NUM, WIDTH, CLASSES, FOLDS = 240, 16, 3, 3
@@ -146,25 +148,31 @@ def test_every_learner_sees_the_rows_that_are_its_own(monkeypatch, tmp_path):
     assert seen == {"network", "student", "features", "pretraining"}
 
 
-def test_a_range_that_was_observed_is_that_of_what_a_fold_sees(monkeypatch, tmp_path):
+@pytest.mark.parametrize("dtype", [np.uint8, np.float64])
+def test_a_range_that_was_observed_is_that_of_what_a_fold_sees(monkeypatch, tmp_path, dtype):
     x, y = noise()
-    x = x.astype(np.float32)
-    comparison = comparison_of(x, y, tmp_path, sources=[source_on(x)])
-    comparison.observed_range = (0.0, 1000.0)
-    cell, part = next(comparison.cells(1))
-    x[part.held_out[0], 0] = 1000.0  # an outlier that is held out must not squeeze what is seen
+    x = (x // 4).astype(dtype)
+    x[0] = 255  # an outlier that is held out must not tell what is seen how to be scaled
+    whole = preprocessing_model(x.shape[1:], range_of(x), x.dtype)
+
+    def by_fold():
+        return refittable(whole, observed_range(x))
+
     given = {}
 
-    def network(learner, x, y, *, watched, **_):
-        given.update(train=x, held_out=watched[0])
+    def network(learner, x, y, **_):
+        given["scaled"] = np.array(learner.preprocessing(x))
         return Learned(learner.network, learner.preprocessing, 0.0, 0, {})
 
     monkeypatch.setattr(comparing.NetworkLearner, "learn", network)
+    source = dataclasses.replace(source_on(x), preprocessing=by_fold())
+    comparison = comparison_of(x, y, tmp_path, ("scratch",), [source])
+    comparison.preprocessing = by_fold()
+    cell, part = next(pair for pair in comparison.cells(9) if 0 in pair[1].held_out)
     comparison.measure(Table(tmp_path), cell, part)
-    low, high = x[part.seen].min(), x[part.seen].max()
-    expected = 1000 * (x[part.train] - low) / (high - low)
-    np.testing.assert_allclose(given["train"], expected, rtol=1e-5, atol=1e-3)
-    assert given["held_out"][0, 0] > 3000
+    own = preprocessing_model(x.shape[1:], range_of(x[part.seen]), x.dtype)
+    np.testing.assert_allclose(given["scaled"], own(x[part.train]), atol=1e-6)
+    assert not np.allclose(given["scaled"], whole(x[part.train]), atol=1e-6)
 
 
 def test_one_pretraining_serves_all_budgets_of_a_fold(monkeypatch, tmp_path):

@@ -1,0 +1,223 @@
+"""What examples a model was made for, and whether others are of that kind."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from kt_transfer.data.dataset import Dataset
+from kt_transfer.ranges import SHARE_WITHIN, Range, is_by_column, middle_and_reach
+from kt_transfer.rows import take_rows
+
+# So many rows tell what examples are like.
+_MOST_ROWS = 5_000
+_ROWS_AT_ONCE = 2**14
+# A table is of another unit where the middle of most columns lies so many times their reach from
+# where it was, or they reach so many times as far, or as little.
+_FAR = 1.5
+_TIMES_AS_WIDE = 10.0
+_ROWS_TO_TELL_WIDTH = 20
+# Pictures that are so many times fainter than those it was made for are not dark, but of another
+# unit; fewer times where other signs say so.
+_TIMES_AS_FAINT = 200.0
+_TIMES_AS_FAINT_WITH_SIGNS = 4.0
+
+
+@dataclasses.dataclass(frozen=True)
+class MadeFor:
+    """What the raw training examples of a model were like.
+
+    Attributes:
+        dtype: Their type.
+        value_range: Smallest and largest value; what the source states, or what was observed.
+        is_declared: Whether the source states it.
+        is_whole: Whether all values were whole numbers.
+        typical_range: The smallest and the largest value of an example, as medians.
+        columns: Of a table whose columns are scaled each by its own range, these ranges (two
+            equal ends for a constant column); otherwise ``None``.
+    """
+
+    dtype: str
+    value_range: tuple[float, float]
+    is_declared: bool
+    is_whole: bool
+    typical_range: tuple[float, float]
+    columns: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+
+    def to_note(self) -> dict:
+        """As JSON keeps it."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_note(cls, note: dict | None) -> MadeFor | None:
+        """What :meth:`to_note` wrote, read back from JSON; ``None`` where nothing is said."""
+        try:
+            lists = {name: tuple(note[name]) for name in ("value_range", "typical_range")}
+            columns = note["columns"] and tuple(map(tuple, note["columns"]))
+            return cls(**{**note, **lists, "columns": columns})
+        except (KeyError, TypeError):
+            return None
+
+    @property
+    def scaling_range(self) -> Range:
+        """What its examples are scaled by."""
+        if self.columns is None:
+            return self.value_range
+        return tuple(np.array(ends, np.float64) for ends in self.columns)
+
+
+def made_for(data: Dataset) -> MadeFor:
+    """What a model is made for that is trained on a data set."""
+    x = _some(data.x)
+    return MadeFor(
+        dtype=str(data.x.dtype),
+        value_range=tuple(map(float, data.value_range)),
+        is_declared=not data.has_observed_range,
+        is_whole=bool((x == np.round(x)).all()),
+        typical_range=_typical_range(x),
+        columns=_columns(data, x),
+    )
+
+
+def why_unlike(made: MadeFor, data: Dataset) -> str | None:
+    """Why a model should not be given these examples as they are; ``None`` where it may.
+
+    New examples need not span what the old ones did: pictures may be dark, and single columns of
+    a table may drift. What is found is another unit: pictures in 0 to 1 instead of 0 to 255, a
+    table that was standardized.
+
+    Args:
+        made: What it was made for.
+        data: New examples, of the same shape.
+
+    Returns:
+        The end of a sentence that begins with "it was made for".
+    """
+    if why_not_cast(data, made.dtype):
+        return f"whole numbers in {_told(made.value_range)}, not values in {_told(_range(data))}"
+    x = _some_of(data)
+    if made.is_whole and _are_fractions(x) and np.ptp(made.value_range) >= 2:
+        return f"whole numbers in {_told(made.value_range)}, not fractions in {_told(_ends(x))}"
+    if made.columns is not None:
+        return _why_other_columns(made, x)
+    if _is_wide(made, x) or _is_faint(made, x):
+        return f"values in {_told(made.value_range)}, not in {_told(_ends(x))}"
+    return None
+
+
+def why_not_cast(data: Dataset, dtype: str) -> str | None:
+    """Why a type does not hold the values of examples; ``None`` where it does, up to rounding.
+
+    Args:
+        data: Examples.
+        dtype: Name of the type.
+
+    Returns:
+        As :func:`why_unlike`.
+    """
+    wanted = np.dtype(dtype)
+    if wanted == data.x.dtype or wanted.kind not in "iu":
+        return None
+    ends = np.iinfo(wanted)
+    for part in (data.x, data.x_test):
+        for start in range(0, len(part), _ROWS_AT_ONCE):
+            some = part[start : start + _ROWS_AT_ONCE]
+            if not ((some == np.round(some)) & (some >= ends.min) & (some <= ends.max)).all():
+                return (
+                    f"whole numbers from {ends.min} to {ends.max}, not values in "
+                    f"{_told(_range(data))}"
+                )
+    return None
+
+
+def _why_other_columns(made: MadeFor, x: np.ndarray) -> str | None:
+    """Single columns drift; where most are elsewhere, the unit is another."""
+    low, high = made.scaling_range
+    varies = high > low
+    x = x.reshape(len(x), -1)
+    if not varies.any() or x.shape[1] != len(varies):
+        return None
+    middle, reach = middle_and_reach((low[varies], high[varies]))
+    x = x[:, varies]
+    scaled = (x - middle) / reach
+    now = np.median(scaled, axis=0)
+    elsewhere = np.abs(now) > _FAR
+    # Fractions, where there were numbers from 2 on; or below 0, where nothing was.
+    elsewhere |= _are_fractions(x, axis=0) & (np.abs([low, high]).max(axis=0)[varies] >= 2)
+    if len(x) >= _ROWS_TO_TELL_WIDTH:
+        elsewhere |= (x.min(axis=0) < 0) & (made.value_range[0] >= 0)
+        away = np.sort(np.abs(scaled - now), axis=0)
+        # Those that differ from the median, as where the ranges come from.
+        same = (away == 0).sum(axis=0)
+        place = same + np.floor(SHARE_WITHIN * np.maximum(len(x) - same - 1, 0)).astype(int)
+        wide = np.take_along_axis(away, np.minimum(place, len(x) - 1)[None], axis=0)[0]
+        elsewhere |= (wide > 0) & ((wide > _TIMES_AS_WIDE) | (wide * _TIMES_AS_WIDE < 1))
+    if elsewhere.mean() <= 0.5:
+        return None
+    first = int(np.flatnonzero(elsewhere)[0])
+    column, ends = int(np.flatnonzero(varies)[first]), _ends(x[:, first])
+    then = (low[varies][first], high[varies][first])
+    return (
+        f"other values in {elsewhere.sum()} of its {len(elsewhere)} columns, such as column "
+        f"{column}: about {_told(then)}, not {_told(ends)}"
+    )
+
+
+def _is_wide(made: MadeFor, x: np.ndarray) -> bool:
+    """Whether most examples go beyond the range by more than half of it."""
+    (low, high), (now_low, now_high) = made.value_range, _typical_range(x)
+    half = (high - low) / 2
+    return now_low < low - half or now_high > high + half
+
+
+def _is_faint(made: MadeFor, x: np.ndarray) -> bool:
+    """Whether most examples span far less than those before did."""
+    low, high = made.typical_range
+    now_low, now_high = _typical_range(x)
+    times = (high - low) / (now_high - now_low) if now_high > now_low else 1.0
+    # Standardized, say: around 0, where nothing was below it.
+    has_signs = made.value_range[0] >= 0 > now_low
+    return times > (_TIMES_AS_FAINT_WITH_SIGNS if has_signs else _TIMES_AS_FAINT)
+
+
+def _are_fractions(x: np.ndarray, axis=None):
+    return (np.abs(x).max(axis=axis) <= 1) & (x != np.round(x)).any(axis=axis)
+
+
+def _columns(data: Dataset, x: np.ndarray):
+    if not is_by_column(data.scaling_range):
+        return None
+    constant = x.min(axis=0) == x.max(axis=0)
+    middle, reach = middle_and_reach(data.scaling_range)
+    reach = np.where(constant, 0.0, reach)
+    return tuple((middle - reach).tolist()), tuple((middle + reach).tolist())
+
+
+def _some_of(data: Dataset) -> np.ndarray:
+    return np.concatenate([_some(part) for part in (data.x, data.x_test) if len(part)])
+
+
+def _range(data: Dataset) -> tuple[float, float]:
+    return _ends(_some_of(data))
+
+
+def _some(x) -> np.ndarray:
+    """At most ``_MOST_ROWS`` rows, evenly from the whole."""
+    rows = np.unique(np.linspace(0, len(x) - 1, min(len(x), _MOST_ROWS)).astype(int))
+    some = take_rows(x, rows)[:]
+    return some.astype(np.float64)
+
+
+def _typical_range(x: np.ndarray) -> tuple[float, float]:
+    flat = x.reshape(len(x), -1)
+    return float(np.median(flat.min(axis=1))), float(np.median(flat.max(axis=1)))
+
+
+def _ends(x: np.ndarray) -> tuple[float, float]:
+    return float(x.min()), float(x.max())
+
+
+def _told(value_range) -> str:
+    low, high = value_range
+    return f"{low:.4g} to {high:.4g}"
