@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 from sklearn.datasets import load_digits, load_wine
 from sklearn.linear_model import LogisticRegression
 
@@ -25,6 +26,7 @@ from kt_transfer import (
 )
 from kt_transfer.models.preprocessing import preprocessing_model
 from kt_transfer.runs import open_teacher
+from kt_transfer.sources import load_source, load_student
 from kt_transfer.teachers import load_teachers
 
 RNG = np.random.default_rng(0)
@@ -268,3 +270,41 @@ def chain_of_digits(folder):
     )
     model = export.run(run=run.path, name="digits", export_dir=folder / "served", quiet=True)
     return {"run": run.path, "model": model}
+
+
+@pytest.fixture
+def file(folder):
+    """A classifier of digits that scales 0 to 16 itself."""
+    keras.utils.set_random_seed(0)
+    layers = [keras.layers.Rescaling(1 / 16), keras.layers.Flatten(), keras.layers.Dense(12)]
+    model = keras.Sequential([keras.Input((8, 8)), *layers, keras.layers.Dense(10)])
+    model.save(folder / "file.keras")
+    return folder / "file.keras"
+
+
+def test_a_file_that_scales_by_itself_is_given_what_it_was_made_for(file, saved):
+    digits, scaled = load_data("digits"), load_data(with_values(lambda x: x / 16, "digits", saved))
+    said = []
+    own, adapted = (
+        load_teachers([file], [None], data, output="logits", say=said.append).model
+        for data in (digits, scaled)
+    )
+    np.testing.assert_allclose(adapted(scaled.x[:20]), own(digits.x[:20]), atol=1e-4)
+    assert len(said) == 1 and "expects 8x8 in [0, 16]: examples 8x8 in [0, 1]" in said[0]
+    for load in (lambda data: load_source(str(file), None, data), lambda d: load_student(file, d)):
+        assert load(digits)[1].values is None
+        assert load(scaled)[1].values == (0.0, 16.0)
+
+
+def test_a_served_model_of_bytes_is_not_given_fractions(file, folder, saved):
+    network, module = keras.saving.load_model(file), tf.Module()
+    module.network = network
+    spec = tf.TensorSpec([None, 8, 8], tf.uint8, name="image")
+    answer = tf.function(lambda image: {"logits": network(image)}, input_signature=[spec])
+    tf.saved_model.save(module, folder / "foreign", signatures=answer)
+    scaled = load_data(with_values(lambda x: x / 16, "digits", saved))
+    with pytest.raises(UserError, match="made for whole numbers from 0 to 255, not values in 0 to"):
+        load_teachers([folder / "foreign"], [None], scaled)
+    same = load_data(with_values(lambda x: x, "digits", saved))
+    teacher = load_teachers([folder / "foreign"], [None], same).model
+    np.testing.assert_allclose(teacher(same.x[:9]), network(same.x[:9]), atol=1e-5)
