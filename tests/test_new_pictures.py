@@ -96,6 +96,15 @@ def test_grey_pictures_for_a_run_on_coloured_ones(taught, invoke, tmp_path):
     assert invoke("predict", "--run", taught["run"], *flags).code == 0
 
 
+@pytest.mark.parametrize("by", ["run", "model"])
+@pytest.mark.parametrize("shades", [(0, 0), (100, 101), (254, 255)])
+def test_a_picture_with_hardly_any_contrast_is_one_too(taught, invoke, tmp_path, by, shades):
+    Image.fromarray(np.array([shades] * 2, np.uint8)).save(tmp_path / "faint.png")
+    flags = ("--data", "images:faint.png", "--out", "p.csv")
+    done = invoke("predict", f"--{by}", taught[by], *flags)
+    assert (done.code, done.err) == (0, "")
+
+
 def test_classes_are_the_runs_whatever_the_folder_lacks(taught, invoke, tmp_path):
     draw(tmp_path / "new" / "green", "green", range(5), (20, 20))
     draw(tmp_path / "new" / "red", "red", range(4), (20, 20))

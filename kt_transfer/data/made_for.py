@@ -97,6 +97,9 @@ def why_unlike(made: MadeFor, data: Dataset) -> str | None:
     if why_not_cast(data, made.dtype):
         return f"whole numbers in {_told(made.value_range)}, not values in {_told(_range(data))}"
     x = _some_of(data)
+    is_declared = made.is_declared and not data.has_observed_range
+    if is_declared and made.value_range == tuple(data.value_range) and len(x) < _ROWS_TO_TELL_WIDTH:
+        return None  # both sources say what the values mean, and a few pictures may all be blank
     if made.is_whole and _are_fractions(x) and np.ptp(made.value_range) >= 2:
         return f"whole numbers in {_told(made.value_range)}, not fractions in {_told(_ends(x))}"
     if made.columns is not None:
