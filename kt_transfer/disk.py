@@ -67,22 +67,29 @@ def tell_disk_error(error: BaseException, path: os.PathLike | str | None = None)
         >>> tell_disk_error(OSError(errno.EROFS, "Read-only file system", "runs/source"))
         'runs/source cannot be written (Read-only file system): write to another folder.'
     """
-    number = _number(error)
-    if number is None and error.__cause__ is not None:
-        return tell_disk_error(error.__cause__, path)
+    number = disk_errno(error)
     if number is None:
         return None
-    path = getattr(error, "filename", None) or path or os.curdir
+    path = _filename(error) or path or os.curdir
     room = _room(Path(os.fspath(path))) if number in _FULL else ""
     return f"{path} cannot be written ({os.strerror(number)}{room}): {_REMEDIES[number]}."
 
 
-def _number(error: BaseException) -> int | None:
+def disk_errno(error: BaseException) -> int | None:
+    """The number of an error that is the disk's, or was caused by one; ``None`` for others."""
     number = getattr(error, "errno", None)
-    if number is not None:
-        return number if number in _REMEDIES else None
-    said = str(error)
-    return next((known for known in _IN_WORDS if os.strerror(known) in said), None)
+    if number is None:
+        said = str(error)
+        number = next((known for known in _IN_WORDS if os.strerror(known) in said), None)
+    if number in _REMEDIES:
+        return number
+    return None if error.__cause__ is None else disk_errno(error.__cause__)
+
+
+def _filename(error: BaseException | None) -> str | None:
+    if error is None:
+        return None
+    return getattr(error, "filename", None) or _filename(error.__cause__)
 
 
 def _room(path: Path) -> str:
@@ -91,10 +98,11 @@ def _room(path: Path) -> str:
     if there is None:
         return ""
     usage = shutil.disk_usage(there)
-    return f"; {_size(usage.free)} of {_size(usage.total)} are free"
+    return f"; {size_in_words(usage.free)} of {size_in_words(usage.total)} are free"
 
 
-def _size(number: int) -> str:
+def size_in_words(number: int) -> str:
+    """A number of bytes, such as ``"1.5 GB"``."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if number < 1000:
             return f"{number:.3g} {unit}"

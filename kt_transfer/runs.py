@@ -36,6 +36,8 @@ from kt_transfer.unpacking import read_json, require_plausible_zip
 
 # Settings that say how a command is run, not what it computes: a resumed run may change them.
 SESSION_SETTINGS = frozenset({"out", "overwrite", "resume", "from_run", "quiet", "debug"})
+# A setting that it keeps, but may be given anew: where it wrote to may be full.
+MAY_CHANGE = frozenset({"export_dir"})
 # How the name of a source begins that is a model of keras.applications.
 APPLICATION = "keras_applications:"
 _PACKAGES = ("kt-transfer", "tensorflow", "keras", "numpy", "scikit-learn", "keras-tuner")
@@ -286,20 +288,29 @@ def start(command: str, settings: dict, *, out=None, overwrite=False, resume=Fal
         _check_resumable(run, command, settings, out)
     elif path.exists() and any(path.iterdir() if path.is_dir() else [path]):
         _put_aside(path, aside, overwrite)
-    made = _make_folders(path)
     began = time.perf_counter()
-    with _lock(path):
-        if not resume:
-            run.write_json("config.json", {**settings, "out": str(path)})
-            run.write_json("run.json", _description(command, settings))
-        before = run.read_json("run.json").get("wall_seconds", 0.0)
-        run.update_json("run.json", status="running")
+    with contextlib.ExitStack() as stack:
+        made = []
+        try:
+            made += _make_folders(path)
+            stack.enter_context(_lock(path))
+        except OSError:
+            if not resume and aside.exists():
+                _take_back(path, aside, made)
+            raise
+        is_begun, before = resume, 0.0
 
         def close(status: str) -> None:
             seconds = round(before + time.perf_counter() - began, 3)
             _close(run, status, seconds)
 
         try:
+            if not resume:
+                run.write_json("config.json", {**settings, "out": str(path)})
+                run.write_json("run.json", _description(command, settings))
+            before = run.read_json("run.json").get("wall_seconds", 0.0)
+            run.update_json("run.json", status="running")
+            is_begun = True
             yield run
             shutil.rmtree(path / "checkpoint", ignore_errors=True)
             close("complete")
@@ -307,13 +318,8 @@ def start(command: str, settings: dict, *, out=None, overwrite=False, resume=Fal
             if isinstance(error, OSError) and error.errno and not error.filename:
                 error.filename = str(path)
             mistake = isinstance(error, UserError) and not isinstance(error, TrainingFailed)
-            if not resume and (mistake or aside.exists()):
-                shutil.rmtree(path, ignore_errors=True)
-                if aside.exists():
-                    aside.rename(path)
-                for folder in made:
-                    with contextlib.suppress(OSError):
-                        folder.rmdir()
+            if not resume and (mistake or not is_begun or aside.exists()):
+                _take_back(path, aside, made)
             else:
                 _close_anyway(close, "failed")
                 _note(error, _what_to_do(error, command, settings, path))
@@ -323,6 +329,16 @@ def start(command: str, settings: dict, *, out=None, overwrite=False, resume=Fal
             _note(error, f"continue with: {resume_command(command, path)}")
             raise
     shutil.rmtree(aside, ignore_errors=True)
+
+
+def _take_back(path: Path, aside: Path, made: list[Path]) -> None:
+    """What was there before a run began."""
+    shutil.rmtree(path, ignore_errors=True)
+    if aside.exists():
+        aside.rename(path)
+    for folder in made:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
 
 def _close(run: Run, status: str, seconds: float) -> None:
@@ -423,7 +439,7 @@ def _check_resumable(run: Run, command: str, settings: dict, out) -> None:
     changed = [
         f"{key} {old.get(key)!r} -> {value!r}"
         for key, value in settings.items()
-        if key not in SESSION_SETTINGS and old.get(key) != value
+        if key not in SESSION_SETTINGS | MAY_CHANGE and old.get(key) != value
     ]
     if changed:
         raise UserError(

@@ -15,7 +15,7 @@ from pathlib import Path
 import keras_tuner
 from keras_tuner.errors import FatalError
 
-from kt_transfer.disk import replacing
+from kt_transfer.disk import disk_errno, replacing
 from kt_transfer.errors import TrainingFailed, UserError
 
 HYPERBAND_FACTOR = 3
@@ -190,9 +190,11 @@ class _CommandTuner(keras_tuner.Tuner):
             # Of an exception KerasTuner prints the traceback; with this score it has failed too.
             trial.message = str(error)
             return {f"val_{self.metric}": math.nan}
-        except (UserError, OSError) as error:
+        except Exception as error:
             # The same in every trial: KerasTuner would count it as failed and go on.
-            raise FatalError(str(error)) from error
+            if isinstance(error, UserError) or disk_errno(error):
+                raise FatalError(str(error)) from error
+            raise
         score = self._score(run)
         self.say(f"trial {trial.trial_id}: validation {self.metric} {score:.4f}")
         return {f"val_{self.metric}": score}

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kt_transfer.disk import disk_errno, size_in_words
 from kt_transfer.errors import UserError
 from kt_transfer.rows import rows_in_file
 
@@ -38,6 +39,9 @@ def cached_rows(key: str, num_rows: int, batches: Callable[[], Iterator[dict]]) 
 
     Returns:
         Arrays by name, in memory or on disk (:func:`~kt_transfer.rows.rows_in_file`).
+
+    Raises:
+        UserError: If the cache cannot be written, or has no room for them.
     """
     folder = cache_folder() / key
     if not folder.is_dir():
@@ -45,8 +49,10 @@ def cached_rows(key: str, num_rows: int, batches: Callable[[], Iterator[dict]]) 
         try:
             _write(unfinished, num_rows, batches())
             unfinished.rename(folder)
-        except OSError:
+        except OSError as error:
             if not folder.is_dir():  # otherwise another process was faster
+                if disk_errno(error) and not error.filename:
+                    error.filename = str(cache_folder())
                 raise
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -73,6 +79,8 @@ def _write(folder: Path, num_rows: int, batches: Iterator[dict]) -> None:
     files = {}
     try:
         for batch in batches:
+            if not files:
+                _require_room(folder, num_rows * sum(piece[0].nbytes for piece in batch.values()))
             for name, piece in batch.items():
                 if name not in files:
                     files[name] = (folder / f"{name}.npy").open("wb")
@@ -83,6 +91,16 @@ def _write(folder: Path, num_rows: int, batches: Iterator[dict]) -> None:
     finally:
         for file in files.values():
             file.close()
+
+
+def _require_room(folder: Path, needed: int) -> None:
+    """Refuse a disk that is too full before hours of decoding, not after."""
+    if needed > (free := shutil.disk_usage(folder).free):
+        raise UserError(
+            f"{cache_folder()} was given as the cache, expected room for {size_in_words(needed)}, "
+            f"but {size_in_words(free)} are free: free {size_in_words(needed - free)}, or set "
+            "XDG_CACHE_HOME to a folder on another disk."
+        )
 
 
 def _read(path: Path):

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from kt_transfer.disk import disk_errno
 from kt_transfer.errors import UserError
 from kt_transfer.finite import why_not_finite
 from kt_transfer.unpacking import read_json
@@ -55,7 +56,7 @@ def export_saved_model(
         The folder of the new version.
 
     Raises:
-        UserError: If the folder cannot be written.
+        OSError: If the folder cannot be written.
         RuntimeError: If the written model answers otherwise.
     """
     module, signatures = _served_module(
@@ -66,15 +67,9 @@ def export_saved_model(
         autoencoder_preprocessing or preprocessing,
     )
     made = [path for path in (folder, folder.parent) if not path.exists()]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        # TF Serving looks only at numbers, and at a number as soon as it appears.
-        unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=folder))
-    except OSError as error:
-        raise UserError(
-            f"--export-dir {folder.parent} was given, expected a folder that can be written "
-            f"({error}): give another one."
-        ) from error
+    folder.mkdir(parents=True, exist_ok=True)
+    # TF Serving looks only at numbers, and at a number as soon as it appears.
+    unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=folder))
     try:
         tf.saved_model.save(module, os.fspath(unfinished), signatures=signatures)
         difference = check_saved_model(unfinished, signatures, examples)
@@ -82,6 +77,10 @@ def export_saved_model(
         (unfinished / "metadata.json").write_text(text + "\n")
         unfinished.chmod(0o755)
         return _publish(unfinished, folder)
+    except Exception as error:
+        if number := disk_errno(error):  # TensorFlow has errors of its own for it
+            raise OSError(number, os.strerror(number), os.fspath(folder)) from error
+        raise
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
         for empty in made:
