@@ -19,6 +19,7 @@ _REMEDIES = {
     errno.EACCES: "give its permissions, or another path",
     errno.EPERM: "give its permissions, or another path",
     errno.ENAMETOOLONG: "give a shorter name",
+    errno.EEXIST: "give another path",
     errno.ENOTDIR: "give another path",
     errno.EISDIR: "give another path",
     errno.ELOOP: "give another path",

@@ -32,6 +32,7 @@ def full(path=None):
         PermissionError(errno.EACCES, os.strerror(errno.EACCES)),
         OSError(errno.EFBIG, os.strerror(errno.EFBIG)),
         IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)),
+        FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)),
         tf.errors.ResourceExhaustedError(None, None, "x/variables; No space left on device"),
         shutil.Error("[('a', 'b', '[Errno 28] No space left on device')]"),
     ],
