@@ -32,8 +32,10 @@ def execute(config: CompareConfig):
     """Strategy, data, every cell, verdicts; the winner refitted, measured once and exported."""
     from kt_transfer import comparing, recording
     from kt_transfer.comparison_report import write_report
+    from kt_transfer.selection import pacing
     from kt_transfer.selection.table import Table
 
+    began = pacing.now()
     with cli.start_run("compare", config) as run:
         strategy = recording.begin(run, config)
         data = cli.load_data(config, config.data)
@@ -42,7 +44,7 @@ def execute(config: CompareConfig):
         recording.note_data(run, data)
         table = Table(run.path)
         with strategy.scope():
-            comparison = comparing.fill(config, run, data, table)
+            comparison = comparing.fill(config, run, data, table, began)
             found = comparing.summarize(config, comparison, table)
             winner = found["winner"]
             found["test"], answers = comparing.save_winner(config, run, data, comparison, winner)

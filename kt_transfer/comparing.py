@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +13,13 @@ from kt_transfer.config import CompareConfig
 from kt_transfer.data import Dataset
 from kt_transfer.errors import UserError
 from kt_transfer.models.preprocessing import preprocessing_model
+from kt_transfer.planning import LEAST_FOLDS, not_enough, planned
 from kt_transfer.reporting.classification import confusion_matrix, softmax
 from kt_transfer.reporting.examples import Answers
 from kt_transfer.reporting.plots import plot_confusion_matrix, plot_history
 from kt_transfer.rows import take_rows
 from kt_transfer.runs import Run, open_source
+from kt_transfer.selection import pacing
 from kt_transfer.selection.comparison import TRANSFERS, Comparison
 from kt_transfer.selection.costs import costs
 from kt_transfer.selection.folds import resolve_budgets
@@ -31,12 +32,11 @@ from kt_transfer.selection.telling import tell_budget, tell_comparison
 from kt_transfer.selection.verdicts import choose, judge, means, until_scratch, worth
 from kt_transfer.training.callbacks import EpochLog, progress_bar
 
-# What is left for refitting, measuring and exporting the winner, as a share of the time budget.
-RESERVE = 0.1
-# What a fold takes beside training, as a share of it.
-OVERHEAD = 0.2
-# Folds that are timed before the rest is planned; the first of them compiles, the last counts.
-TIMED_FOLDS = 2
+# Saving, exporting and checking the winner and writing the report: seconds of a small network, and
+# what a large one adds, as a multiple of what it takes to describe the candidates.
+EXPORT_SECONDS, EXPORT_SHARE = 15.0, 2.0
+# How much of the time budget may go into timing a few epochs.
+TIMING_SHARE = 1 / 3
 
 
 def comparison_of(config: CompareConfig, data: Dataset, run: Run) -> Comparison:
@@ -82,35 +82,47 @@ def _require_two_classes(config: CompareConfig, comparison: Comparison) -> None:
             )
 
 
-def fill(config: CompareConfig, run: Run, data: Dataset, table: Table) -> Comparison:
-    """Train every cell that the table does not hold yet, within the time budget if there is one."""
-    began = time.perf_counter()
-    comparison, settled = comparison_of(config, data, run), config
-    if config.time_budget_seconds and not _plan_of(run):
-        _train(config, comparison, table, TIMED_FOLDS)
-        before = run.read_json("run.json").get("wall_seconds", 0.0)
-        elapsed = before + time.perf_counter() - began
-        plan = planned(config, elapsed, _fold_seconds(config, table))
+def fill(
+    config: CompareConfig, run: Run, data: Dataset, table: Table, began: float | None = None
+) -> Comparison:
+    """Train every cell that the table does not hold yet, within the time budget if there is one.
+
+    Args:
+        config: The settings.
+        run: Where the plan is kept.
+        data: The target.
+        table: What is trained already, and what is added.
+        began: When the command began, by :data:`.pacing.now` (default: now).
+    """
+    if not config.time_budget_seconds:
+        comparison = comparison_of(config, data, run)
+        _train(config, comparison, table)
+        return comparison
+    # Seconds of an interrupted run count as well.
+    began = (pacing.now() if began is None else began) - run.read_json("run.json").get(
+        "wall_seconds", 0.0
+    )
+    comparison = comparison_of(config, data, run)
+    plan = run.read_json("run.json").get("plan")
+    if plan is None:
+        plan = _planned(config, comparison, began)
         run.update_json("run.json", plan=plan)
-        if plan["epochs"] < config.epochs:
-            table.forget()
-    if plan := _plan_of(run):
-        cli.say(config)(plan["told"])
-        settings = {name: plan[name] for name in ("repeats", "epochs", "pretrain_epochs")}
-        settled = dataclasses.replace(config, **settings)
-    if settled.epochs != config.epochs:
-        comparison = comparison_of(settled, data, run)
-    _train(settled, comparison, table)
+    cli.say(config)(plan["told"])
+    settled = dataclasses.replace(
+        config,
+        **{name: plan[name] for name in ("repeats", "epochs", "pretrain_epochs")},
+        methods=tuple(plan["methods"]),
+    )
+    if settled != config:
+        served, comparison = comparison.served, comparison_of(settled, data, run)
+        comparison.served = served
+    _train_in_time(settled, comparison, table, run, began)
     return comparison
 
 
-def _plan_of(run: Run) -> dict | None:
-    return run.read_json("run.json").get("plan")
-
-
-def _train(config: CompareConfig, comparison: Comparison, table: Table, num_folds=None) -> None:
-    """All cells, or those of the first folds, under a progress bar."""
-    cells = list(comparison.cells(config.repeats, num_folds))
+def _train(config: CompareConfig, comparison: Comparison, table: Table) -> None:
+    """All cells, under a progress bar."""
+    cells = list(comparison.cells(config.repeats))
     done = sum(cell in table for cell, _ in cells)
     with progress_bar(f"compare {config.data}", len(cells), done, config.quiet) as advance:
         for cell, part in cells:
@@ -119,49 +131,61 @@ def _train(config: CompareConfig, comparison: Comparison, table: Table, num_fold
                 advance(f"{cell.method}, {cell.labels} labels")
 
 
-def _fold_seconds(config: CompareConfig, table: Table) -> float:
-    """What a fold takes once everything is compiled: the last of those that were timed."""
-    repeat, fold = divmod(TIMED_FOLDS - 1, config.folds)
-    rows = [r for r in table.rows.values() if (r["repeat"], r["fold"]) == (repeat, fold)]
-    pretraining = {row["source"]: row["pretrain_seconds"] for row in rows}
-    own = sum(row["fit_seconds"] for row in rows)
-    if "parameters" not in config.methods:  # teachers that no row of their own tells of
-        own += sum(r["seconds"] - r["pretrain_seconds"] - r["fit_seconds"] for r in rows)
-    return own + sum(pretraining.values())
+def _planned(config: CompareConfig, comparison: Comparison, began: float) -> dict:
+    """The plan, by what a few epochs take."""
+    try:
+        pace = pacing.measure_pace(comparison, began + TIMING_SHARE * config.time_budget_seconds)
+    except pacing.OutOfTime as error:
+        reason = "an epoch of each network takes more than a third of it"
+        raise not_enough(config, reason) from error
+    timed = pacing.now()
+    comparison.served = _served(comparison)
+    export = EXPORT_SECONDS + EXPORT_SHARE * (pacing.now() - timed)
+    return planned(config, pacing.now() - began, pace._replace(export=export))
 
 
-def planned(config: CompareConfig, elapsed: float, fold_seconds: float) -> dict:
-    """Repeats and epochs that fit the time budget, and the sentence that says so.
-
-    Args:
-        config: The settings; no plan asks for more than they do.
-        elapsed: Seconds that are gone.
-        fold_seconds: Seconds of one fold of all methods and budgets.
-    """
-    # Beside the training itself: measuring, and in the end refitting and exporting the winner.
-    left = config.time_budget_seconds * (1 - RESERVE) - elapsed
-    each = fold_seconds * (1 + OVERHEAD)
-    repeats = int(left / each + TIMED_FOLDS) // config.folds
-    # If not even one repeat fits, all is done anew with fewer epochs.
-    share = 1.0 if repeats else max(left, 0.0) / (each * config.folds)
-    repeats = min(max(repeats, 1), config.repeats)
-    epochs = max(1, int(share * config.epochs))
-    pretrain_epochs = max(1, int(share * config.pretrain_epochs))
-    folds = repeats * config.folds - (TIMED_FOLDS if share == 1.0 else 0)
-    expected = elapsed + each * folds * (epochs / config.epochs)
-    told = (
-        f"planned for {config.time_budget}: {repeats} of {config.repeats} repeats, {epochs} of "
-        f"{config.epochs} epochs, {pretrain_epochs} of {config.pretrain_epochs} in pretraining; "
-        f"about {expected:.0f} s"
-    )
-    if expected > config.time_budget_seconds:
-        told += ", which is more than was given: fewer --labels, --methods or --folds take less"
-    return {
-        "repeats": repeats,
-        "epochs": epochs,
-        "pretrain_epochs": pretrain_epochs,
-        "told": told,
-    }
+def _train_in_time(
+    config: CompareConfig, comparison: Comparison, table: Table, run: Run, began: float
+) -> None:
+    """Fold by fold while there is time, as the plan in the run folder says."""
+    plan = run.read_json("run.json")["plan"]
+    ends = began + config.time_budget_seconds - plan["end_seconds"]
+    comparison.watch = (pacing.Watch(ends),)
+    folds: dict[tuple[int, int], list] = {}
+    for cell, part in comparison.cells(config.repeats, plan["folds"]):
+        folds.setdefault((cell.repeat, cell.fold), []).append((cell, part))
+    total, trained, last = sum(map(len, folds.values())), 0, 0.0
+    done = sum(cell in table for cells in folds.values() for cell, _ in cells)
+    with progress_bar(f"compare {config.data}", total, done, config.quiet) as advance:
+        for cells in folds.values():
+            fold_began = pacing.now()
+            waits = any(cell not in table for cell, _ in cells)
+            if waits and trained >= LEAST_FOLDS and fold_began + last > ends:
+                break
+            try:
+                for cell, part in cells:
+                    if cell not in table:
+                        if pacing.now() > ends:
+                            raise pacing.OutOfTime
+                        comparison.measure(table, cell, part)
+                        advance(f"{cell.method}, {cell.labels} labels")
+            except pacing.OutOfTime:
+                break
+            last = pacing.now() - fold_began
+            trained += 1
+    comparison.watch = ()
+    for key in list(folds)[trained:]:
+        table.forget(*key)
+    if trained < LEAST_FOLDS:
+        raise not_enough(
+            config, f"the time was up after {trained} of the {LEAST_FOLDS} folds that it needs"
+        )
+    if trained < len(folds):
+        run.update_json("run.json", plan=plan | {"folds": trained})
+        cli.say(config)(
+            f"to keep within {config.time_budget}: {trained} of the {len(folds)} folds planned"
+        )
+    comparison.num_trained = min(trained, config.folds)
 
 
 def summarize(config: CompareConfig, comparison: Comparison, table: Table) -> dict:
@@ -187,10 +211,7 @@ def summarize(config: CompareConfig, comparison: Comparison, table: Table) -> di
 
 def _costs(comparison: Comparison, rows: list[dict]) -> list[dict]:
     """Seconds of learning, and what the network costs where it is served."""
-    served = {
-        candidate: costs(*comparison.model_of(*candidate), take_rows(comparison.x, np.arange(1)))
-        for candidate in comparison.candidates
-    }
+    served = comparison.served or _served(comparison)
     taken: dict[tuple, list[dict]] = {}
     for row in rows:
         taken.setdefault((row["method"], row["source"], row["labels"]), []).append(row)
@@ -206,6 +227,15 @@ def _costs(comparison: Comparison, rows: list[dict]) -> list[dict]:
         }
         for (method, source, labels), own in taken.items()
     ]
+
+
+def _served(comparison: Comparison) -> dict[tuple[str, str], dict]:
+    """What each candidate costs where it is served."""
+    example = take_rows(comparison.x, np.arange(1))
+    return {
+        candidate: costs(*comparison.model_of(*candidate), example)
+        for candidate in comparison.candidates
+    }
 
 
 def save_winner(

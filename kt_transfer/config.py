@@ -563,8 +563,9 @@ class CompareConfig(Training):
     """Widths of the hidden layers of the student (distilled)."""
 
     time_budget: str | None = None
-    """Time that all may take, such as 90s, 10m or 2h: after the first folds, repeats and then
-    epochs are cut to fit."""
+    """Time that all may take, such as 90s, 10m or 2h: after a few timed epochs, repeats are cut to
+    fit, then folds, then epochs as far as networks still learn, then the slowest methods; what
+    cannot fit is refused."""
 
     name: str = "compare"
     """Name of the served model."""

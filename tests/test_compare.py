@@ -241,23 +241,21 @@ def test_in_python_it_is_a_data_frame(tmp_path, monkeypatch):
 
 
 def test_a_time_budget_is_planned_and_kept(invoke):
-    done = invoke(
-        "compare",
-        *QUICK[:-1],
-        "--methods",
-        "scratch",
-        "linear",
-        "--repeats",
-        3,
-        "--time-budget",
-        "1s",
-        "--out",
-        "run",
-    )
+    words = ("compare", *QUICK[:-1], "--methods", "scratch", "linear", "features", "--repeats", 3)
+    done = invoke(*words, "--time-budget", "10m", "--out", "run")
     assert (done.code, done.err) == (0, "")
-    assert "planned for 1s: 1 of 3 repeats" in done.out
-    assert Run("run").read_json("run.json")["plan"]["repeats"] == 1
-    assert set(table_of("run")["repeat"]) == {0}
+    plan = Run("run").read_json("run.json")["plan"]
+    assert plan["told"] in done.out
+    assert re.match(r"planned for 10m: \d of 3 repeats, 2 of 2 folds, 2 of 2 epochs", plan["told"])
+    assert len(set(table_of("run")["repeat"])) == plan["repeats"]
+
+
+def test_a_time_budget_that_is_too_short_is_refused(invoke):
+    words = ("compare", *QUICK, "--methods", "scratch", "linear", "--time-budget", "1s")
+    done = invoke(*words, "--out", "run")
+    assert done.code == 2
+    assert re.match("error: --time-budget 1s was given, expected time .*give more time", done.err)
+    assert not Path("run").exists()
 
 
 @pytest.mark.parametrize(

@@ -139,6 +139,12 @@ class Comparison:
             (name, source.name) for source in sources for name in TRANSFERS if name in methods
         ]
         self._range_of: tuple[int, int] | None = None
+        # Callbacks of every fit but the refit of the winner.
+        self.watch: tuple = ()
+        # What each candidate costs where it is served, once it is known.
+        self.served: dict | None = None
+        # Folds to look at beyond the table; fewer where the time allowed fewer.
+        self.num_trained = num_folds
         self._networks: dict[tuple, NetworkLearner] = {}
         self._student: StudentLearner | None = None
         self._encoders = {source.name: _copy(source.encoder) for source in sources}
@@ -235,12 +241,12 @@ class Comparison:
             return classifier(self.nothing, self.num_classes), self.preprocessing
         if method == "distilled":
             return self.student.student, self.preprocessing
-        learner = self._network(source, self.budgets[-1])
+        learner = self.network(source, self.budgets[-1])
         return learner.network, learner.preprocessing
 
     def measure(self, table: Table, cell: Cell, part: Part) -> None:
         """Train one cell, measure it on what was held out, and add its row."""
-        learned, stands_on = self._learn(cell, part)
+        learned, stands_on = self._learn(cell, part, self.watch)
         seconds = learned.seconds + stands_on.pretraining + stands_on.teacher
         answers = learned.logits(self.examples(part, part.held_out))
         table.add(
@@ -270,7 +276,7 @@ class Comparison:
 
     def _learn_by_method(self, cell: Cell, part: Part, callbacks) -> tuple[Learned, StandsOn]:
         if cell.method == "linear":
-            return self._regress(self.nothing, self.preprocessing, part), StandsOn()
+            return self.regress(self.nothing, self.preprocessing, part), StandsOn()
         if cell.method == "scratch":
             return self._train(cell, part, None, callbacks), StandsOn()
         weights, seconds = self._encoder_weights(cell.source, part)
@@ -278,7 +284,7 @@ class Comparison:
             return self._on_features(cell, part), StandsOn(seconds)
         if cell.method == "parameters":
             return self._train(cell, part, weights, callbacks), StandsOn(seconds)
-        teacher = self._train(cell._replace(method="parameters"), part, weights)
+        teacher = self._train(cell._replace(method="parameters"), part, weights, self.watch)
         stands_on = StandsOn(seconds, teacher.seconds)
         return self._distil(cell, part, teacher, callbacks), stands_on
 
@@ -288,10 +294,10 @@ class Comparison:
         if self._regression is None or self._regression[0] != cell:
             encoder = self.encoder(cell.source, part)
             scaled = self.sources[cell.source].preprocessing
-            self._regression = cell, self._regress(encoder, scaled, part)
+            self._regression = cell, self.regress(encoder, scaled, part)
         return self._regression[1]
 
-    def _regress(self, encoder: keras.Model, preprocessing: keras.Model, part: Part) -> Learned:
+    def regress(self, encoder: keras.Model, preprocessing: keras.Model, part: Part) -> Learned:
         """Logistic regression on what an encoder makes of a part."""
         x, y = self.examples(part, part.train), self.y[part.train]
         seed = self._seed(part)
@@ -324,7 +330,7 @@ class Comparison:
             regression = self._on_features(cell, part)
             head, seconds = regression.network.get_layer("head").get_weights(), regression.seconds
         held_out = self.examples(part, part.held_out), self.y[part.held_out]
-        learned = self._network(cell.source, part.labels).learn(
+        learned = self.network(cell.source, part.labels).learn(
             self.examples(part, part.train),
             self.y[part.train],
             seed=self._seed(part),
@@ -377,13 +383,18 @@ class Comparison:
         if x is None:
             x, weights = self.examples(part, part.seen), self._weights(part.seen)
         seed = derived_seed(self.seed, *numbers, 3)
-        seconds = source.pretraining.learn(x, seed=seed, sample_weight=weights)
+        options = {"seed": seed, "callbacks": self.watch}
+        seconds = source.pretraining.learn(x, sample_weight=weights, **options)
         self.folder.mkdir(parents=True, exist_ok=True)
         with replacing(kept) as unfinished, open(unfinished, "wb") as file:
             np.savez(file, *autoencoder.get_weights(), np.array(seconds))
         return source.pretraining.encoder_weights, seconds
 
-    def _network(self, source: str, labels: int) -> NetworkLearner:
+    def pretraining_examples(self, source: Source, part: Part):
+        """What a source is pretrained on for a part."""
+        return self.examples(part, part.seen) if source.x is None else source.x
+
+    def network(self, source: str, labels: int) -> NetworkLearner:
         """The learner of one architecture and budget: its folds share a program."""
         found = self.first if source == NO_SOURCE else self.sources[source]
         key = found.name, labels
@@ -404,7 +415,7 @@ class Comparison:
             encoder = dense_encoder(self.preprocessing.output_shape[-1], self.student_units)
             self._student = StudentLearner(
                 classifier(encoder, self.num_classes, name="student"),
-                self._network(self.first.name, self.budgets[-1]).network,
+                self.network(self.first.name, self.budgets[-1]).network,
                 self.preprocessing,
                 self.schedule,
                 num_examples=len(self.x),

@@ -32,7 +32,7 @@ def guesses(comparison: Comparison) -> list[dict]:
     if not _transfers(comparison):
         return []
     found: dict[tuple[str, int], list] = {}
-    for part in comparison.parts(repeats=1):
+    for part in comparison.parts(1, comparison.num_trained):
         labels = comparison.y[part.train]
         for source in comparison.sources:
             features = comparison.features(source, part)

@@ -176,7 +176,12 @@ class AutoencoderLearner:
         """What it hands on, without the penalty of its pretraining."""
         return transferable_encoder(self.autoencoder).get_weights()
 
-    def learn(self, x, *, seed: int, sample_weight=None) -> float:
+    @property
+    def schedule(self) -> Schedule:
+        """How long and with what steps it is trained."""
+        return self._fits.schedule
+
+    def learn(self, x, *, seed: int, sample_weight=None, callbacks=()) -> float:
         """Learn from raw examples, each by its weight if given; the seconds that it took."""
         # Keras drops the weights of examples that have no targets.
         targets = None if sample_weight is None else np.zeros(len(x), np.float32)
@@ -186,7 +191,7 @@ class AutoencoderLearner:
             seed=seed,
             sample_weight=sample_weight,
             begin=self._begin,
-            callbacks=self._callbacks,
+            callbacks=[*self._callbacks, *callbacks],
         )
         return took.seconds
 
@@ -218,6 +223,10 @@ class StudentLearner:
         self._fits = _Fits(
             distiller, student, scaling(preprocessing), schedule, num_examples, MAX_STUDENT_STEPS
         )
+
+    def epochs(self, num_examples: int) -> int:
+        """Passes over so many examples."""
+        return self._fits.epochs(num_examples)
 
     def learn(
         self, x, labels, soft_targets, *, seed: int, sample_weight=None, callbacks=()

@@ -60,6 +60,10 @@ class Table:
         """Add the row of a cell, and write both files."""
         if curve:
             self.curves[cell] = curve
+        self.rows[cell] = {**cell._asdict(), **numbers}
+        self._write()
+
+    def _write(self) -> None:
         looks = (
             {**other._asdict(), "epoch": epoch, "accuracy": value}
             for other, points in self.curves.items()
@@ -67,13 +71,14 @@ class Table:
         )
         _write(self.folder / "curves.csv", _CURVE_COLUMNS, looks)
         # Last: a cell is done when its row is here.
-        self.rows[cell] = {**cell._asdict(), **numbers}
         _write(self.folder / "comparison.csv", COLUMNS, self.rows.values())
 
-    def forget(self) -> None:
-        """Leave out everything."""
-        self.rows.clear()
-        self.curves.clear()
+    def forget(self, repeat: int, fold: int) -> None:
+        """Leave out the cells of one fold."""
+        for cell in [cell for cell in self.rows if (cell.repeat, cell.fold) == (repeat, fold)]:
+            del self.rows[cell]
+            self.curves.pop(cell, None)
+        self._write()
 
     def frame(self):
         """The rows as a pandas data frame, in the order of method, source, labels and fold."""

@@ -83,7 +83,7 @@ class Watched:
             network = comparing.classifier(encoder, num_classes)
             return Learned(network, preprocessing, 0.0, 0, {})
 
-        def pretraining(learner, x, *, seed):
+        def pretraining(learner, x, *, seed, **_):
             note("pretraining", x, None)
             return 0.0
 

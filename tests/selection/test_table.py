@@ -42,7 +42,7 @@ def test_a_curve_without_its_row_is_left_out(tmp_path):
 def test_what_is_forgotten_is_gone(tmp_path):
     table = Table(tmp_path)
     table.add(Cell("scratch", "", 50, 0, 0), {}, **NUMBERS)
-    table.forget()
+    table.forget(0, 0)
     table.add(Cell("linear", "", 50, 0, 0), {}, **NUMBERS)
     assert [cell.method for cell in Table(tmp_path).rows] == ["linear"]
 
@@ -51,3 +51,15 @@ def test_what_is_forgotten_is_gone(tmp_path):
 def test_no_half_written_file_is_left(tmp_path, name):
     Table(tmp_path).add(Cell("scratch", "", 50, 0, 0), {}, **NUMBERS)
     assert not (tmp_path / name).exists()
+
+
+def test_the_cells_of_one_fold_are_left_out(tmp_path):
+    table = Table(tmp_path)
+    for fold in (0, 1):
+        for method in ("scratch", "linear"):
+            numbers = dict.fromkeys(COLUMNS[5:], 1)
+            table.add(Cell(method, "", 50, 0, fold), {1: 0.5}, **numbers)
+    table.forget(0, 1)
+    for found in (table, Table(tmp_path)):
+        assert {cell.fold for cell in found.rows} == {cell.fold for cell in found.curves} == {0}
+        assert len(found.rows) == 2
