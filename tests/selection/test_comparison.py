@@ -78,7 +78,7 @@ class Watched:
             assert soft_targets.shape == (len(x), CLASSES)
             return Learned(learner.student, learner.preprocessing, 0.0, 0, {})
 
-        def features(encoder, preprocessing, x, y, num_classes, *, seed):
+        def features(encoder, preprocessing, x, y, num_classes, **_):
             note("features", x, y)
             network = comparing.classifier(encoder, num_classes)
             return Learned(network, preprocessing, 0.0, 0, {})
