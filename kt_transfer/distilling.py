@@ -158,7 +158,7 @@ def _jit_choice(task: Task):
 
 
 def _targets(model: FusedModel, x, labels: np.ndarray, rows: np.ndarray):
-    ask = FusedModel(model.asked).predict
+    ask = FusedModel(model.asked).answers
     return model.complete_targets(take_rows(x, rows), labels, ask, quarter_of_memory())
 
 
@@ -232,7 +232,7 @@ def compare(task: Task, scratch: keras.Model | None) -> dict[str, dict]:
     for name, student in (("scratch", scratch), ("distilled", task.student)):
         if student is not None:
             models[name] = on_raw(student, task.preprocessing), student.count_params(), size
-    says = {name: FusedModel(model).predict(data.x_test) for name, (model, *_) in models.items()}
+    says = {name: FusedModel(model).answers(data.x_test) for name, (model, *_) in models.items()}
     if task.config.loss == "none":  # its classes are others: there is nothing to compare
         del says["teacher"]
     quality = compare_answers(data.y_test, says)

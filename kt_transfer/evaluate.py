@@ -135,7 +135,7 @@ def _squared_errors(network, preprocessing, x) -> np.ndarray:
     features = preprocessing.output
     every_value = tuple(range(1, len(features.shape)))
     errors = keras.ops.sum(keras.ops.square(features - network(features)), axis=every_value)
-    return FusedModel(keras.Model(preprocessing.input, errors)).predict(x)
+    return FusedModel(keras.Model(preprocessing.input, errors)).answers(x)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -233,11 +233,11 @@ def _measure(config: PretrainConfig, run, task, preprocessing, data, validation)
     plot_reconstructions(*_pictures(network, preprocessing, data), plot)
     metrics = {
         "test": {
-            **model.evaluate(data.x_test, batch_size=1024, return_dict=True),
+            **model.evaluate(data.x_test, batch_size=1024, verbose=0, return_dict=True),
             "sparsity": float((np.abs(codes) < 1e-3).mean()),
         },
         "validation": model.evaluate(
-            take_rows(data.x, validation), batch_size=1024, return_dict=True
+            take_rows(data.x, validation), batch_size=1024, verbose=0, return_dict=True
         ),
         "num_parameters": network.count_params(),
         **find_collapse(codes, inputs, predict_raw(network, preprocessing, some)),

@@ -189,7 +189,7 @@ class Distiller(keras.Model):
         if class_weight is not None and feeds.is_arrays(x):
             weights = feeds.pack(x, y, kwargs.pop("sample_weight", None), class_weight)[-1]
             class_weight, kwargs["sample_weight"] = None, weights
-        y = self.complete_targets(x, y, FusedModel(self.asked).predict)
+        y = self.complete_targets(x, y, FusedModel(self.asked).answers)
         return super().fit(x, y, class_weight=class_weight, **kwargs)
 
     def complete_targets(self, x, y, ask: Callable, memory_budget: int | None = None):

@@ -1,8 +1,9 @@
-"""Where batches come from: resident arrays, blocks of large ones, tf.data.
+"""Where batches come from: resident arrays, and blocks of large ones.
 
-A feed yields blocks, ``(data, rows)``: tensors, and the rows of them to visit,
-in order. Resident data is one block an epoch; what is larger than memory is many, read by
-a thread of its own while the one before trains.
+A feed yields blocks, ``(data, rows, sizes)``: tensors, the rows of them to visit in order, and
+how many each batch takes. Its ``spec`` says what the data look like. Resident data is one block
+an epoch; what is larger than memory is many, read by a thread of its own while the one before
+trains.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import tensorflow as tf
 from keras import tree
 
 from kt_transfer.rows import DiskRows, take_rows
+from kt_transfer.training.handover import HandOver
 
 # A block is read while the one before it trains: several an epoch, so that this is most of it.
 BLOCK_BYTES = 8 * 2**20
@@ -51,7 +53,7 @@ def is_arrays(x) -> bool:
 
 
 def can_feed(x) -> bool:
-    """Whether ``x`` is something that this module feeds."""
+    """Whether ``x`` is something that this package feeds."""
     return isinstance(x, tf.data.Dataset) or is_arrays(x)
 
 
@@ -60,32 +62,48 @@ def pack(x, y=None, sample_weight=None, class_weight: dict | None = None, keep_t
 
     With ``keep_types`` the examples keep their own: a transform that scales them sees every
     digit of a ``float64``.
+
+    Raises:
+        HandOver: If they are of a kind that only stock Keras reads, such as sparse ones.
+        ValueError: If their lengths differ.
     """
-    if isinstance(x, tf.data.Dataset):
-        if class_weight is not None:
-            raise ValueError("class_weight was given with a tf.data.Dataset: map it into weights")
-        return x
     if class_weight is not None:
         if sample_weight is not None:
-            raise ValueError("class_weight and sample_weight were given: give one of them")
-        labels = np.asarray(y[0] if isinstance(y, tuple) else y)  # of labels and soft targets
-        labels = labels.argmax(-1) if labels.ndim > 1 and labels.shape[-1] > 1 else labels.ravel()
-        sample_weight = np.array([class_weight.get(int(k), 1.0) for k in labels], np.float32)
+            raise HandOver("class_weight and sample_weight were given")
+        sample_weight = class_weights(y, class_weight)
     x = tree.map_structure(_readable if keep_types else _standard, x)
     y, sample_weight = tree.map_structure(_standard, (y, sample_weight))
-    packed = keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
+    packed = keras.utils.pack_x_y_sample_weight(*tree.lists_to_tuples((x, y, sample_weight)))
     rows = {len(leaf) for leaf in tree.flatten(packed) if leaf is not None}
     if len(rows) > 1:
         raise ValueError(f"arrays of {sorted(rows)} rows were given, expected one length")
+    if rows == {0}:
+        raise HandOver("no examples were given")
     return packed
+
+
+def class_weights(y, class_weight: dict) -> np.ndarray:
+    """The weight of each example; of labels and soft targets, by the labels."""
+    labels = np.asarray(y[0] if isinstance(y, tuple) else y)
+    labels = labels.argmax(-1) if labels.ndim > 1 and labels.shape[-1] > 1 else labels.ravel()
+    return np.array([class_weight.get(int(k), 1.0) for k in np.round(labels)], np.float32)
+
+
+def for_each_output(y, sample_weight):
+    """One weight for each of several outputs, as stock Keras repeats it."""
+    if sample_weight is None or not tree.is_nested(y) or tree.is_nested(sample_weight):
+        return sample_weight
+    if len(sample_weight.shape) > 1 and tuple(sample_weight.shape[1:]) != (1,):
+        raise HandOver("sample_weight of several numbers an example was given to several outputs")
+    return tree.map_structure(lambda _: sample_weight, y)
 
 
 def split_tail(data, share: float):
     """``data`` without its last rows, and those rows, as Keras's ``validation_split`` does."""
-    if isinstance(data, tf.data.Dataset):
-        raise ValueError("validation_split was given with a tf.data.Dataset: give validation_data")
-    cut = int(np.floor(num_rows(data) * (1.0 - share)))
     rows = np.arange(num_rows(data))
+    cut = int(np.floor(len(rows) * (1.0 - share)))
+    if not 0 < cut < len(rows):
+        raise HandOver(f"validation_split {share} leaves one part of {len(rows)} rows empty")
     kept = _map(lambda leaf: take_rows(leaf, rows[:cut]), data)
     return kept, _map(lambda leaf: take_rows(leaf, rows[cut:]), data)
 
@@ -108,12 +126,16 @@ def batches_of(data, size: int) -> Iterator:
 
 
 def make_feed(data, batch_size: int, memory_budget: int):
-    """The feed for this data."""
-    if isinstance(data, tf.data.Dataset):
-        return DatasetFeed(data)
+    """The feed for these arrays."""
     if sum(leaf.nbytes for leaf in tree.flatten(data) if leaf is not None) <= memory_budget:
         return ResidentFeed(data, batch_size)
     return StreamedFeed(data, batch_size)
+
+
+def sizes_of_batches(rows: int, batch_size: int) -> np.ndarray:
+    """How many examples each batch takes: the last one may take fewer."""
+    full, tail = divmod(rows, batch_size)
+    return np.array([batch_size] * full + [tail] * (tail > 0), np.int32)
 
 
 class ResidentFeed:
@@ -127,18 +149,16 @@ class ResidentFeed:
         self.block_steps = self.num_rows // batch_size
         self.num_steps = -(-self.num_rows // batch_size)
         rows = _padded(self.num_rows)
-        self.data = _map(lambda leaf: tf.constant(_pad(leaf[:], rows)), data)
-
-    def example(self):
-        """One batch, for its shapes and types."""
-        return _take(self.data, slice(min(self.batch_size, self.num_rows)))
+        self.data = _map(lambda leaf: tf.constant(pad(leaf[:], rows)), data)
+        self.spec = _map(tf.TensorSpec.from_tensor, self.data)
 
     def blocks(self, seed: int | None, epoch: int, goes_on: bool = False) -> Iterator:
         """The one block of the epoch."""
-        yield self.data, epoch_order(self.num_rows, seed, epoch)
+        order = epoch_order(self.num_rows, seed, epoch)
+        yield self.data, order, sizes_of_batches(self.num_rows, self.batch_size)
 
 
-class _ReadAhead:
+class ReadAhead:
     """Reads the next block while the last one trains, over the end of an epoch too."""
 
     def __init__(self, read: Callable):
@@ -148,20 +168,21 @@ class _ReadAhead:
 
     def blocks(self, seed: int | None, epoch: int, goes_on: bool = False) -> Iterator:
         """The blocks of ``read(seed, epoch)``; with ``goes_on`` the next epoch is begun."""
-        blocks, coming = self.begun.pop((seed, epoch), None) or self._begin(seed, epoch)
+        blocks, coming = self.begun.pop((seed, epoch), None) or self.begin(seed, epoch)
         following = (seed, epoch + 1) if goes_on else None
         while (block := coming.result()) is not None:
             coming = self.thread.submit(self._advance, blocks, following)
             yield block
 
-    def _begin(self, seed: int | None, epoch: int) -> tuple:
+    def begin(self, seed: int | None, epoch: int) -> tuple:
+        """Begin to read an epoch: its blocks, and the first one as a future."""
         blocks = self.read(seed, epoch)
         return blocks, self.thread.submit(next, blocks, None)
 
     def _advance(self, blocks: Iterator, following: tuple | None):
         block = next(blocks, None)
         if block is None and following:
-            self.begun[following] = self._begin(*following)
+            self.begun[following] = self.begin(*following)
         return block
 
 
@@ -177,13 +198,11 @@ class StreamedFeed:
         leaves = [leaf for leaf in tree.flatten(data) if leaf is not None]
         on_disk = any(isinstance(leaf, DiskRows) for leaf in leaves)
         batch_bytes = batch_size * sum(leaf[:1].nbytes for leaf in leaves)
-        self.block_steps = _steps_in_block(batch_bytes, on_disk)
+        self.block_steps = steps_in_block(batch_bytes, on_disk)
         self.num_steps = -(-self.num_rows // batch_size)
-        self.blocks = _ReadAhead(self._blocks).blocks
-
-    def example(self):
-        """One batch, for its shapes and types."""
-        return _take(self.array, slice(min(self.batch_size, self.num_rows)))
+        rows = self.block_steps * batch_size
+        self.spec = _map(lambda leaf: tf.TensorSpec((rows, *leaf.shape[1:]), leaf.dtype), data)
+        self.blocks = ReadAhead(self._blocks).blocks
 
     def _blocks(self, seed: int | None, epoch: int) -> Iterator:
         """The blocks of the epoch; all but the last hold the same number of rows."""
@@ -198,58 +217,41 @@ class StreamedFeed:
         place = np.empty(len(rows), np.int32)
         place[ascending] = np.arange(len(rows), dtype=np.int32)
         data = _take(self.array, rows[ascending])
-        return _map(lambda leaf: tf.constant(_pad(leaf, size)), data), place
+        data = _map(lambda leaf: tf.constant(pad(leaf, size)), data)
+        return data, place, sizes_of_batches(len(rows), self.batch_size)
 
 
-class DatasetFeed:
-    """A ``tf.data.Dataset`` of batches, in its own order, handed over in blocks of many."""
-
-    kind = "tf.data streamed"
-
-    def __init__(self, dataset: tf.data.Dataset):
-        self.dataset = dataset
-        self.first = next(iter(dataset.take(1)))
-        self.batch_size = num_rows(self.first)
-        cardinality = int(dataset.cardinality())
-        if cardinality == tf.data.INFINITE_CARDINALITY:
-            raise ValueError("an endless tf.data.Dataset was given: give steps_per_epoch with it")
-        self.num_steps = cardinality if cardinality > 0 else None
-        batch_bytes = sum(np.asarray(leaf).nbytes for leaf in tree.flatten(self.first))
-        self.block_steps = min(_steps_in_block(batch_bytes), self.num_steps or MAX_BLOCK_STEPS)
-        self.rows = self.block_steps * self.batch_size
-        self.blocks_of_rows = dataset.rebatch(self.rows)
-        self.blocks = _ReadAhead(self._blocks).blocks
-
-    def example(self):
-        """One batch, for its shapes and types."""
-        return self.first
-
-    def _blocks(self, seed: int | None, epoch: int) -> Iterator:
-        """One pass over the dataset; ``seed`` and ``epoch`` do not matter here."""
-        for data in self.blocks_of_rows:
-            rows = np.arange(num_rows(data), dtype=np.int32)
-            yield _map(lambda leaf: _pad_tensor(leaf, self.rows), data), rows
-
-
-def _steps_in_block(batch_bytes: int, on_disk: bool = False) -> int:
+def steps_in_block(batch_bytes: int, on_disk: bool = False) -> int:
+    """How many batches a block holds."""
     size = DISK_BLOCK_BYTES if on_disk else BLOCK_BYTES
     return int(np.clip(size // max(batch_bytes, 1), 1, MAX_BLOCK_STEPS))
 
 
 def _readable(leaf):
     """An array that rows can be taken from, in its own type."""
-    if leaf is None or isinstance(leaf, (tf.Tensor, DiskRows)):
+    if leaf is None or isinstance(leaf, DiskRows):
         return leaf
     if isinstance(leaf, np.memmap):
         return DiskRows(leaf)
-    return np.asarray(leaf)
+    if type(leaf).__module__.startswith("pandas."):
+        # As Keras reads it: a column is (n, 1).
+        array = leaf.to_numpy().reshape(len(leaf), -1)
+    elif hasattr(leaf, "__array__") and not isinstance(leaf, (tf.RaggedTensor, tf.SparseTensor)):
+        array = np.asarray(leaf)
+    else:
+        raise HandOver(f"{type(leaf).__name__} was given")
+    if not (array.dtype.kind in "biuf" or array.dtype == tf.bfloat16.as_numpy_dtype):
+        raise HandOver(f"{type(leaf).__name__} of type {array.dtype} was given")
+    if not array.ndim:
+        raise HandOver("a number was given, not an array")
+    return array
 
 
 def _standard(leaf):
     """An array in the type that Keras would give it."""
     array = _readable(leaf)
-    if isinstance(array, np.ndarray) and array.dtype == np.float64:
-        return array.astype(keras.config.floatx())
+    if isinstance(array, np.ndarray) and array.dtype.kind not in "biu":
+        return array.astype(keras.config.floatx(), copy=False)
     return array
 
 
@@ -265,13 +267,11 @@ def _padded(rows: int) -> int:
     return rows if rows > MAX_ROWS_TO_PAD else 1 << max(rows - 1, 0).bit_length()
 
 
-def _pad(leaf, rows: int):
+def pad(leaf, rows: int):
+    """An array or tensor with zeros after its rows."""
     if len(leaf) == rows:
         return leaf
-    return np.pad(np.asarray(leaf), [(0, rows - len(leaf))] + [(0, 0)] * (leaf.ndim - 1))
-
-
-def _pad_tensor(leaf: tf.Tensor, rows: int) -> tf.Tensor:
-    if leaf.shape[0] == rows:
-        return leaf
-    return tf.pad(leaf, [[0, rows - tf.shape(leaf)[0]]] + [[0, 0]] * (leaf.shape.rank - 1))
+    missing = [(0, rows - len(leaf))] + [(0, 0)] * (leaf.ndim - 1)
+    return (
+        tf.pad(leaf, missing) if isinstance(leaf, tf.Tensor) else np.pad(np.asarray(leaf), missing)
+    )

@@ -7,6 +7,7 @@ every replica takes its share of it.
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Iterator
 
@@ -15,6 +16,8 @@ import tensorflow as tf
 from keras import tree
 
 from kt_transfer.training.randomness import as_in_a_graph
+
+logger = logging.getLogger("kt_transfer")
 
 # Python looks in this often: for callbacks with batch hooks, progress and Ctrl-C.
 SECONDS_PER_EXECUTION = 0.5
@@ -27,31 +30,41 @@ class Program:
     Args:
         strategy: Under which the step's variables were made.
         step: From a batch, or a replica's share of one, to logs.
-        jit: Whether to compile with XLA.
+        jit: Whether to compile with XLA; where XLA does not know what the step does, the program
+            becomes a graph, and says so.
     """
 
     def __init__(self, strategy: tf.distribute.Strategy, step: Callable, jit: bool):
+        self.strategy, self.step = strategy, step
         self.num_replicas = strategy.num_replicas_in_sync
+        self.seconds_per_step = 0.0
+        self._make(jit)
+
+    def _make(self, jit: bool) -> None:
+        self.jit = jit
+        self.has_run = False
+        # A graph does not need to know the size of a batch: one trace serves all of them.
+        self.any_size = not jit and self.num_replicas == 1
 
         def on_replica(batch):
             number = tf.distribute.get_replica_context().replica_id_in_sync_group
             share = map_arrays(lambda leaf: _share(leaf, number, self.num_replicas), batch)
-            return step(share)
+            return self.step(share)
 
         def one(data, rows):
             # Gathered where the data is: a replica elsewhere is sent a batch, not the data.
             batch = map_arrays(lambda leaf: tf.gather(leaf, rows), data)
             with as_in_a_graph() if jit else contextlib.nullcontext():
-                logs = strategy.run(on_replica, args=(batch,))
-            return map_arrays(lambda value: strategy.reduce("MEAN", value, axis=None), logs)
+                logs = self.strategy.run(on_replica, args=(batch,))
+            if self.num_replicas > 1:
+                return map_arrays(lambda v: self.strategy.reduce("MEAN", v, axis=None), logs)
+            return map_arrays(tf.convert_to_tensor, logs)
 
         one = tf.function(one, reduce_retracing=True, autograph=False)
-        # A graph does not need to know the size of a batch: one trace serves the last batch too.
-        any_size = not jit and self.num_replicas == 1
 
-        def many(data, indices, num_steps, size):
+        def many(data, indices, num_steps, sizes):
             def batch(i):
-                return indices[i, :size] if any_size else indices[i]
+                return indices[i, : sizes[i]] if self.any_size else indices[i]
 
             outputs = one.get_concrete_function(data, batch(0)).structured_outputs
             nothing = map_arrays(lambda spec: tf.zeros(spec.shape, spec.dtype), outputs)
@@ -63,46 +76,108 @@ class Program:
 
         self.one = one
         self.many = tf.function(many, reduce_retracing=True, autograph=False, jit_compile=jit)
-        self.seconds_per_step = 0.0
+
+    def trace(self, feed) -> None:
+        """Make the program for a feed, so that what cannot be traced is known before it runs.
+
+        Raises:
+            Exception: Whatever the step raises, or what it returns cannot be kept in a loop.
+        """
+        if self.any_size:
+            any_rows = map_arrays(lambda s: tf.TensorSpec((None, *s.shape[1:]), s.dtype), feed.spec)
+            number, table = tf.TensorSpec((), tf.int32), tf.TensorSpec((None, None), tf.int32)
+            sizes = tf.TensorSpec((None,), tf.int32)
+            self.many.get_concrete_function(any_rows, table, number, sizes)
+            return
+        rows = tf.TensorSpec((feed.batch_size,), tf.int32)
+        outputs = self.one.get_concrete_function(feed.spec, rows).structured_outputs
+        map_arrays(lambda spec: tf.zeros(spec.shape, spec.dtype), outputs)
 
     def run(
-        self, feed, blocks: Iterator, every_batch: bool, on_begin: Callable
+        self, feed, blocks: Iterator, every: int | None, on_begin: Callable
     ) -> Iterator[tuple[int, dict]]:
-        """Run the blocks of one epoch; yields the last step and the logs of each execution."""
-        size = feed.batch_size
-        step = 0
-        for data, rows in blocks:
-            full, tail = divmod(len(rows), size)
-            if full and 0 < tail < self.num_replicas:
-                # Every replica needs a row: a tail too small to share joins the batch before.
-                full, tail = full - 1, tail + size
-            # One shape for every execution: XLA compiles once.
-            width = 1 if every_batch else _block_width(feed.block_steps)
-            table = rows[: full * size].reshape(full, size)
-            done = 0
-            while done < full:
-                count = min(self._steps_at_once(width), full - done)
-                indices = np.zeros((width, size), np.int32)
-                indices[:count] = table[done : done + count]
-                on_begin(step)
-                began = time.perf_counter()
-                logs = self.many(data, tf.constant(indices), tf.constant(count), tf.constant(size))
-                self._note(time.perf_counter() - began, count)
-                done, step = done + count, step + count
-                yield step - 1, logs
-            if tail:
-                on_begin(step)
-                logs = self.one(data, tf.constant(rows[full * size :]))
-                step += 1
-                yield step - 1, logs
+        """Run the blocks of one epoch; yields the last step and the logs of each execution.
 
-    def _steps_at_once(self, width: int) -> int:
+        Args:
+            feed: Where the blocks come from.
+            blocks: ``(data, rows, sizes)``, see :mod:`~kt_transfer.training.feeds`.
+            every: Steps between two calls of ``on_begin``, and between two results; ``None`` for
+                as many as half a second holds.
+            on_begin: Called with the number of the step before it.
+        """
+        step = 0
+        logs = None
+        for data, rows, sizes in blocks:
+            sizes = self._shareable(sizes)
+            ends = np.cumsum(sizes)
+            done = 0
+            while done < len(sizes):
+                if not every or step % every == 0:
+                    on_begin(step)
+                count = self._together(sizes[done:], feed, every and every - step % every)
+                start = ends[done] - sizes[done]
+                chosen = rows[start : ends[done + count - 1]]
+                logs = self._execute(data, chosen, sizes[done : done + count], feed, every)
+                done, step = done + count, step + count
+                if not every or step % every == 0:
+                    yield step - 1, logs
+                    logs = None
+        if logs is not None:  # stock Keras counts to the end of the execution here, too
+            yield -(-step // every) * every - 1, logs
+
+    def _together(self, sizes: np.ndarray, feed, most: int | None) -> int:
+        """How many of the coming batches one execution takes."""
+        count = min(len(sizes), most or self._steps_at_once(feed))
+        if self.any_size:
+            return count
+        # One shape for every execution: XLA compiles once. Others go one by one.
+        usual = sizes[:count] == feed.batch_size
+        return count if usual.all() else max(int(usual.argmin()), 1)
+
+    def _execute(self, data, rows: np.ndarray, sizes: np.ndarray, feed, every: int | None):
+        if not self.any_size and sizes[0] != feed.batch_size:
+            return self.one(data, tf.constant(rows))
+        width = _block_width(every or feed.block_steps)
+        table = np.zeros((width, max(sizes.max(), feed.batch_size)), np.int32)
+        if (sizes == table.shape[1]).all():
+            table[: len(sizes)] = rows.reshape(len(sizes), -1)
+        else:
+            table[: len(sizes)][np.arange(table.shape[1]) < sizes[:, None]] = rows
+        counts = np.zeros(width, np.int32)
+        counts[: len(sizes)] = sizes
+        began = time.perf_counter()
+        arguments = (tf.constant(table), tf.constant(len(sizes)), tf.constant(counts))
+        try:
+            logs = self.many(data, *arguments)
+        except tf.errors.OpError as error:
+            # Nothing of a program that is compiled as a whole has run before it compiles.
+            if not self.jit or self.has_run:
+                raise
+            first = str(error).strip().splitlines()[0][:200]
+            logger.warning("XLA cannot compile this, so it runs as a graph: %s", first)
+            self._make(jit=False)
+            logs = self.many(data, *arguments)
+        self.has_run = True
+        self.seconds_per_step = (time.perf_counter() - began) / len(sizes)
+        return logs
+
+    def _shareable(self, sizes: np.ndarray) -> np.ndarray:
+        """Sizes of batches of which every replica gets a row."""
+        if self.num_replicas == 1 or sizes.min() >= self.num_replicas:
+            return sizes
+        joined = []
+        for size in sizes.tolist():
+            if joined and size < self.num_replicas:
+                joined[-1] += size
+            else:
+                joined.append(size)
+        return np.array(joined, np.int32)
+
+    def _steps_at_once(self, feed) -> int:
+        width = _block_width(feed.block_steps)
         if not self.seconds_per_step:
             return width
         return int(np.clip(SECONDS_PER_EXECUTION / self.seconds_per_step, 1, width))
-
-    def _note(self, seconds: float, steps: int) -> None:
-        self.seconds_per_step = seconds / steps
 
 
 def _share(leaf: tf.Tensor, number, num_replicas: int) -> tf.Tensor:

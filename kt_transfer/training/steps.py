@@ -7,8 +7,8 @@ gathered by index from data that stays where the arithmetic is. ``ARCHITECTURE.m
 explains it on one page.
 
 This is the one module that stands on private methods of Keras (``_symbolic_build``,
-``_flatten_layers``, ``_initial_epoch``); ``tests/training/test_steps.py`` says plainly when
-they move.
+``_flatten_layers``, ``_flatten_metrics_in_order``, and the attributes ``_initial_epoch`` and
+``_loss_tracker``); ``tests/training/test_steps.py`` says plainly when they move.
 """
 
 from __future__ import annotations
@@ -22,8 +22,13 @@ import tensorflow as tf
 from keras import tree
 
 from kt_transfer.rows import quarter_of_memory
-from kt_transfer.training import feeds
+from kt_transfer.training import feeds, handover
+from kt_transfer.training.batch_hooks import looks_at_batches
+from kt_transfer.training.dataset_feed import DatasetFeed
+from kt_transfer.training.handover import HandOver
 from kt_transfer.training.program import Program, map_arrays
+from kt_transfer.training.results import as_numbers, joined, to_numpy
+from kt_transfer.training.standing_in import StandIn
 
 logger = logging.getLogger("kt_transfer")
 
@@ -33,20 +38,25 @@ MIN_STEPS_FOR_XLA = 1500
 MIN_BATCHES_TO_TRACE = 8
 
 
-class FusedModel:
+class FusedModel(StandIn):
     """A compiled Keras model whose ``fit``, ``evaluate`` and ``predict`` are fused.
 
     It is the same model, not a copy: layers, weights, optimizer, metrics and callbacks are
-    the wrapped model's, and every attribute that is not here is looked up there. It is never
-    saved; ``save`` saves the wrapped model.
+    the wrapped model's. Every attribute that is not among the arguments below is looked up and
+    set there, and ``isinstance(fused, keras.Model)`` holds, so that it can be called, cloned and
+    saved as the wrapped model; what is saved is the wrapped model. It can be copied and, where
+    ``transform`` and ``augment`` can, pickled.
 
     Results are those of stock Keras with the same order of examples, up to rounding. The
     order in epoch e is ``epoch_order(n, seed, e)``, so a resumed fit continues exactly.
 
-    The next epoch of a ``tf.data.Dataset`` begins to be read while this one ends, before the
-    callbacks of its end are called. Input that is neither arrays nor a dataset goes to the stock
-    ``fit``. Batch hooks of callbacks that are not Keras's own are called for every batch, which
-    costs speed.
+    What cannot be done exactly as stock Keras does it (generators, sparse input, a number of
+    steps, eager execution, a model whose step cannot be traced, ...) is handed over to stock
+    Keras, ``transform`` and ``augment`` included; a warning says so once, and why.
+
+    The batches of a ``tf.data.Dataset`` are taken as they come. Its next epoch begins to be
+    read while this one ends, before the callbacks of its end are called. Callbacks that do
+    something at every batch are called for every batch, which costs speed.
 
     Args:
         model: Any Keras model; built or functional.
@@ -77,6 +87,20 @@ class FusedModel:
         ['loss']
     """
 
+    OWN = frozenset(
+        {
+            "model",
+            "transform",
+            "deterministic",
+            "augment",
+            "seed",
+            "jit_compile",
+            "expected_steps",
+            "memory_budget",
+            "execution",
+        }
+    )
+
     def __init__(
         self,
         model: keras.Model,
@@ -98,14 +122,18 @@ class FusedModel:
         self.expected_steps = expected_steps
         self.memory_budget = memory_budget or quarter_of_memory()
         self.execution: str | None = None
-        self._train = self._test = self._compiled_with = self._traced_predict = None
-        self._num_predicted = 0
-        self._fresh: list[np.ndarray] = []
+        self._said: set[str] = set()
+        self._forget()
 
-    def __getattr__(self, name: str):
-        if name == "model":  # not set yet: while unpickling or copying
-            raise AttributeError(name)
-        return getattr(self.model, name)
+    def _forget(self) -> None:
+        """Drop what was made for the model as it was compiled."""
+        self._programs: dict[str, Program] = {}
+        self._stock_functions: dict[str, Callable] = {}
+        self._made_for: tuple = ()
+        self._traced_predict = None
+        self._num_predicted = 0
+        self._num_transformed = 0
+        self._fresh: list[np.ndarray] = []
 
     @property
     def strategy(self) -> tf.distribute.Strategy:
@@ -124,7 +152,8 @@ class FusedModel:
         """
         if weights is not None:
             self.model.set_weights(weights)
-        for variable, value in zip(self.model.optimizer.variables, self._fresh, strict=False):
+        variables = self.model.optimizer.variables if self.model.optimizer is not None else []
+        for variable, value in zip(variables, self._fresh, strict=False):
             variable.assign(value)
 
     def fit(
@@ -147,79 +176,52 @@ class FusedModel:
         validation_freq=1,
     ) -> keras.callbacks.History:
         """Train; arguments and result are those of ``keras.Model.fit``."""
-        if not feeds.can_feed(x) or steps_per_epoch or validation_steps or self.run_eagerly:
-            if self.transform is not None or self.augment is not None:
-                raise ValueError(
-                    f"x of type {type(x).__name__}, steps_per_epoch {steps_per_epoch}, "
-                    f"validation_steps {validation_steps} and run_eagerly {self.run_eagerly} were "
-                    "given with a transform or augment, expected arrays or a tf.data.Dataset, "
-                    "whole epochs and a graph: leave both out to train with stock Keras."
-                )
-            return self.model.fit(
+        given = {name: value for name, value in locals().items() if name != "self"}
+        try:
+            handover.check_model(self.model, "fit", steps_per_epoch or validation_steps)
+            feed, validation = self._feeds_of_fit(
                 x,
                 y,
-                batch_size=batch_size,
-                epochs=epochs,
-                verbose=verbose,
-                callbacks=callbacks,
-                validation_split=validation_split,
-                validation_data=validation_data,
-                shuffle=shuffle,
-                class_weight=class_weight,
-                sample_weight=sample_weight,
-                initial_epoch=initial_epoch,
-                steps_per_epoch=steps_per_epoch,
-                validation_steps=validation_steps,
-                validation_batch_size=validation_batch_size,
-                validation_freq=validation_freq,
+                sample_weight,
+                batch_size,
+                class_weight,
+                shuffle,
+                validation_split,
+                validation_data,
+                validation_batch_size or batch_size,
             )
-        # Of a view that is new in every epoch the teacher has to be asked each time.
-        targets = y if self.augment is not None else self._targets(x, y)
-        data = self._pack(x, targets, sample_weight, class_weight)
-        if validation_split and validation_data is None:
-            data, validation_data = feeds.split_tail(data, validation_split)
-        feed = self._feed(data, batch_size or 32)
-        validation = None
-        if validation_data is not None:
-            val_x, val_y, val_weight = keras.utils.unpack_x_y_sample_weight(validation_data)
-            validation = self._feed(
-                self._pack(val_x, self._targets(val_x, val_y), val_weight),
-                validation_batch_size or batch_size or 32,
-            )
+            epochs = min(epochs, keras.config.max_epochs() or epochs)
+            self._prepare(feed, validation, epochs)
+        except HandOver as reason:
+            return self._with_stock_keras("fit", reason, given)
+        model = self.model
         if not isinstance(callbacks, keras.callbacks.CallbackList):
             callbacks = keras.callbacks.CallbackList(
                 callbacks,
                 add_history=True,
                 add_progbar=verbose != 0,
-                verbose=1 if verbose == "auto" else verbose,
+                verbose=verbose,
                 epochs=epochs,
                 steps=feed.num_steps,
-                model=self.model,
+                model=model,
             )
-        # All epochs: a resumed fit is executed as the whole one.
-        num_steps = (feed.num_steps or MIN_STEPS_FOR_XLA) * epochs
-        self._prepare(
-            feed,
-            self.expected_steps or num_steps,
-            validation.num_steps * epochs if validation is not None and validation.num_steps else 0,
-        )
         order_seed = self.seed if shuffle else None
-        every_batch = _wants_every_batch(callbacks)
+        every = model.steps_per_execution if looks_at_batches(callbacks, "train") else None
 
-        self.model.stop_training = False
+        model.stop_training = False
         callbacks.on_train_begin()
         # BackupAndRestore says here where to go on.
-        first = self.model._initial_epoch or initial_epoch
+        first = model._initial_epoch or initial_epoch
         logs = {}
         for epoch in range(first, epochs):
-            self.model.reset_metrics()
+            model.reset_metrics()
             callbacks.on_epoch_begin(epoch)
             blocks = feed.blocks(order_seed, epoch, epoch + 1 < epochs)
-            for end, logs in self._train.run(
-                feed, blocks, every_batch, callbacks.on_train_batch_begin
+            for end, logs in self._programs["train"].run(
+                feed, blocks, every, callbacks.on_train_batch_begin
             ):
                 callbacks.on_train_batch_end(end, logs)
-                if self.model.stop_training:
+                if model.stop_training:
                     break
             epoch_logs = self._epoch_logs(logs)
             if validation is not None and _is_due(epoch, validation_freq):
@@ -227,10 +229,14 @@ class FusedModel:
                 epoch_logs |= {f"val_{name}": value for name, value in results.items()}
             callbacks.on_epoch_end(epoch, epoch_logs)
             logs = epoch_logs
-            if self.model.stop_training:
+            if model.stop_training:
                 break
+        if isinstance(model.optimizer, keras.optimizers.Optimizer) and epochs > 0:
+            # Averages of the weights, where the optimizer keeps some, become the weights.
+            model.optimizer.finalize_variable_values(model.trainable_weights)
         callbacks.on_train_end(logs)
-        return self.model.history
+        self._describe("train", feed)
+        return model.history
 
     def evaluate(
         self,
@@ -242,40 +248,74 @@ class FusedModel:
         steps=None,
         callbacks=None,
         return_dict=False,
+        **kwargs,
     ):
         """Measure; arguments and result are those of ``keras.Model.evaluate``."""
-        if not feeds.can_feed(x) or steps or self.run_eagerly:
-            return self.model.evaluate(
-                x, y, batch_size, verbose, sample_weight, steps, callbacks, return_dict
-            )
-        feed = self._feed(self._pack(x, self._targets(x, y), sample_weight), batch_size or 32)
+        given = {k: v for k, v in locals().items() if k not in ("self", "kwargs")} | kwargs
+        try:
+            handover.check_model(self.model, "evaluate", steps or kwargs)
+            feed = self._feed(x, y, sample_weight, batch_size)
+            self._prepare(None, feed, 1)
+        except HandOver as reason:
+            return self._with_stock_keras("evaluate", reason, given)
         if not isinstance(callbacks, keras.callbacks.CallbackList):
-            callbacks = keras.callbacks.CallbackList(callbacks, model=self.model)
-        self._prepare(feed, 0)
+            callbacks = keras.callbacks.CallbackList(
+                callbacks,
+                add_progbar=verbose != 0,
+                verbose=verbose,
+                epochs=1,
+                steps=feed.num_steps,
+                model=self.model,
+            )
         logs = self._evaluate(feed, callbacks)
-        if return_dict:
-            return logs
-        values = list(logs.values())
-        return values[0] if len(values) == 1 else values
+        return logs if return_dict else self.model._flatten_metrics_in_order(logs)
 
     def predict(self, x, batch_size=None, verbose="auto", steps=None, callbacks=None):
         """Predict; arguments and result are those of ``keras.Model.predict``."""
-        if not feeds.is_arrays(x) or steps or callbacks:
-            return self.model.predict(x, batch_size, verbose, steps, callbacks)
-        arrays = self._pack(x)
-        size = batch_size or feeds.rows_at_once(arrays)
+        given = {name: value for name, value in locals().items() if name != "self"}
+        try:
+            handover.check_model(self.model, "predict", steps)
+            if not feeds.is_arrays(x):
+                raise HandOver(f"x of type {type(x).__name__} was given")
+            arrays = self._pack(x)
+        except HandOver as reason:
+            return self._with_stock_keras("predict", reason, given)
+        self._forget_if_compiled_anew()
+        size = batch_size or 32
+        num_steps = -(-feeds.num_rows(arrays) // size)
+        if not isinstance(callbacks, keras.callbacks.CallbackList):
+            callbacks = keras.callbacks.CallbackList(
+                callbacks,
+                add_progbar=verbose != 0,
+                verbose=verbose,
+                epochs=1,
+                steps=num_steps,
+                model=self.model,
+            )
         # Of many calls too: a teacher is asked batch by batch.
-        self._num_predicted += -(-feeds.num_rows(arrays) // size)
+        self._num_predicted += num_steps
         step = self._predict_step
         if self._num_predicted >= MIN_BATCHES_TO_TRACE:
             self._traced_predict = self._traced_predict or tf.function(
                 step, reduce_retracing=True, autograph=False
             )
             step = self._traced_predict
-        pieces = [
-            tree.map_structure(np.asarray, step(batch)) for batch in feeds.batches_of(arrays, size)
-        ]
-        return tree.map_structure(lambda *parts: np.concatenate(parts), *pieces)
+        self.model.stop_predicting = False
+        callbacks.on_predict_begin()
+        pieces = []
+        for number, batch in enumerate(feeds.batches_of(arrays, size)):
+            callbacks.on_predict_batch_begin(number)
+            outputs = step(batch)
+            pieces.append(tree.map_structure(to_numpy, outputs))
+            callbacks.on_predict_batch_end(number, {"outputs": outputs})
+            if self.model.stop_predicting:
+                break
+        callbacks.on_predict_end()
+        return joined(pieces)
+
+    def answers(self, x):
+        """As :meth:`predict`, quietly and many examples at once: every example by itself."""
+        return self.predict(x, feeds.rows_at_once(feeds.pack(x)), verbose=0)
 
     def compile(self, *args, **kwargs) -> None:
         """Compile the wrapped model; arguments are those of ``keras.Model.compile``."""
@@ -288,21 +328,27 @@ class FusedModel:
         return self.model.test_step(self._transformed(data))
 
     def _predict_step(self, data):
+        return self.model.predict_step(self._to_predict(data))
+
+    def _to_predict(self, data):
         x, _, _ = keras.utils.unpack_x_y_sample_weight(self._transformed(data))
-        return self.model.predict_step((x,))
+        return (x,)
 
     def _transformed(self, data):
         if self.transform is None:
             return data
+        self._num_transformed += 1
         transformed = self.transform(*keras.utils.unpack_x_y_sample_weight(data))
         # The transform saw the examples in their own type, the model gets Keras's.
         packed = keras.utils.pack_x_y_sample_weight(*transformed)
-        return packed if self.model.compute_dtype == "float64" else map_arrays(_narrow, packed)
+        wide = self.model.compute_dtype == "float64" or self._takes_doubles()
+        return packed if wide else map_arrays(_narrow, packed)
 
     def _augmented(self, data):
         """A batch, or a replica's share of one, as this step sees it."""
         if self.augment is None:
             return data
+        self._num_transformed += 1
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         step = tf.cast(self.model.optimizer.iterations.value, tf.int32)
@@ -310,45 +356,186 @@ class FusedModel:
         seed = tf.stack([tf.constant(self.seed, tf.int32), number])
         return keras.utils.pack_x_y_sample_weight(self.augment(x, seed), y, sample_weight)
 
-    def _targets(self, x, y):
-        """The targets, with what a teacher says of each example if the model has one."""
-        if not self.deterministic or not hasattr(self.model, "complete_targets"):
-            return y
-        teacher = FusedModel(self.model.asked, transform=self.transform)
-        return self.model.complete_targets(x, y, teacher.predict, self.memory_budget)
+    def _with_stock_keras(self, method: str, reason: HandOver, given: dict):
+        """What stock Keras does with the same arguments, transform and augment included."""
+        model = self.model
+        self.execution = f"stock Keras: {reason}"
+        if self.execution not in self._said:
+            self._said.add(self.execution)
+            logger.warning("%s of %s: %s", method, model.name, self.execution)
+        x = given["x"]
+        if method == "fit" and hasattr(model, "complete_targets") and feeds.is_arrays(x):
+            # Here, since its own fit would ask the teacher about what was not transformed yet.
+            given["y"] = self._targets(x, given["y"], ask=self.augment is None)
+        if self.transform is None and self.augment is None:
+            return getattr(model, method)(**given)
+        if feeds.is_arrays(x) and any(_is_double(leaf) for leaf in tree.flatten(x)):
+            raise ValueError(
+                f"float64 examples were given with a transform where {reason}, which leaves "
+                "it to stock Keras, and that makes them float32 first: give float32"
+            )
+        self._forget_if_compiled_anew()
+        before = self._num_transformed
+        wrap = {
+            "train_step": lambda step: lambda data: step(self._transformed(self._augmented(data))),
+            "test_step": lambda step: lambda data: step(self._transformed(data)),
+            "predict_step": lambda step: lambda data: step(self._to_predict(data)),
+        }
+        known = dict(self._stock_functions)
+        with handover.steps_of_stock_keras(model, wrap, self._stock_functions):
+            result = getattr(model, method)(**given)
+        if self._num_transformed == before and not any(known.values()):
+            raise ValueError(
+                f"{type(model).__name__} was given with a transform or augment, but its {method} "
+                "does not come by its train_step, test_step or predict_step, so that neither was "
+                "applied: transform the examples beforehand"
+            )
+        return result
 
-    def _pack(self, x, y=None, sample_weight=None, class_weight=None):
+    def _targets(self, x, y, ask: bool = True):
+        """The targets, with what a teacher says of each example if the model has one."""
+        if not hasattr(self.model, "complete_targets"):
+            return y
+        if not ask or not self.deterministic:
+            # Of a view that is new in every epoch the teacher has to be asked each time.
+            return self.model.as_targets(y) if hasattr(self.model, "as_targets") else y
+        teacher = FusedModel(self.model.asked, transform=self.transform)
+        return self.model.complete_targets(x, y, teacher.answers, self.memory_budget)
+
+    def _pack(self, x, y=None, sample_weight=None):
+        if not hasattr(self.model, "complete_targets"):
+            sample_weight = feeds.for_each_output(y, sample_weight)
+        keep_types = self.transform is not None or self._takes_doubles()
+        return feeds.pack(x, y, sample_weight, keep_types=keep_types)
+
+    def _takes_doubles(self) -> bool:
         # What begins with the scaling of raw examples sees them as they are, too.
         models = (self.model, getattr(self.model, "student", None))
         inputs = [tensor for model in models for tensor in getattr(model, "inputs", None) or ()]
-        keep_types = self.transform is not None or any(t.dtype == "float64" for t in inputs)
-        return feeds.pack(x, y, sample_weight, class_weight, keep_types=keep_types)
+        return any(tensor.dtype == "float64" for tensor in inputs)
 
-    def _feed(self, data, batch_size):
-        return feeds.make_feed(data, batch_size, self.memory_budget)
+    def _feed(self, x, y, sample_weight, batch_size):
+        """What evaluation reads."""
+        if isinstance(x, tf.data.Dataset):
+            if y is not None or sample_weight is not None:
+                raise HandOver("y or sample_weight was given beside a tf.data.Dataset")
+            return DatasetFeed(x)
+        if not feeds.is_arrays(x):
+            raise HandOver(f"x of type {type(x).__name__} was given")
+        data = self._pack(x, self._targets(x, y), sample_weight)
+        return feeds.make_feed(data, batch_size or 32, self.memory_budget)
 
-    def _prepare(self, feed, num_steps: int, num_test_steps: int = 0) -> None:
-        """Build variables, and programs unless those of an earlier fit still stand.
+    def _feeds_of_fit(
+        self,
+        x,
+        y,
+        sample_weight,
+        batch_size,
+        class_weight,
+        shuffle,
+        validation_split,
+        validation_data,
+        validation_batch_size,
+    ):
+        """What training reads, and what evaluation does, or ``None``."""
+        if shuffle == "batch":
+            raise HandOver('shuffle="batch" was given')
+        if self.model.optimizer is None:
+            raise HandOver("the model has no optimizer")
+        validation = None
+        if validation_data is not None:
+            val_x, val_y, val_weight = keras.utils.unpack_x_y_sample_weight(validation_data)
+            validation = self._feed(val_x, val_y, val_weight, validation_batch_size)
+        if isinstance(x, tf.data.Dataset):
+            if class_weight is not None or (validation_split and validation is None):
+                raise HandOver("class_weight or validation_split was given with a tf.data.Dataset")
+            return self._feed(x, y, sample_weight, batch_size), validation
+        if not feeds.is_arrays(x):
+            raise HandOver(f"x of type {type(x).__name__} was given")
+        data = self._pack(x, self._targets(x, y, ask=self.augment is None), sample_weight)
+        if validation_split and validation is None:
+            data, held = feeds.split_tail(data, validation_split)
+            validation = feeds.make_feed(held, validation_batch_size or 32, self.memory_budget)
+        if class_weight is not None:
+            # After the split: the validation loss is not weighed.
+            x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+            if sample_weight is not None:
+                raise HandOver("class_weight and sample_weight were given")
+            if tree.is_nested(y) and not hasattr(self.model, "complete_targets"):
+                raise HandOver("class_weight was given with several outputs")
+            data = keras.utils.pack_x_y_sample_weight(x, y, feeds.class_weights(y, class_weight))
+        return feeds.make_feed(data, batch_size or 32, self.memory_budget), validation
+
+    def _forget_if_compiled_anew(self) -> None:
+        # Compiling makes a new loss tracker. Held, so that no other takes its place in memory.
+        made_for = (
+            self.model._loss_tracker,
+            self.model.optimizer,
+            self.transform,
+            self.augment,
+            self.jit_compile,
+        )
+        if len(self._made_for) != len(made_for) or any(
+            one is not other for one, other in zip(self._made_for, made_for, strict=True)
+        ):
+            self._forget()
+            self._made_for = made_for
+
+    def _prepare(self, feed, validation, epochs: int) -> None:
+        """Make variables and programs, unless those of an earlier fit still stand.
 
         Evaluation is compiled only where it is long by itself: it takes seconds as training does.
-        """
-        model = self.model
-        # Compiling makes a new loss tracker, or at least names another optimizer.
-        compiled_with = (model.metrics[0] if model.compiled else None, model.optimizer)
-        if self._compiled_with == compiled_with:
-            return
-        with self.strategy.scope():
-            model._symbolic_build(data_batch=self._transformed(feed.example()))
-        jit = self._decide(num_steps, feed)
-        self._train = Program(self.strategy, self._train_step, jit)
-        long = num_test_steps >= MIN_STEPS_FOR_XLA
-        self._test = Program(
-            self.strategy, self._test_step, jit and (long or self.jit_compile is True)
-        )
-        self._compiled_with = compiled_with
-        self._fresh = [variable.numpy() for variable in model.optimizer.variables]
 
-    def _decide(self, num_steps: int, feed) -> bool:
+        Raises:
+            HandOver: If the model cannot be built or its step not be traced.
+        """
+        self._forget_if_compiled_anew()
+        num_test_steps = (validation.num_steps or 0) * epochs if feed and validation else 0
+        if feed is not None:
+            # All epochs: a resumed fit is executed as the whole one.
+            num_steps = self.expected_steps or (feed.num_steps or MIN_STEPS_FOR_XLA) * epochs
+            self._make("train", feed, self._train_step, num_steps)
+            if not self._fresh:
+                self._fresh = [variable.numpy() for variable in self.model.optimizer.variables]
+            self._describe("train", feed, num_steps)
+        if validation is not None:
+            self._make("test", validation, self._test_step, num_test_steps)
+            if feed is None and "train" not in self._programs:
+                self._describe("test", validation)
+        for each in (feed, validation):
+            if isinstance(each, DatasetFeed):
+                each.begin()
+                if not each.rows:
+                    raise HandOver("the tf.data.Dataset is empty")
+
+    def _make(self, kind: str, feed, step: Callable, num_steps: int) -> None:
+        if kind not in self._programs:
+            jit = self._decide(num_steps)
+            if kind == "test" and "train" in self._programs and not self._programs["train"].jit:
+                jit = False
+        try:
+            if kind not in self._programs:
+                with self.strategy.scope():
+                    self.model._symbolic_build(data_batch=self._batch_spec(feed))
+                self._programs[kind] = Program(self.strategy, step, jit)
+            self._programs[kind].trace(feed)
+        except Exception as error:
+            self._programs.pop(kind, None)
+            first = str(error).strip().splitlines()[0][:200] if str(error).strip() else ""
+            raise HandOver(
+                f"its step cannot be traced for many batches: {type(error).__name__}: {first}"
+            ) from error
+
+    def _batch_spec(self, feed):
+        """A batch as the model sees it, as shapes and types."""
+        batch = map_arrays(
+            lambda spec: tf.TensorSpec((feed.batch_size, *spec.shape[1:]), spec.dtype), feed.spec
+        )
+        transformed = tf.function(self._transformed, autograph=False)
+        return transformed.get_concrete_function(batch).structured_outputs
+
+    def _decide(self, num_steps: int) -> bool:
+        """Whether to compile with XLA."""
         replicas = self.strategy.num_replicas_in_sync
         if replicas > 1:
             if self.jit_compile is True:
@@ -356,37 +543,54 @@ class FusedModel:
                     f"jit_compile=True was given with {replicas} replicas, but TensorFlow cannot "
                     'compile across devices: give "auto" or False.'
                 )
-            jit = False
-        elif self.jit_compile == "auto":
-            jit = num_steps >= MIN_STEPS_FOR_XLA and is_faster_compiled(self.model)
-        else:
-            jit = bool(self.jit_compile)
-        how = "XLA" if jit else "graph"
+            return False
+        if self.jit_compile == "auto":
+            return num_steps >= MIN_STEPS_FOR_XLA and is_faster_compiled(self.model)
+        return bool(self.jit_compile)
+
+    def _describe(self, kind: str, feed, num_steps: int = 0) -> None:
+        replicas = self.strategy.num_replicas_in_sync
+        how = "XLA" if self._programs[kind].jit else "graph"
         self.execution = f"{how}, {feed.kind}, {replicas} replica{'s' * (replicas > 1)}"
-        logger.info("training %s: %s (%d steps)", self.model.name, self.execution, num_steps)
-        return jit
+        if self.execution not in self._said:
+            self._said.add(self.execution)
+            logger.info("training %s: %s (%d steps)", self.model.name, self.execution, num_steps)
 
-    def _epoch_logs(self, logs) -> dict[str, float]:
+    def _epoch_logs(self, logs) -> dict:
         """What the metrics hold, or what a ``train_step`` of the model's own returned."""
-        kind = type(self.model)
-        stock = (kind.train_step, kind.test_step) == (keras.Model.train_step, keras.Model.test_step)
-        if logs and stock and self.strategy.num_replicas_in_sync == 1:
+        kind, stock = type(self.model), keras.Model
+        own = [name for name in _LOGGING if getattr(kind, name) is not getattr(stock, name)]
+        if logs and not own and self.strategy.num_replicas_in_sync == 1:
             # The last step has asked the metrics already: milliseconds, which short epochs feel.
-            return {name: float(value) for name, value in logs.items()}
+            return as_numbers(logs)
         results = self.model.get_metrics_result()
-        chosen = results if set(logs or results) == set(results) else logs
-        return {name: float(value) for name, value in chosen.items()}
+        return as_numbers(results if not logs or set(logs) == set(results) else logs)
 
-    def _evaluate(self, feed, callbacks) -> dict[str, float]:
-        self.model.reset_metrics()
+    def _evaluate(self, feed, callbacks) -> dict:
+        model = self.model
+        every = model.steps_per_execution if looks_at_batches(callbacks, "test") else None
+        model.stop_evaluating = False
         callbacks.on_test_begin()
+        model.reset_metrics()
         logs = {}
         blocks = feed.blocks(None, 0)
-        for end, logs in self._test.run(feed, blocks, False, callbacks.on_test_batch_begin):
+        for end, logs in self._programs["test"].run(
+            feed, blocks, every, callbacks.on_test_batch_begin
+        ):
             callbacks.on_test_batch_end(end, logs)
+            if model.stop_evaluating:
+                break
         logs = self._epoch_logs(logs)
         callbacks.on_test_end(logs)
         return logs
+
+
+# What a model may do in its own way with the numbers of a step.
+_LOGGING = ("train_step", "test_step", "compute_metrics", "get_metrics_result")
+
+
+def _is_double(leaf) -> bool:
+    return getattr(leaf, "dtype", None) in (np.float64, tf.float64)
 
 
 def _narrow(leaf: tf.Tensor) -> tf.Tensor:
@@ -401,7 +605,7 @@ def scaling(preprocessing: keras.Model) -> Callable:
 
 def predict_raw(model: keras.Model, preprocessing: keras.Model, x) -> np.ndarray:
     """What a model says of raw examples, ``(n, ...)`` to ``(n, outputs)``."""
-    return FusedModel(model, transform=scaling(preprocessing)).predict(x)
+    return FusedModel(model, transform=scaling(preprocessing)).answers(x)
 
 
 def is_faster_compiled(model: keras.Model) -> bool:
@@ -419,18 +623,3 @@ def _is_due(epoch: int, frequency) -> bool:
     if isinstance(frequency, int):
         return (epoch + 1) % frequency == 0
     return epoch + 1 in frequency
-
-
-def _wants_every_batch(callbacks: keras.callbacks.CallbackList) -> bool:
-    """Whether a callback that is not Keras's own looks at single batches."""
-    hooks = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
-
-    def overrides(callback) -> bool:
-        if isinstance(callback, keras.callbacks.LambdaCallback):
-            return any(hook in vars(callback) for hook in hooks)
-        if type(callback).__module__.startswith("keras."):
-            return False
-        stock = keras.callbacks.Callback
-        return any(getattr(type(callback), hook) is not getattr(stock, hook) for hook in hooks)
-
-    return any(overrides(callback) for callback in callbacks.callbacks)

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from kt_transfer.training import feeds
+from kt_transfer.training.dataset_feed import DatasetFeed
 
 
 def test_epoch_order_is_a_pure_function_of_seed_and_epoch():
@@ -20,7 +21,7 @@ def test_a_streamed_epoch_visits_every_row_once_in_the_order_of_the_epoch(monkey
     monkeypatch.setattr(feeds, "BLOCK_BYTES", 64)
     x = np.arange(50, dtype=np.float32)[:, None]
     feed = feeds.StreamedFeed(feeds.pack(x), batch_size=4)
-    seen = [np.asarray(data)[rows, 0] for data, rows in feed.blocks(1, 2)]
+    seen = [np.asarray(data)[rows, 0] for data, rows, _ in feed.blocks(1, 2)]
     assert len(seen) > 3
     np.testing.assert_array_equal(np.concatenate(seen), feeds.epoch_order(50, 1, 2))
 
@@ -31,7 +32,7 @@ def test_what_is_begun_before_an_epoch_ends_is_the_next_epoch(monkeypatch):
     feed = feeds.StreamedFeed(feeds.pack(x), batch_size=4)
     for epoch in range(3):
         blocks = feed.blocks(1, epoch, goes_on=epoch < 2)
-        seen = [np.asarray(data)[rows, 0] for data, rows in blocks]
+        seen = [np.asarray(data)[rows, 0] for data, rows, _ in blocks]
         np.testing.assert_array_equal(np.concatenate(seen), feeds.epoch_order(50, 1, epoch))
 
 
@@ -46,10 +47,10 @@ def test_a_dataset_is_begun_again_only_where_another_epoch_follows(goes_on, pass
     dataset = tf.data.Dataset.from_generator(
         examples, output_signature=tf.TensorSpec((), tf.float32)
     ).batch(2)
-    feed = feeds.DatasetFeed(dataset)
-    begun.clear()
-    assert [len(rows) for _, rows in feed.blocks(None, 0, goes_on)] == [6]
-    feed.blocks.__self__.thread.shutdown()
+    feed = DatasetFeed(dataset)
+    feed.begin()
+    assert [len(rows) for _, rows, _ in feed.blocks(None, 0, goes_on)] == [6]
+    feed.ahead.thread.shutdown()
     assert len(begun) == passes
 
 
@@ -62,7 +63,7 @@ def test_an_error_while_reading_reaches_the_caller():
         examples, output_signature=tf.TensorSpec((), tf.float32)
     ).batch(1)
     with pytest.raises(tf.errors.InvalidArgumentError, match="a broken file"):
-        list(feeds.DatasetFeed(dataset).blocks(None, 0))
+        list(DatasetFeed(dataset).blocks(None, 0))
 
 
 def test_float64_becomes_float32_and_uint8_stays():

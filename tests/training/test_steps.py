@@ -399,7 +399,7 @@ def test_what_cannot_be_fused_goes_to_stock_keras():
     model = FusedModel(classifier())
     history = model.fit(batches(), epochs=1, verbose=0)
     assert history.history["loss"][0] > 0
-    assert model.execution is None
+    assert model.execution == "stock Keras: x of type generator was given"
 
 
 def test_xla_across_devices_is_refused():
@@ -414,7 +414,9 @@ def test_the_private_methods_of_keras_that_this_stands_on_are_still_there():
 
     ``Model._symbolic_build(data_batch=...)`` must make every variable of the model, its
     metrics and its optimizer; ``Model._flatten_layers()`` must list all layers;
-    ``Model._initial_epoch`` must be what BackupAndRestore sets.
+    ``Model._initial_epoch`` must be what BackupAndRestore sets; ``Model.compile`` must make a new
+    ``Model._loss_tracker``; ``Model._flatten_metrics_in_order`` must make the list of
+    ``evaluate``; ``TensorBoard._stop_batch`` must say whether it profiles.
     """
     assert "data_batch" in inspect.signature(keras.Model._symbolic_build).parameters
     model = classifier()
@@ -425,6 +427,13 @@ def test_the_private_methods_of_keras_that_this_stands_on_are_still_there():
     assert "accuracy" in model.get_metrics_result()
     assert set(model.layers) < set(model._flatten_layers())
     assert "_initial_epoch" in inspect.getsource(keras.callbacks.BackupAndRestore)
+    tracker = model._loss_tracker
+    model.compile(model.optimizer, loss="mse")
+    assert model._loss_tracker is not tracker
+    assert model._flatten_metrics_in_order({"loss": 1.0, "other": 2.0}) == [1.0, 2.0]
+    assert keras.callbacks.TensorBoard()._stop_batch == 0
+    # What stock Keras trains by, where it is handed over.
+    assert {"train_function", "test_function", "predict_function"} <= set(vars(model))
 
 
 def test_a_graph_serves_batches_of_every_size():
