@@ -19,6 +19,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import types
 from pathlib import Path
 
 MODES = {
@@ -107,7 +108,18 @@ def _run(paths: list[Path], keyword: str, mode: str | None) -> dict[str, list]:
                 [folder, str(here.parents[1]), os.environ.get("PYTHONPATH", "")]
             ),
         }
-        command = [sys.executable, "-m", "pytest", "-p", here.stem, "-q", "--tb=short", "-n", "0"]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-p",
+            here.stem,
+            "-q",
+            "--tb=short",
+            "-rfE",
+            "-n",
+            "0",
+        ]
         command += ["-p", "no:cacheprovider", "-W", "ignore", "-k", keyword, "--rootdir", folder]
         command += ["--import-mode", "importlib", "-c", os.devnull]
         command += ["--continue-on-collection-errors", *map(str, paths)]
@@ -119,6 +131,8 @@ def _run(paths: list[Path], keyword: str, mode: str | None) -> dict[str, list]:
 # From here on: the plugin, loaded by the pytest that _run starts.
 
 _outcomes: dict[str, list] = {}
+_made: dict[int, object] = {}
+_running: set[int] = set()
 _uses = 0
 
 
@@ -128,6 +142,8 @@ def pytest_configure(config) -> None:
         config.addinivalue_line("markers", marker)
     from keras.src.backend.tensorflow.trainer import TensorFlowTrainer
 
+    # Some test files import it, though what they do with it is for another backend.
+    sys.modules.setdefault("jax", types.ModuleType("jax"))
     mode = os.environ[MODE]
     fused = _models(MODES[mode]) if mode else None
     for name in ("fit", "evaluate", "predict"):
@@ -139,10 +155,10 @@ def _models(options: dict):
     from kt_transfer import FusedModel
 
     def fused(model):
-        if "_fused_in_test" not in vars(model):
-            # Not by setattr: Keras would look for layers in it.
-            vars(model)["_fused_in_test"] = FusedModel(model, **options)
-        return vars(model)["_fused_in_test"]
+        # Beside the model, not in it: Keras would look for layers there, and save it.
+        if id(model) not in _made:
+            _made[id(model)] = FusedModel(model, **options)
+        return _made[id(model)]
 
     return fused
 
@@ -157,21 +173,22 @@ def _in_place_of(owner, name: str, fused):
         global _uses
         _uses += 1
         # What FusedModel hands over comes here again, and goes to stock Keras.
-        if fused is None or vars(self).get("_is_fused"):
+        if fused is None or id(self) in _running:
             return stock(self, *args, **kwargs)
-        vars(self)["_is_fused"] = True
+        _running.add(id(self))
         try:
             return getattr(fused(self), name)(*args, **kwargs)
         finally:
-            vars(self)["_is_fused"] = False
+            _running.discard(id(self))
 
     return method
 
 
 def pytest_runtest_setup(item) -> None:
-    """Count from here."""
+    """Count from here, with new models."""
     global _uses
     _uses = 0
+    _made.clear()
 
 
 def pytest_runtest_logreport(report) -> None:
