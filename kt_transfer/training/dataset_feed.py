@@ -37,7 +37,6 @@ class DatasetFeed:
         self.block_steps = self.rows = None
         self.passes = 0
         self.ahead = ReadAhead(self._blocks)
-        self.next_batches = tf.function(_next_batches, autograph=False, reduce_retracing=True)
 
     def begin(self) -> None:
         """Read the first block, which says how large batches are: of a one-shot dataset it is
@@ -65,7 +64,7 @@ class DatasetFeed:
             data, sizes = self._read(batches, self.block_steps)
 
     def _read(self, batches, count: int):
-        data, rows = self.next_batches(batches, tf.constant(count))
+        data, rows = _next_batches(batches, tf.constant(count))
         rows = rows.numpy()
         if (rows != rows[:, :1]).any():
             raise HandOver("the tf.data.Dataset has batches whose arrays differ in length")
@@ -96,6 +95,7 @@ def _any_rows(spec) -> tf.TensorSpec:
     return tf.TensorSpec((None, *spec.shape[1:]), spec.dtype)
 
 
+@tf.function(autograph=False)
 def _next_batches(batches, count):
     """The next batches, joined, and their sizes: read without Python, as one program."""
     specs = tree.flatten(batches.element_spec)

@@ -470,7 +470,7 @@ class FusedModel(StandIn):
         # Compiling makes a new loss tracker. Held, so that no other takes its place in memory.
         made_for = (
             self.model._loss_tracker,
-            self.model.optimizer,
+            getattr(self.model, "optimizer", None),  # none before it is compiled
             self.transform,
             self.augment,
             self.jit_compile,

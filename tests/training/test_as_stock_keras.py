@@ -507,6 +507,14 @@ def test_evaluate_and_predict_print_what_stock_keras_prints(verbose, capsys):
         assert "accuracy" in printed[1] and "3/3" in printed[1]
 
 
+def test_a_model_that_is_not_compiled_predicts():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    expected = model.predict(X, verbose=0)
+    for fused in (FusedModel(model), FusedModel(model, transform=lambda x, y, w: (x * 1.0, y, w))):
+        np.testing.assert_allclose(fused.predict(X, verbose=0), expected, atol=1e-6)
+        np.testing.assert_allclose(fused.answers(X), expected, atol=1e-6)
+
+
 def test_without_an_optimizer():
     stock, fused = classifier(None), FusedModel(classifier(None))
     expected = stock.evaluate(X, Y, verbose=0)
