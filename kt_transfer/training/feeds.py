@@ -233,7 +233,7 @@ def _readable(leaf):
         return leaf
     if isinstance(leaf, np.memmap):
         return DiskRows(leaf)
-    if type(leaf).__module__.startswith("pandas."):
+    if type(leaf).__module__.split(".")[0] == "pandas":
         # As Keras reads it: a column is (n, 1).
         array = leaf.to_numpy().reshape(len(leaf), -1)
     elif hasattr(leaf, "__array__") and not isinstance(leaf, (tf.RaggedTensor, tf.SparseTensor)):
