@@ -228,7 +228,7 @@ class FinetuneConfig(Training):
 
     source_range: tuple[float, float] | None = None
     """What the smallest and the largest raw value become for a FILE.keras (default: -1 1, or raw
-    values as they are where the model begins with a Rescaling or Normalization layer)."""
+    values as they are where the model scales by itself)."""
 
     data: str | None = None
     """Target data (default: the source run's data; digits for any other source)."""
@@ -399,7 +399,11 @@ class DistillConfig(Training):
 
     teacher_range: tuple[float, float] | None = None
     """What the smallest and the largest raw value become for a FILE.keras (default: -1 1, or raw
-    values where it begins with a scaling of its own) or a SavedModel (default: raw values)."""
+    values where it scales by itself) or a SavedModel (default: raw values)."""
+
+    trust_teacher: bool = False
+    """Load a SavedModel that may touch files, a network, processes or Python, which is refused
+    otherwise: a SavedModel is a program."""
 
     class_map: Path | None = None
     """JSON file {"teacher's class": "student's class", ...}, where the classes differ: those that
@@ -640,6 +644,10 @@ class PredictConfig(Common):
 
     model: Path | None = None
     """Exported model that predicts: saved_models/NAME/N."""
+
+    trust_model: bool = False
+    """Load a --model that may touch files, a network, processes or Python, which is refused
+    otherwise: a SavedModel is a program."""
 
     data: str | None = None
     """Data to predict (default: the run's own)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import NamedTuple
 
 import keras
@@ -19,7 +20,7 @@ from kt_transfer.reporting.speed import measure_speeds
 from kt_transfer.rows import quarter_of_memory, take_rows
 from kt_transfer.runs import Run
 from kt_transfer.sources import load_student
-from kt_transfer.teachers import Teacher, load_teachers
+from kt_transfer.teachers import Teacher, load_teachers, no_better_than_chance
 from kt_transfer.training.augmentation import augmentation
 from kt_transfer.training.distiller import Distiller
 from kt_transfer.training.diverging import StopsWhereDiverged
@@ -44,8 +45,8 @@ class Task(NamedTuple):
 
 
 def build_teacher(config: DistillConfig, opened: list[Run | None], data: Dataset) -> Teacher:
-    """The teachers that the settings name, as one."""
-    return load_teachers(
+    """The teachers that the settings name, as one that knows something of the labels."""
+    teacher = load_teachers(
         config.teacher,
         opened,
         data,
@@ -55,7 +56,21 @@ def build_teacher(config: DistillConfig, opened: list[Run | None], data: Dataset
         class_map=_class_map(config),
         shares_classes=config.loss != "none",
         say=cli.say(config),
+        trust=config.trust_teacher,
     )
+    reason = None if config.loss == "none" else no_better_than_chance(teacher.model, data)
+    if reason is None:
+        return teacher
+    names = " ".join(map(str, config.teacher))
+    if config.teacher_range is None:
+        raise UserError(
+            f"--teacher {names} was given, expected one that knows something of the labels, but "
+            f"{reason}: give another teacher, --class-map FILE.json if its classes have another "
+            "order, or --teacher-range LOW HIGH to say which values it takes, and to go on in any "
+            "case."
+        )
+    print(f"warning: --teacher {names} is no better than chance: {reason}", file=sys.stderr)
+    return teacher
 
 
 def build_student(config: DistillConfig, run: Run, data: Dataset):

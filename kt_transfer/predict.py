@@ -86,7 +86,7 @@ def _from_export(config: PredictConfig):
     from kt_transfer.serving.saved_model import load_saved_model
     from kt_transfer.sources import adaptation_to
 
-    model, metadata = load_saved_model(config.model)
+    model, metadata = load_saved_model(config.model, trust=config.trust_model)
     if not metadata["labels"]:
         raise UserError(
             f"--model {config.model} was given, expected an exported classifier, but it is an "

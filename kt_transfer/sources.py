@@ -20,9 +20,10 @@ from kt_transfer.models.applications import (
     smallest_side,
 )
 from kt_transfer.models.autoencoders import transferable_encoder
-from kt_transfer.models.bodies import body, head_of, raw_range, scales_itself, single_input
+from kt_transfer.models.bodies import body, head_of, single_input
 from kt_transfer.models.classifiers import classifier
 from kt_transfer.models.preprocessing import as_image
+from kt_transfer.models.scaling import raw_range, usual_values
 from kt_transfer.run_checks import damaged
 from kt_transfer.runs import APPLICATION, Run
 from kt_transfer.unpacking import require_plausible_zip
@@ -41,7 +42,7 @@ def load_source(
         run: The run folder, as from :func:`~kt_transfer.runs.open_source`; ``None`` for others.
         data: The target's examples, which must be such as can be adapted to it.
         value_range: What the smallest and largest raw value become for a file (default: -1
-            and 1, or as they are where the model begins with a scaling of its own).
+            and 1, or as they are where the model scales by itself).
 
     Raises:
         UserError: If it cannot be had, or does not fit; before anything is trained.
@@ -121,7 +122,14 @@ def _from_file(
             f"{data.spec}, but it {in_a_sentence(error)}: give a functional or sequential model of "
             "stock layers that takes such examples."
         ) from error
-    return encoder, Expected(shape, values=values_for(encoder, data, value_range)), model
+    try:
+        values = values_for(encoder, data, value_range)
+    except ValueError as error:
+        raise UserError(
+            f"{flag} {source} was given, expected a model that tells which values it takes, but it "
+            f"{error}: say with {flag}-range what the smallest and the largest are to become."
+        ) from error
+    return encoder, Expected(shape, values=values), model
 
 
 def values_for(model: keras.Model, data: Dataset, value_range):
@@ -135,12 +143,14 @@ def values_for(model: keras.Model, data: Dataset, value_range):
     Returns:
         Two values; ``None`` for raw values as they are, where the model scales them itself and was
         made for such.
+
+    Raises:
+        ValueError: As :func:`~kt_transfer.models.scaling.usual_values`.
     """
-    if value_range or not scales_itself(model):
-        return value_range or (-1.0, 1.0)
+    values = value_range or usual_values(model, data.value_range)
     expected = raw_range(model)
-    if expected is None:
-        return None
+    if values is not None or expected is None:
+        return values
     made = MadeFor("float32", expected, True, expected[1] >= 2, expected)
     return expected if why_unlike(made, data) else None
 

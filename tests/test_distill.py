@@ -111,10 +111,17 @@ def test_no_comparison_with_scratch_where_there_is_no_label(chain, invoke, tmp_p
 
 def test_a_file_teaches_a_file(invoke, tmp_path):
     write_student(tmp_path / "teacher.keras")
+    untrained = invoke("distill", "--teacher", "teacher.keras", "--out", "s", *QUICK)
+    assert untrained.code == 2
+    assert "teacher.keras was given, expected one that knows something of" in untrained.err
+    assert not (tmp_path / "s").exists()
     student = write_student(tmp_path / "student.keras")
     words = ("--teacher", "teacher.keras", "--student", "student.keras", "--out", "s")
+    # Raw values, which is what it takes anyway: said so, a teacher at chance is taken, aloud.
+    words = (*words, "--teacher-range", 0, 16)
     done = invoke("distill", *words, *QUICK, "--learning-rate", 1e-12)
     assert done.code == 0, done.err
+    assert "warning: --teacher teacher.keras is no better than chance: it is right" in done.err
     # Untrained, it says what the file says: weights and head were kept.
     data = load_data("digits")
     run = Run(tmp_path / "s")

@@ -10,7 +10,7 @@ from keras import layers
 from kt_transfer import Distiller, FusedModel, UserError, load_data
 from kt_transfer.reporting.classification import softmax
 from kt_transfer.runs import Run, open_teacher
-from kt_transfer.teachers import load_teachers
+from kt_transfer.teachers import load_teachers, no_better_than_chance
 from kt_transfer.training.strategy import choose_strategy
 
 RNG = np.random.default_rng(0)
@@ -248,3 +248,94 @@ def test_an_export_knows_its_classes(chain, tmp_path, digits):
     names = json.loads((chain.exported / "metadata.json").read_text())["labels"]
     assert names == list(digits.class_names)
     assert taught(digits, chain.exported).class_names == names
+
+
+def by_means(digits, *before, scale=1.0, offset=0.0):
+    """Which class's mean is nearest, of values that are ``scale * raw + offset``."""
+    rows = digits.x.reshape(len(digits.x), 64) * scale + offset
+    means = np.stack([rows[digits.y == k].mean(axis=0) for k in range(10)])
+    x = flat = keras.Input((8, 8))
+    for change in before:
+        flat = change(flat)
+    head = layers.Dense(10)
+    model = keras.Model(x, head(layers.Flatten()(flat)))
+    head.set_weights([means.T * 2, -np.square(means).sum(axis=1)])
+    return model
+
+
+def accuracy(digits, *paths, **options):
+    found = taught(digits, *paths, **options).model.predict(digits.x_test, verbose=0)
+    return (found.argmax(axis=1) == digits.y_test).mean()
+
+
+def augmentation():
+    flips = [layers.GaussianNoise(0.1), layers.Dropout(0.1)]
+    return keras.Sequential([keras.Input((8, 8)), *flips])
+
+
+@pytest.mark.parametrize(
+    ("before", "scale", "offset"),
+    [
+        ((lambda x: x / 16.0,), 1 / 16, 0.0),
+        ((lambda x: (x - 12.0) * 5.0,), 5.0, -60.0),
+        ((lambda x: augmentation()(x), layers.Rescaling(5.0, -60.0)), 5.0, -60.0),
+        ((lambda x: 40.0 - x,), -1.0, 40.0),
+    ],
+)
+def test_a_teacher_that_scales_in_whatever_way_sees_raw_values(
+    before, scale, offset, digits, tmp_path
+):
+    network = by_means(digits, *before, scale=scale, offset=offset)
+    network.save(tmp_path / "m.keras")
+    right = (network(digits.x_test).numpy().argmax(axis=1) == digits.y_test).mean()
+    assert right > 0.85
+    assert accuracy(digits, tmp_path / "m.keras") == pytest.approx(right)
+
+
+def test_a_teacher_of_other_values_is_asked_about(digits, tmp_path):
+    # Of 0 to 255, made black and white by a threshold: ops without a scaling.
+    network = by_means(digits, lambda x: keras.ops.cast(x > 128.0, "float32"), scale=0, offset=0)
+    hot = (digits.x.reshape(-1, 64) * (255 / 16) > 128).astype(np.float32)
+    means = np.stack([hot[digits.y == k].mean(axis=0) for k in range(10)])
+    network.layers[-1].set_weights([means.T * 2, -np.square(means).sum(axis=1)])
+    network.save(tmp_path / "m.keras")
+    network.export(tmp_path / "served", verbose=False)
+    right = (network(digits.x_test * (255 / 16)).numpy().argmax(axis=1) == digits.y_test).mean()
+    assert right > 0.85
+    for path in (tmp_path / "m.keras", tmp_path / "served"):
+        with pytest.raises(UserError, match=r"so for \d+\.\d% of 500 .*--teacher-range 0 255"):
+            taught(digits, path)
+        assert accuracy(digits, path, value_range=(0, 255)) == pytest.approx(right)
+        taught(digits, path, value_range=(-1, 1))  # what is said is not doubted
+
+
+@pytest.mark.parametrize(
+    ("share", "answers", "at_chance"),
+    [
+        (0.5, "right", False),
+        (0.5, "first", True),
+        (0.5, "random", True),
+        (0.9, "first", True),
+        (0.9, "right", False),
+        (0.9, "often right", False),  # less often than the most frequent class, and yet it knows
+    ],
+)
+def test_a_teacher_at_chance_is_told(share, answers, at_chance, tmp_path):
+    y = (np.arange(400) >= 400 * share).astype(int)
+    said = {
+        "right": y,
+        "first": np.zeros(400),
+        "random": RNG.integers(0, 2, 400),
+        "often right": np.where(RNG.random(400) < 0.2, 1 - y, y),
+    }[answers]
+    np.savez(tmp_path / "d.npz", x=np.stack([said, -said], 1), y=y, x_test=np.eye(2), y_test=[0, 1])
+    data = load_data(f"npz:{tmp_path / 'd.npz'}")
+    x = keras.Input((2,))
+    teacher = keras.Model(x, layers.Rescaling([-1.0, 1.0], offset=[0.5, 0.0])(x[:, :1]))
+    reason = no_better_than_chance(teacher, data)
+    assert (reason is not None) == at_chance
+    if reason:
+        assert f"the most frequent class alone is right for {share:.1%}" in reason
+    few = load_data(f"npz:{tmp_path / 'd.npz'}")
+    object.__setattr__(few, "y", np.where(np.arange(400) < 10, few.y, -1))
+    assert no_better_than_chance(teacher, few) is None

@@ -97,41 +97,6 @@ def head_of(model: keras.Model) -> layers.Dense | None:
     return _head(_copied(_in_line(model), None))
 
 
-def scales_itself(model: keras.Model) -> bool:
-    """Whether a model begins with a Rescaling or Normalization layer of its own."""
-    for layer in model.layers:
-        if isinstance(layer, (layers.Rescaling, layers.Normalization)):
-            return True
-        if isinstance(layer, keras.Model):
-            return scales_itself(layer)
-        if layer.weights:
-            return False
-    return False
-
-
-def raw_range(model: keras.Model) -> tuple[float, float] | None:
-    """The raw values that a model's own Rescaling layer makes 0 to 1, or -1 to 1, of.
-
-    Returns:
-        The smallest and the largest; ``None`` where it has no such layer, or another one.
-
-    Example:
-        >>> raw_range(keras.Sequential([keras.Input((8,)), keras.layers.Rescaling(1 / 255)]))
-        (0.0, 255.0)
-    """
-    for layer in model.layers:
-        if isinstance(layer, layers.Rescaling):
-            if np.ndim(layer.scale) or np.ndim(layer.offset) or not layer.scale > 0:
-                return None
-            width = {0.0: 1.0, -1.0: 2.0}.get(float(layer.offset))
-            return None if width is None else (0.0, float(width / layer.scale))
-        if isinstance(layer, keras.Model):
-            return raw_range(layer)
-        if layer.weights:
-            return None
-    return None
-
-
 def features_from(encoder: keras.Model, which: str) -> keras.Model:
     """An encoder that gives other features than its output.
 

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 import keras
 import numpy as np
-from keras import layers, ops
+from keras import ops
+
+from kt_transfer.emitted import last_activation, logarithm
 
 # Logit of a class that is never meant: even at a high temperature its probability is zero.
 _NEVER = -1e4
@@ -41,19 +43,12 @@ def tell_output(said: str | None, rows: np.ndarray) -> str | None:
 
 def said_by_last_layer(model: keras.Model) -> str | None:
     """``"logits"`` or ``"probabilities"``, where the layer that ends a model says so."""
-    # Not model.output, which for a Sequential is what it gave when it was called itself.
-    last = keras.Model(model.inputs, model.outputs).operations[-1]
-    if isinstance(last, keras.Model):
-        return said_by_last_layer(last)
-    activation = getattr(getattr(last, "activation", None), "__name__", None)
-    if activation == "softmax" or isinstance(last, layers.Softmax):
-        return "probabilities"
-    return "logits" if isinstance(last, layers.Dense) and activation == "linear" else None
+    return {"softmax": "probabilities", "linear": "logits"}.get(last_activation(model))
 
 
 def with_logarithm(model: keras.Model) -> keras.Model:
     """A model of probabilities as one of logits."""
-    return keras.Model(model.input, ops.log(ops.maximum(model.output, 1e-30)))
+    return keras.Model(model.input, logarithm(model.output))
 
 
 def with_mapped_classes(

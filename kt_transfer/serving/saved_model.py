@@ -17,6 +17,7 @@ import tensorflow as tf
 from kt_transfer.disk import disk_errno
 from kt_transfer.errors import UserError
 from kt_transfer.finite import why_not_finite
+from kt_transfer.serving.inspection import require_harmless
 from kt_transfer.unpacking import read_json
 
 TOLERANCE = 1e-5
@@ -221,20 +222,25 @@ def _check_metadata(metadata, signature) -> None:
         raise ValueError(f"metadata.json names {len(labels)} classes, probabilities are {shape}")
 
 
-def load_saved_model(path: Path) -> tuple[ServedClassifier, dict]:
+def load_saved_model(path: Path, trust: bool = False) -> tuple[ServedClassifier, dict]:
     """An exported classifier as a function, and its metadata.
 
     Args:
         path: ``saved_models/NAME/N``.
+        trust: Whether to load it without looking into what it does.
 
     Raises:
-        UserError: If there is no such export.
+        UserError: If there is no such export, or it does more than compute.
     """
     try:
         metadata = read_json(Path(path) / "metadata.json")
+        if not trust:
+            require_harmless(Path(path), "--model", "--trust-model")
         model = tf.saved_model.load(os.fspath(path))
         signature = model.signatures["serving_default"]
         _check_metadata(metadata, signature)
+    except UserError:
+        raise
     # What TensorFlow and the protocol buffers raise for damaged files has no common ancestor.
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]

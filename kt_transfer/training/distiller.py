@@ -8,9 +8,11 @@ import keras
 import numpy as np
 from keras import ops, tree
 
+from kt_transfer.emitted import emitted_by
 from kt_transfer.rows import empty_rows
 from kt_transfer.training import feeds
-from kt_transfer.training.hints import emitting, find_layer, last_hidden
+from kt_transfer.training.hints import emitting, find_layer, last_hidden, layers_of
+from kt_transfer.training.labels import as_labels
 from kt_transfer.training.losses import (
     CosineDistance,
     DecoupledKL,
@@ -20,12 +22,15 @@ from kt_transfer.training.losses import (
 from kt_transfer.training.steps import FusedModel
 
 _SOFT_LOSSES = {
-    "kl": lambda temperature, beta: TemperatureKL(temperature),
-    "cross_entropy": lambda temperature, beta: SoftTargetCrossEntropy(),
-    "decoupled": lambda temperature, beta: DecoupledKL(temperature, beta=beta),
-    "none": lambda temperature, beta: None,
+    "kl": lambda dtype, temperature, beta: TemperatureKL(temperature, dtype=dtype),
+    "cross_entropy": lambda dtype, temperature, beta: SoftTargetCrossEntropy(dtype=dtype),
+    "decoupled": lambda dtype, temperature, beta: DecoupledKL(temperature, beta=beta, dtype=dtype),
+    "none": lambda dtype, temperature, beta: None,
 }
-_HINT_LOSSES = {"mse": keras.losses.MeanSquaredError, "cosine": CosineDistance}
+_HINT_LOSSES = {
+    "mse": lambda dtype: keras.losses.MeanSquaredError(dtype=dtype),
+    "cosine": lambda dtype: CosineDistance(dtype=dtype),
+}
 
 
 class _Setting:
@@ -64,19 +69,26 @@ class Distiller(keras.Model):
     no part of the student. ``loss="none"`` leaves S out, so that a teacher of other classes can
     give hints alone.
 
-    Labels are integers, ``-1`` for none; metrics leave out examples without a label. For
+    Labels are integers, ``-1`` for none; metrics leave out examples without a label. Given as
+    arrays or lists they may be one-hot as well. For
     arrays, ``fit`` asks the teacher once and finds its answers again by row; targets may
     also be given as ``(labels, logits)``. With a ``tf.data.Dataset`` of labels the teacher runs
     in every step. ``sample_weight`` and ``class_weight`` weigh all of Lᵢ. Only the student is
     trained and saved; the teacher runs in inference mode and stays what it is.
+
+    Teacher and student may emit probabilities too, whose logarithms are taken for the logits; of
+    two classes they may emit one number, z or sigmoid(z), which is as the logits 0 and z. What
+    they emit is told by their last layers. Metrics and ``predict`` see logits in any case. In mixed
+    precision the losses are computed in ``float32``.
 
     ``temperature``, ``alpha``, ``hint_weight`` and ``distillation_weight`` (of Lᵢ without the
     hint; 1, or 0 for a stage of hints alone) may be set during training, for instance by
     :class:`~kt_transfer.training.schedules.SettingSchedule`.
 
     Args:
-        teacher: A Keras model that emits logits.
-        student: A Keras model that emits logits of the same classes.
+        teacher: A Keras model that emits logits or probabilities; functional, sequential or
+            subclassed, and built.
+        student: Such a model of the same classes.
         temperature: T, more than 0 (``"kl"`` and ``"decoupled"``).
         alpha: α, weight of the hard-label loss, 0 to 1.
         loss: ``"kl"``, ``"cross_entropy"``, ``"decoupled"`` or ``"none"``; or a
@@ -88,7 +100,8 @@ class Distiller(keras.Model):
         hint_loss: ``"mse"``, the mean over the features, or ``"cosine"``, 1 − cos.
 
     Raises:
-        ValueError: If the classes differ, a layer is not there, or a number is out of range.
+        ValueError: If the classes differ, a layer is not there, a number is out of range, or a
+            model is not built, or does not tell logits from probabilities.
 
     Example:
         >>> distiller = Distiller(teacher=teacher, student=student, temperature=4.0)
@@ -117,14 +130,18 @@ class Distiller(keras.Model):
         hint_loss="mse",
         name="distiller",
     ):
-        # Teacher and student see the examples in their own type, and cast them themselves.
-        super().__init__(name=name, autocast=False)
-        num_classes = [model.output_shape[-1] for model in (teacher, student)]
-        if loss != "none" and num_classes[0] != num_classes[1]:
-            raise ValueError(
-                f"a teacher of {num_classes[0]} and a student of {num_classes[1]} classes were "
-                "given, expected the same classes"
-            )
+        # Each model casts its inputs by itself; Keras scales the loss where this says float16.
+        super().__init__(name=name, dtype=_policy_of(student), autocast=False)
+        self._loss_dtype = "float64" if self.compute_dtype == "float64" else "float32"
+        self._student_emits = emitted_by(student)
+        self._teacher_emits = None if loss == "none" else emitted_by(teacher)
+        if self._teacher_emits is not None:
+            num_classes = [self._teacher_emits.num_classes, self._student_emits.num_classes]
+            if num_classes[0] != num_classes[1]:
+                raise ValueError(
+                    f"a teacher of {num_classes[0]} and a student of {num_classes[1]} classes were "
+                    "given, expected the same classes"
+                )
         # Variables, so that a callback can change them while a compiled program runs.
         self.settings = {
             key: keras.Variable(1.0, trainable=False, name=key, dtype="float32")
@@ -132,8 +149,10 @@ class Distiller(keras.Model):
         }
         self.temperature, self.alpha, self.hint_weight = temperature, alpha, hint_weight
         self.student = student
-        self._hard_loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        self._soft_loss = _chosen("loss", loss, _SOFT_LOSSES, self.settings["temperature"], beta)
+        dtype = self._loss_dtype
+        self._hard_loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, dtype=dtype)
+        arguments = dtype, self.settings["temperature"], beta
+        self._soft_loss = _chosen("loss", loss, _SOFT_LOSSES, *arguments)
         self._hard_tracker = keras.metrics.Mean(name="student_loss")
         if self._soft_loss is not None:
             self._soft_tracker = keras.metrics.Mean(name="distillation_loss")
@@ -142,9 +161,10 @@ class Distiller(keras.Model):
             asked = emitting(teacher, find_layer(teacher, hint))
             own = find_layer(student, hint_student) if hint_student else last_hidden(student)
             answering = emitting(student, own)
-            self._projection = keras.layers.Dense(asked.output_shape[1][-1], name="projection")
+            width = asked.output_shape[1][-1]
+            self._projection = keras.layers.Dense(width, name="projection", dtype=dtype)
             self._projection.build(answering.output_shape[1])
-            self._hint_loss = _chosen("hint_loss", hint_loss, _HINT_LOSSES)
+            self._hint_loss = _chosen("hint_loss", hint_loss, _HINT_LOSSES, dtype)
             self._hint_tracker = keras.metrics.Mean(name="hint_loss")
         # In closures, where Keras does not track them: not trained, not saved, not counted.
         self._teacher, self._asked = lambda: teacher, lambda: asked
@@ -157,7 +177,8 @@ class Distiller(keras.Model):
 
     @property
     def asked(self) -> keras.Model:
-        """What gives an example's targets: the teacher; with a hint, ``[logits, features]``."""
+        """What gives an example's targets: the teacher; with a hint, of two outputs, what it emits
+        and its features."""
         return self._asked()
 
     def compile(self, optimizer="adam", metrics=None, **kwargs) -> None:
@@ -178,41 +199,117 @@ class Distiller(keras.Model):
 
     def call(self, inputs, training=None):
         """The student's logits; with a hint, ``[logits, features]``."""
-        return self._answering()(inputs, training=training)
+        emitted = self._answering()(inputs, training=training)
+        if self._projection is None:
+            return self._student_emits.as_logits(emitted, self._loss_dtype)
+        return [self._student_emits.as_logits(emitted[0], self._loss_dtype), emitted[1]]
 
     def predict_step(self, data):
         """The student's logits."""
         return self._logits_of(super().predict_step(data))
 
-    def fit(self, x=None, y=None, class_weight=None, **kwargs):
+    def fit(
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        epochs=1,
+        verbose="auto",
+        callbacks=None,
+        validation_split=0.0,
+        validation_data=None,
+        shuffle=True,
+        class_weight=None,
+        sample_weight=None,
+        **kwargs,
+    ):
         """As ``keras.Model.fit``, with the targets of arrays computed once."""
-        if class_weight is not None and feeds.is_arrays(x):
-            weights = feeds.pack(x, y, kwargs.pop("sample_weight", None), class_weight)[-1]
-            class_weight, kwargs["sample_weight"] = None, weights
-        y = self.complete_targets(x, y, FusedModel(self.asked).answers)
-        return super().fit(x, y, class_weight=class_weight, **kwargs)
+        if feeds.is_arrays(x):
+            y = self.complete_targets(x, y, FusedModel(self.asked).answers)
+            data = feeds.pack(x, y, sample_weight)
+            if validation_split and validation_data is None:
+                # Here, since class weights are of the examples that train alone.
+                data, validation_data = feeds.split_tail(data, validation_split)
+            x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+            if class_weight is not None:
+                if sample_weight is not None:
+                    raise ValueError(
+                        "class_weight and sample_weight were given, expected one of them: "
+                        "multiply them into sample_weight"
+                    )
+                sample_weight = feeds.class_weights(y, class_weight)
+            class_weight, validation_split = None, 0.0
+        if isinstance(validation_data, (tuple, list)) and feeds.is_arrays(validation_data[0]):
+            x_held, y_held, weights = keras.utils.unpack_x_y_sample_weight(tuple(validation_data))
+            validation_data = keras.utils.pack_x_y_sample_weight(
+                x_held, self.as_targets(y_held), weights
+            )
+        return super().fit(
+            x,
+            y,
+            batch_size,
+            epochs,
+            verbose,
+            callbacks,
+            validation_split,
+            validation_data,
+            shuffle,
+            class_weight,
+            sample_weight,
+            **kwargs,
+        )
+
+    def evaluate(self, x=None, y=None, *args, **kwargs):
+        """As ``keras.Model.evaluate``."""
+        return super().evaluate(x, self.as_targets(y), *args, **kwargs)
+
+    def train_on_batch(self, x, y=None, *args, **kwargs):
+        """As ``keras.Model.train_on_batch``."""
+        return super().train_on_batch(x, self.as_targets(y), *args, **kwargs)
+
+    def test_on_batch(self, x, y=None, *args, **kwargs):
+        """As ``keras.Model.test_on_batch``."""
+        return super().test_on_batch(x, self.as_targets(y), *args, **kwargs)
+
+    def as_targets(self, y):
+        """Labels as integers of shape ``(n,)``, alone or the first of several targets.
+
+        Args:
+            y: Labels, as an array or list of integers, or one-hot, ``(n, classes)``;
+                ``(labels, logits)``, with a hint ``(labels, logits, features)``; or ``None``.
+
+        Raises:
+            ValueError: If the labels are no integers from -1 to the number of classes.
+        """
+        if y is None:
+            return None
+        if _are_targets(y):
+            return self.as_targets(y[0]), *y[1:]
+        return as_labels(y, self._student_emits.num_classes)
 
     def complete_targets(self, x, y, ask: Callable, memory_budget: int | None = None):
-        """``(labels, soft_targets)`` for arrays; anything else is returned as it is.
+        """``(labels, soft_targets)`` for arrays; of anything else ``y`` as it is.
 
         Args:
             x: Examples.
-            y: Labels of shape ``(n,)``, ``None``, or already all targets.
+            y: Labels as :meth:`as_targets` takes them, or already all targets.
             ask: Function from a batch of examples to what :attr:`asked` says of them.
             memory_budget: Bytes that each target may take in memory; more go to disk.
 
         Returns:
             With a hint, ``(labels, soft_targets, features)``.
         """
-        if isinstance(y, (tuple, list)) or not feeds.is_arrays(x):
+        if not feeds.is_arrays(x):
             return y
+        if _are_targets(y):
+            return self.as_targets(y)
         num = feeds.num_rows(x)
-        labels = np.full(num, -1, np.int32) if y is None else y
-        shapes = self.asked.output_shape if self._projection else [self.asked.output_shape]
-        targets = [empty_rows((num, *shape[1:]), memory_budget) for shape in shapes]
-        start = 0
+        labels = np.full(num, -1, np.int32) if y is None else self.as_targets(y)
+        targets, start = [], 0
         for batch in feeds.batches_of(x, 1024):
-            answers = [ops.convert_to_numpy(answer) for answer in tree.flatten(ask(batch))]
+            answers = [ops.convert_to_numpy(answer) for answer in self._understood(ask(batch))]
+            if not targets:
+                targets = [empty_rows((num, *a.shape[1:]), memory_budget) for a in answers]
             for target, answer in zip(targets, answers, strict=True):
                 target[start : start + len(answer)] = answer
             start += len(answers[0])
@@ -225,7 +322,9 @@ class Distiller(keras.Model):
         has_label = ops.cast(labels >= 0, logits.dtype)
         if isinstance(sample_weight, (tuple, list)):  # stock Keras repeats it for every target
             sample_weight = sample_weight[0]
-        weight = 1.0 if sample_weight is None else ops.reshape(sample_weight, (-1,))
+        weight = 1.0
+        if sample_weight is not None:
+            weight = ops.cast(ops.reshape(sample_weight, (-1,)), logits.dtype)
         counted = weight * self._setting("distillation_weight", logits.dtype)
         hard_share = has_label * self._setting("alpha", logits.dtype)
         known = ops.maximum(labels, 0)
@@ -236,16 +335,18 @@ class Distiller(keras.Model):
         if self._soft_loss is not None:
             decoupled = isinstance(self._soft_loss, DecoupledKL)
             soft_targets = (targets[0], labels) if decoupled else targets[0]
-            loss += self._soft_loss(soft_targets, logits, sample_weight=(1 - hard_share) * counted)
+            soft = self._soft_loss(soft_targets, logits, sample_weight=(1 - hard_share) * counted)
+            loss += ops.cast(soft, loss.dtype)
             self._soft_tracker.update_state(self._soft_loss.call(soft_targets, logits))
         if self._projection is not None:
-            features = self._projection(y_pred[1])
+            features = self._projection(ops.cast(y_pred[1], logits.dtype))
             hint_weight = weight * self._setting("hint_weight", logits.dtype)
             each = ops.ones_like(logits[:, 0])
-            loss += self._hint_loss(targets[1], features, sample_weight=hint_weight * each)
+            hint = self._hint_loss(targets[1], features, sample_weight=hint_weight * each)
+            loss += ops.cast(hint, loss.dtype)
             self._hint_tracker.update_state(self._hint_loss.call(targets[1], features))
         if self.losses:
-            loss = loss + super().compute_loss(x=x, training=training)
+            loss = loss + ops.cast(super().compute_loss(x=x, training=training), loss.dtype)
         return loss
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
@@ -270,10 +371,23 @@ class Distiller(keras.Model):
         labels, *targets = y if isinstance(y, (tuple, list)) else (y,)
         if labels is None:
             labels = ops.full(ops.shape(logits)[:1], -1, dtype="int32")
+        if len(labels.shape) > 1 and labels.shape[-1] != 1:
+            raise ValueError(
+                f"labels of shape {tuple(labels.shape)} were given, expected integers of shape "
+                "(batch,): make integers of one-hot ones with tf.argmax(y, -1) in the dataset"
+            )
         if not targets and ask:
-            targets = tree.flatten(self.asked(x, training=False))
+            targets = self._understood(self.asked(x, training=False))
         labels = ops.reshape(ops.cast(labels, "int32"), (-1,))
+        targets = [ops.cast(target, logits.dtype) for target in targets]
         return [labels, *map(ops.stop_gradient, targets)]
+
+    def _understood(self, answers) -> list:
+        """What the teacher was asked and said: logits, and features with a hint."""
+        emitted, *features = tree.flatten(answers)
+        if self._teacher_emits is not None:
+            emitted = self._teacher_emits.as_logits(emitted, self._loss_dtype)
+        return [emitted, *features]
 
 
 def _chosen(flag: str, name, known: dict, *arguments) -> keras.losses.Loss | None:
@@ -282,3 +396,16 @@ def _chosen(flag: str, name, known: dict, *arguments) -> keras.losses.Loss | Non
     if name not in known:
         raise ValueError(f"{flag} {name!r} was given, expected {', '.join(map(repr, known))}")
     return known[name](*arguments)
+
+
+def _are_targets(y) -> bool:
+    """Whether these are arrays of several targets, rather than labels."""
+    return isinstance(y, (tuple, list)) and all(getattr(part, "shape", ()) for part in y)
+
+
+def _policy_of(student: keras.Model) -> str:
+    """The type that the student computes in, as far as the loss has to know it."""
+    types = {layer.compute_dtype for layer in layers_of(student) if layer.weights}
+    if "float16" in types:
+        return "mixed_float16"
+    return "float64" if "float64" in types else "float32"

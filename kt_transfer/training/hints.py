@@ -20,9 +20,9 @@ def find_layer(model: keras.Model, name: str) -> keras.layers.Layer:
         32
     """
     _require_graph(model)
-    known = dict(reversed([(layer.name, layer) for layer in _layers(model)]))
+    known = dict(reversed([(layer.name, layer) for layer in layers_of(model)]))
     if name not in known:
-        names = ", ".join(layer.name for layer in _layers(model))
+        names = ", ".join(layer.name for layer in layers_of(model))
         raise ValueError(f"layer {name} was given, expected one of {model.name}'s ({names})")
     return known[name]
 
@@ -44,7 +44,7 @@ def last_hidden(model: keras.Model) -> keras.layers.Layer:
     tensor = _called(model, call).output
     while (layer := made_by.get(id(tensor))) is not None:
         before = taken_by[id(tensor)]
-        if isinstance(layer, keras.Model) and len([x for x in _layers(layer) if x.weights]) > 1:
+        if isinstance(layer, keras.Model) and len([x for x in layers_of(layer) if x.weights]) > 1:
             return last_hidden(layer)
         if getattr(layer, "weights", ()) and id(before) in made_by:
             return made_by[id(before)]
@@ -73,7 +73,7 @@ def emitting(model: keras.Model, wanted: keras.layers.Layer) -> keras.Model:
     found = []
 
     def call(layer, *args, **kwargs):
-        if layer is not wanted and wanted in _layers(layer):
+        if layer is not wanted and wanted in layers_of(layer):
             output, features = emitting(layer, wanted)(*args, **kwargs)
             found.append(features)
             return output
@@ -94,12 +94,12 @@ def _require_graph(model) -> None:
         )
 
 
-def _layers(model) -> Iterator[keras.layers.Layer]:
+def layers_of(model) -> Iterator[keras.layers.Layer]:
     """Every layer, the layers of a nested model after itself."""
     for layer in getattr(model, "layers", ()):
         yield layer
         if isinstance(layer, keras.Model):
-            yield from _layers(layer)
+            yield from layers_of(layer)
 
 
 def _called(model: keras.Model, call: Callable) -> keras.Model:

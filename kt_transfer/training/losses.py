@@ -40,8 +40,8 @@ class TemperatureKL(keras.losses.Loss):
         0.3278
     """
 
-    def __init__(self, temperature, name="distillation_loss"):
-        super().__init__(name=name)
+    def __init__(self, temperature, name="distillation_loss", dtype=None):
+        super().__init__(name=name, dtype=dtype)
         self.temperature = temperature
 
     def call(self, y_true, y_pred):
@@ -61,8 +61,8 @@ class SoftTargetCrossEntropy(keras.losses.Loss):
         0.6931
     """
 
-    def __init__(self, name="distillation_loss"):
-        super().__init__(name=name)
+    def __init__(self, name="distillation_loss", dtype=None):
+        super().__init__(name=name, dtype=dtype)
 
     def call(self, y_true, y_pred):
         """Loss of each example from logits, ``(batch, classes)`` twice to ``(batch,)``."""
@@ -93,8 +93,8 @@ class DecoupledKL(keras.losses.Loss):
         0.451
     """
 
-    def __init__(self, temperature, alpha=1.0, beta=8.0, name="distillation_loss"):
-        super().__init__(name=name)
+    def __init__(self, temperature, alpha=1.0, beta=8.0, name="distillation_loss", dtype=None):
+        super().__init__(name=name, dtype=dtype)
         self.temperature, self.alpha, self.beta = temperature, alpha, beta
 
     def call(self, y_true, y_pred):
@@ -126,8 +126,8 @@ class CosineDistance(keras.losses.Loss):
         1.0
     """
 
-    def __init__(self, name="hint_loss"):
-        super().__init__(name=name)
+    def __init__(self, name="hint_loss", dtype=None):
+        super().__init__(name=name, dtype=dtype)
 
     def call(self, y_true, y_pred):
         """Distance of each example, ``(batch, width)`` twice to ``(batch,)``."""

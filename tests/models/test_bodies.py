@@ -4,7 +4,8 @@ import pytest
 from keras import layers
 
 from kt_transfer import UserError, dense_autoencoder, freeze_layers, sparse_autoencoder
-from kt_transfer.models.bodies import body, features_from, scales_itself
+from kt_transfer.models.bodies import body, features_from
+from kt_transfer.models.scaling import scales_itself
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.normal(size=(5, 8, 8, 3)).astype(np.float32)

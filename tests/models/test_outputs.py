@@ -3,7 +3,11 @@ import numpy as np
 import pytest
 from keras import layers
 
-from kt_transfer.models.outputs import said_by_last_layer, tell_output, with_mapped_classes
+from kt_transfer.models.outputs import (
+    said_by_last_layer,
+    tell_output,
+    with_mapped_classes,
+)
 
 LOGITS, PROBABILITIES = np.array([[3.0, -1.0], [0.0, 9.0]]), np.array([[0.2, 0.8], [1.0, 0.0]])
 BETWEEN = np.array([[0.2, 0.2], [0.9, 0.8]])

@@ -1,0 +1,145 @@
+"""What a classifier emits: logits or probabilities, of several classes or of two in one number."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import keras
+import numpy as np
+from keras import layers, ops, tree
+
+_NO_PROBABILITY = 1e-30
+_ROUNDED_AWAY = 2.0**-25
+# For an unknown height, width or length: an example of this size is asked about.
+_ANY_SIZE = 32
+_CHANGE_NOTHING = (layers.Identity, layers.Dropout, layers.Flatten, layers.Reshape)
+
+
+class Emitted(NamedTuple):
+    """What a classifier emits.
+
+    Attributes:
+        width: Numbers for an example; one of them speaks of two classes.
+        what: ``"logits"`` or ``"probabilities"``.
+    """
+
+    width: int
+    what: str
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return max(self.width, 2)
+
+    def as_logits(self, rows, dtype: str = "float32"):
+        """Logits of what the classifier emits: ``(batch, width)`` to ``(batch, classes)``.
+
+        The logarithms of probabilities are logits of them; a single logit z is as the two
+        logits 0 and z, since softmax makes the same of these as sigmoid of z.
+
+        Example:
+            >>> np.array(Emitted(1, "logits").as_logits(np.array([[3.0]])))
+            array([[0., 3.]], dtype=float32)
+        """
+        rows = ops.cast(rows, dtype)
+        if self.what == "logits":
+            return rows if self.width > 1 else ops.concatenate([ops.zeros_like(rows), rows], -1)
+        if self.width == 1:
+            # What rounding leaves of 1 - p where p is nearly one: a logit of 17, not of 69.
+            rows = ops.concatenate([ops.maximum(1.0 - rows, _ROUNDED_AWAY), rows], -1)
+        return logarithm(rows)
+
+
+def emitted_by(model: keras.Model) -> Emitted:
+    """What a classifier emits, told by its last layer, or else by what it says of made-up examples.
+
+    Args:
+        model: A functional or sequential model, or a subclassed one that has been built.
+
+    Raises:
+        ValueError: If it is not built, does not emit a row of numbers, or emits what is neither
+            logits nor probabilities, or does not say which.
+
+    Example:
+        >>> stack = [keras.Input((4,)), keras.layers.Dense(3, "softmax")]
+        >>> emitted_by(keras.Sequential(stack))
+        Emitted(width=3, what='probabilities')
+    """
+    kind = f"{model.name} ({type(model).__name__})"
+    is_graph = bool(getattr(model, "inputs", None))
+    activation = last_activation(model) if is_graph else None
+    rows = None if activation in ("softmax", "linear", "sigmoid") else _made_up_answers(model)
+    if rows is None and not is_graph:
+        raise ValueError(
+            f"{kind} was given, expected a model that has been built: call it on some examples "
+            "first"
+        )
+    shape = model.output_shape if is_graph else np.shape(rows)
+    if not isinstance(shape, tuple) or len(shape) != 2:
+        raise ValueError(f"{kind} was given, which emits {shape}, expected (batch, classes)")
+    width = shape[-1]
+    if activation == "sigmoid" and width > 1:
+        raise ValueError(
+            f"{kind} was given, which ends in {width} sigmoid units, expected logits or "
+            "probabilities that sum to one: leave the sigmoid out"
+        )
+    if width == 1 and activation not in ("linear", "sigmoid"):
+        raise ValueError(
+            f"{kind} was given, which emits one number, expected a last Dense layer of one unit "
+            "that is linear or a sigmoid, or of two units: end it so"
+        )
+    if activation is None and rows is not None and _are_distributions(rows):
+        return Emitted(width, "probabilities")
+    return Emitted(width, "probabilities" if activation in ("softmax", "sigmoid") else "logits")
+
+
+def last_activation(model: keras.Model) -> str | None:
+    """Name of the activation that ends a model; layers that change no value do not count."""
+    # Not model.output, which for a Sequential is what it gave when it was called itself.
+    graph = keras.Model(model.inputs, model.outputs)
+    made_by = {id(operation.output): operation for operation in graph.operations}
+    tensor = graph.outputs[0]
+    while (last := made_by.get(id(tensor))) is not None:
+        name = getattr(getattr(last, "activation", None), "__name__", None)
+        has_weights = bool(getattr(last, "weights", ()))
+        if isinstance(last, keras.Model):
+            return last_activation(last)
+        if isinstance(last, layers.Softmax) or type(last).__name__ in ("Softmax", "Sigmoid"):
+            return type(last).__name__.lower()
+        if (name == "linear" and not has_weights) or isinstance(last, _CHANGE_NOTHING):
+            tensor = last.input
+        else:
+            return name if name != "linear" or isinstance(last, layers.Dense) else None
+    return None
+
+
+def _made_up_answers(model: keras.Model) -> np.ndarray | None:
+    """What a model says of an example of zeros and one of ones; ``None`` where it takes neither."""
+    if getattr(model, "inputs", None):
+        # A Sequential that was not called itself has no input, but inputs.
+        given = model.inputs[0] if len(model.inputs) == 1 else model.input
+        x = tree.map_structure(lambda it: _zero_and_one(tuple(it.shape), it.dtype), given)
+    elif shape := (model.get_build_config() or {}).get("input_shape"):
+        x = _zero_and_one(tuple(shape), "float32")
+    else:
+        return None
+    try:
+        return ops.convert_to_numpy(ops.cast(model(x, training=False), "float32"))
+    except Exception:  # it wants other examples: what it says of real ones is told by the fit
+        return None
+
+
+def _zero_and_one(shape: tuple, dtype: str):
+    num = shape[0] or 2
+    one = np.arange(num).reshape(num, *[1] * (len(shape) - 1)) % 2
+    sizes = [num, *(size or _ANY_SIZE for size in shape[1:])]
+    return ops.convert_to_tensor(np.broadcast_to(one, sizes), dtype)
+
+
+def logarithm(probabilities):
+    """Logits of probabilities, those of zero as well."""
+    return ops.log(ops.maximum(probabilities, _NO_PROBABILITY))
+
+
+def _are_distributions(rows: np.ndarray) -> bool:
+    return bool((rows >= 0).all()) and bool(np.allclose(rows.sum(axis=1), 1.0, atol=1e-3))
