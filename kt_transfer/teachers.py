@@ -105,7 +105,7 @@ def load_teachers(
     for number, (path, run) in enumerate(zip(paths, opened, strict=True), 1):
         open_one = _open_saved_model if path.is_dir() else _open_file
         if run is None and path.is_dir() and not trust:
-            require_harmless(path, "--teacher", "--trust-teacher")
+            _require_harmless(path, data)
         foreign = None if run is not None else open_one(path, data, value_range, say)
 
         def made(values, path=path, run=run, foreign=foreign):
@@ -176,6 +176,13 @@ def _open_file(path: Path, data: Dataset, value_range, say: Callable) -> _Foreig
     size = os.path.getsize(path)
     said, num_parameters = said_by_last_layer(network), network.count_params()
     return _Foreign(network, shape, values, said, None, num_parameters, size)
+
+
+def _require_harmless(path: Path, data: Dataset) -> None:
+    try:
+        require_harmless(path, "--teacher", "--trust-teacher")
+    except ValueError as error:
+        raise _misfit(path, data, error) from error
 
 
 def _open_saved_model(path: Path, data: Dataset, value_range, say: Callable) -> _Foreign:

@@ -190,7 +190,7 @@ def test_what_is_no_teacher_is_refused(tmp_path, chain):
     with pytest.raises(UserError, match="is not a run folder"):
         open_teacher(tmp_path)
     (tmp_path / "saved_model.pb").write_bytes(b"no model")
-    with pytest.raises(UserError, match="it has no signature serving_default that loads"):
+    with pytest.raises(UserError, match="it has a saved_model.pb that is none"):
         taught(load_data("digits"), tmp_path)
 
 

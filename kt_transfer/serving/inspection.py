@@ -51,14 +51,15 @@ def require_harmless(path: Path, flag: str, trust: str) -> None:
         trust: The flag that lets such a model be loaded nevertheless.
 
     Raises:
-        UserError: If it does, or if its graph cannot be read.
+        UserError: If it does, or if it cannot be looked into.
+        ValueError: If it is none; the message ends a sentence that begins with "it".
     """
     try:
         meta_graphs = _read(path)
         by_objects = len(meta_graphs) == 1 and meta_graphs[0].HasField("object_graph_def")
         for meta_graph in meta_graphs:
             _Graph(meta_graph, by_objects).require_harmless()
-    except ValueError as error:
+    except _RefusedError as error:
         raise UserError(
             f"{flag} {path} was given, expected a SavedModel that only computes with its own "
             f"variables and assets, but it {error}: give another one, or add {trust} if you know "
@@ -66,13 +67,17 @@ def require_harmless(path: Path, flag: str, trust: str) -> None:
         ) from error
 
 
+class _RefusedError(Exception):
+    """The end of a sentence that begins with "it"."""
+
+
 def _read(path: Path):
     if (path / "saved_model.cpb").exists():  # which TensorFlow would prefer
-        raise ValueError("is split into chunks (saved_model.cpb), which are not looked into")
+        raise _RefusedError("is split into chunks (saved_model.cpb), which are not looked into")
     file = path / "saved_model.pb"
     try:
         if (size := file.stat().st_size) > MAX_GRAPH_BYTES:
-            raise ValueError(
+            raise _RefusedError(
                 f"has a graph of {size / 2**20:,.0f} MiB, more than the "
                 f"{MAX_GRAPH_BYTES / 2**20:,.0f} MiB that are looked into"
             )
@@ -103,7 +108,7 @@ class _Graph:
         self.assets = set()
         for asset in meta_graph.asset_file_def:
             if Path(asset.filename).is_absolute() or ".." in Path(asset.filename).parts:
-                raise ValueError(f"takes {asset.filename}, outside its own folder, for an asset")
+                raise _RefusedError(f"takes {asset.filename}, outside its own folder, for an asset")
             self.assets.add(_name(asset.tensor_info.name))
 
     def require_harmless(self) -> None:
@@ -164,7 +169,7 @@ class _Graph:
         if _TABLE_FROM_FILE.fullmatch(operation):
             if self._is_asset(node.input[1], function):
                 return
-            raise ValueError(f"reads a file that is none of its assets ({operation}{where})")
+            raise _RefusedError(f"reads a file that is none of its assets ({operation}{where})")
         harmless = known is not None and (
             _OWN_STATE.fullmatch(operation)
             if known.is_stateful
@@ -173,7 +178,7 @@ class _Graph:
         if operation == "PrintV2":
             harmless = node.attr["output_stream"].s.decode(errors="replace") in _PRINTED_TO
         if not harmless:
-            raise ValueError(
+            raise _RefusedError(
                 f"runs {operation}{where}, which may touch files, a network, processes or Python"
             )
 

@@ -241,10 +241,10 @@ def test_what_cannot_be_looked_into_is_refused(tmp_path, monkeypatch):
         looked_into(path)
     (path / "saved_model.cpb").unlink()
     (path / "saved_model.pb").write_bytes(b"no model")
-    with pytest.raises(UserError, match="has a saved_model.pb that is none"):
+    with pytest.raises(ValueError, match="has a saved_model.pb that is none"):
         looked_into(path)
     (path / "saved_model.pb").unlink()
-    with pytest.raises(UserError, match="has no saved_model.pb"):
+    with pytest.raises(ValueError, match="has no saved_model.pb"):
         looked_into(path)
 
 
