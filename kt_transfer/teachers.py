@@ -191,11 +191,12 @@ def _open_saved_model(path: Path, data: Dataset, value_range, say: Callable) -> 
         spec = served.input_spec_of_signature
         shape = tuple(spec.shape[1:]) if spec.shape.rank else data.input_shape
         shape = fill_shape(shape, data)
+        adapt = _adapting(data, Expected(shape, values=value_range))
         if value_range is None:
             made = MadeFor.from_note(note_of_export(path, "made_for"))
             if told := adaptation_to(path, made, spec.dtype.name, data):
                 say(told)
-        served.measure(_adapting(data, Expected(shape, values=value_range))(data.x[:1]))
+        served.measure(adapt(data.x[:1]))
     except ValueError as error:
         raise _misfit(path, data, error) from error
     counts = served.num_parameters, served.num_bytes
