@@ -49,7 +49,7 @@ def bomb(model_file, request):
     [
         "finetune --source",
         "distill --teacher",
-        "distill --teacher {good} --student",
+        "distill --teacher-range -1 1 --teacher {good} --student",
         "compare --source",
     ],
 )
