@@ -542,3 +542,24 @@ def test_it_stands_where_the_model_stood(tmp_path):
     np.testing.assert_allclose(clone.predict(X, verbose=0), expected, atol=1e-6)
     outer = keras.Model(x := keras.Input((4,)), keras.layers.Softmax()(fused(x)))
     assert len(outer.trainable_weights) == 4
+
+
+def in_numpy(y_true, y_pred):
+    """A metric that XLA does not know."""
+    total = tf.numpy_function(lambda y: np.float32(y.sum()), [y_pred], tf.float32)
+    total.set_shape(())
+    return total
+
+
+@pytest.mark.parametrize("jit", [True, "auto"])
+def test_what_xla_does_not_know_runs_as_a_graph(jit, caplog, monkeypatch):
+    monkeypatch.setattr("kt_transfer.training.steps.MIN_STEPS_FOR_XLA", 4)
+    with caplog.at_level(logging.WARNING, "kt_transfer"):
+        fused = assert_fits_alike(
+            lambda: classifier(metrics=[in_numpy]),
+            {"jit_compile": jit},
+            epochs=2,
+            validation_split=0.5,
+        )
+    assert fused.execution.startswith("graph")
+    assert "XLA cannot compile this" in caplog.text
