@@ -236,12 +236,14 @@ def _measure(config: PretrainConfig, run, task, preprocessing, data, validation)
             **model.evaluate(data.x_test, batch_size=1024, verbose=0, return_dict=True),
             "sparsity": float((np.abs(codes) < 1e-3).mean()),
         },
-        "validation": model.evaluate(
-            take_rows(data.x, validation), batch_size=1024, verbose=0, return_dict=True
-        ),
         "num_parameters": network.count_params(),
         **find_collapse(codes, inputs, predict_raw(network, preprocessing, some)),
     }
+    if len(validation):
+        held_out = take_rows(data.x, validation)
+        metrics["validation"] = model.evaluate(
+            held_out, batch_size=1024, verbose=0, return_dict=True
+        )
     if config.labels:
         metrics["head"] = _measure_head(task.model.model, preprocessing, data)
     return metrics

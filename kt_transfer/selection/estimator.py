@@ -23,7 +23,7 @@ from kt_transfer.selection import arguments
 from kt_transfer.selection.comparison import METHODS, TRANSFERS, Comparison, Source
 from kt_transfer.selection.learners import AutoencoderLearner, Schedule
 
-_ROWS_AT_ONCE = 4096
+_ROWS_AT_ONCE, _ROWS_TOGETHER = 4096, 64
 
 
 class TransferClassifier(ClassifierMixin, BaseEstimator):
@@ -139,11 +139,14 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         """Probabilities of the classes, ``(n, features)`` to ``(n, classes)``."""
         check_is_fitted(self)
         X = self._scaled(validate_data(self, X, dtype=[np.float64, np.float32], reset=False))
+        # Filled up, so that an answer does not depend on how many are asked for: the products of
+        # a few rows are rounded in another way than those of many.
+        filled = np.pad(X, [(0, -len(X) % _ROWS_TOGETHER), (0, 0)])
         logits = [
-            self.network_(X[start : start + _ROWS_AT_ONCE]).numpy()
-            for start in range(0, len(X), _ROWS_AT_ONCE)
+            self.network_(filled[start : start + _ROWS_AT_ONCE]).numpy()
+            for start in range(0, len(filled), _ROWS_AT_ONCE)
         ]
-        return softmax(np.concatenate(logits).astype(np.float64))
+        return softmax(np.concatenate(logits)[: len(X)].astype(np.float64))
 
     def predict(self, X):
         """The most probable class of each example, ``(n, features)`` to ``(n,)``."""
