@@ -37,6 +37,7 @@ class Program:
     def __init__(self, strategy: tf.distribute.Strategy, step: Callable, jit: bool):
         self.strategy, self.step = strategy, step
         self.num_replicas = strategy.num_replicas_in_sync
+        self.several_workers = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
         self.seconds_per_step = 0.0
         self._make(jit)
 
@@ -175,7 +176,9 @@ class Program:
 
     def _steps_at_once(self, feed) -> int:
         width = _block_width(feed.block_steps)
-        if not self.seconds_per_step:
+        # Each worker has a clock of its own, and all must take the same steps together: what they
+        # exchange is told apart by the number of the step within an execution.
+        if not self.seconds_per_step or self.several_workers:
             return width
         return int(np.clip(SECONDS_PER_EXECUTION / self.seconds_per_step, 1, width))
 

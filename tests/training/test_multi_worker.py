@@ -35,7 +35,7 @@ def run_workers(*words):
     for index in range(2):
         setting = json.dumps({"cluster": CLUSTER, "task": {"type": "worker", "index": index}})
         command = " ".join(str(word).format(index=index) for word in (sys.executable, *words))
-        lines.append(f"TF_CONFIG='{setting}' timeout 120 {command} 2>&1 & pids+=($!)")
+        lines.append(f"TF_CONFIG='{setting}' timeout -k 5 120 {command} 2>&1 & pids+=($!)")
     lines.append('for pid in "${pids[@]}"; do wait "$pid" || exit 1; done')
     done = subprocess.run(
         ["unshare", "-rn", "bash", "-c", "\n".join(lines)], capture_output=True, text=True
