@@ -63,7 +63,7 @@ def test_the_source_that_tells_the_classes_is_guessed(comparison, score):
 
 def test_no_label_but_those_of_the_part_is_looked_at(comparison, monkeypatch):
     expected, parts = guesses(comparison), list(comparison.parts(1))
-    monkeypatch.setattr(comparison, "parts", lambda repeats: [parts[1]])
+    monkeypatch.setattr(comparison, "parts", lambda *_: [parts[1]])
     learned = np.isin(np.arange(120), parts[1].train)
     alone = guesses(comparison)
     monkeypatch.setattr(comparison, "y", np.where(learned, LABELS, -1))
