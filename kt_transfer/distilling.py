@@ -46,6 +46,7 @@ class Task(NamedTuple):
 
 def build_teacher(config: DistillConfig, opened: list[Run | None], data: Dataset) -> Teacher:
     """The teachers that the settings name, as one that knows something of the labels."""
+    _augmentation(config, data)  # what cannot be is said before teachers are asked
     teacher = load_teachers(
         config.teacher,
         opened,
@@ -118,7 +119,7 @@ def _distiller(task: Task) -> FusedModel:
     distiller.compile(keras.optimizers.Adam(config.learning_rate), metrics=["accuracy"])
     return FusedModel(
         distiller,
-        augment=_augment(task),
+        augment=_augmentation(task.config, task.data),
         seed=config.seed,
         jit_compile=_jit_choice(task),
     )
@@ -152,16 +153,16 @@ def on_raw(network: keras.Model, preprocessing: keras.Model) -> keras.Model:
     return keras.Model(preprocessing.input, network(preprocessing.output), name=network.name)
 
 
-def _augment(task: Task):
-    chosen = augmentation_of(task.config.augment)
+def _augmentation(config: DistillConfig, data: Dataset):
+    chosen = augmentation_of(config.augment)
     if chosen is None:
         return None
-    if chosen[0] == "shift" and len(task.data.input_shape) < 2:
+    if chosen[0] == "shift" and len(data.input_shape) < 2:
         raise UserError(
-            f"--augment {task.config.augment} was given, expected images, but an example of "
-            f"{task.data.spec} is a row of {task.data.input_dim} values: give noise:DEVIATION."
+            f"--augment {config.augment} was given, expected images, but an example of "
+            f"{data.spec} is a row of {data.input_dim} values: give noise:DEVIATION."
         )
-    return augmentation(*chosen, task.data.scaling_range)
+    return augmentation(*chosen, data.scaling_range)
 
 
 def _jit_choice(task: Task):
@@ -217,7 +218,7 @@ def fit_from_scratch(task: Task, initial: list[np.ndarray]) -> keras.Model | Non
         FusedModel(
             fresh,
             transform=scaling(task.preprocessing),
-            augment=_augment(task),
+            augment=_augmentation(task.config, task.data),
             seed=config.seed,
             jit_compile=cli.jit_choice(config),
         ).fit(

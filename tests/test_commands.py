@@ -739,7 +739,7 @@ MISTAKES = {
     ),
     "a hint of what has no layers": ("distill --teacher {exported} --hint dense", "--hint dense"),
     "shifts of a table": (
-        "distill --teacher table.keras --data npz:table.npz --teacher-range -1 1 --augment shift:1",
+        "distill --teacher table.keras --data npz:table.npz --augment shift:1",
         "--augment shift:1",
     ),
     "no run to evaluate": ("evaluate --run absent", "--run absent"),
