@@ -70,7 +70,12 @@ def _labelled(y, copies) -> np.ndarray:
 def _groups(y: np.ndarray, copies: np.ndarray | None) -> _Groups:
     if copies is None:
         return _Groups(y, np.ones(len(y), int), np.arange(len(y)))
-    _, of_row, sizes = np.unique(copies, return_inverse=True, return_counts=True)
+    _, first, of_row, sizes = np.unique(
+        copies, return_index=True, return_inverse=True, return_counts=True
+    )
+    # In the order in which they come: where none is equal, these are the rows as they are.
+    by_place = np.argsort(first)
+    of_row, sizes = np.argsort(by_place)[of_row], sizes[by_place]
     # The label of the first that has one.
     order = np.lexsort((y == UNLABELLED, of_row))
     return _Groups(y[order][np.cumsum(sizes) - sizes], sizes, of_row)

@@ -186,3 +186,10 @@ def test_the_only_example_of_a_class_is_for_training():
     assert {300, 301} <= set(split_test(y, copies)[0])
     assert {300, 301} <= set(hold_out(y, 0.5, 0, copies)[0])
     assert single_classes(y, copies).tolist() == [7]
+
+
+def test_the_numbers_of_examples_that_differ_do_not_matter():
+    """Drawn rows come in the order of the draw, not of their numbers."""
+    y, numbers = np.arange(60) % 3, np.random.default_rng(0).permutation(60)
+    for given, expected in zip(hold_out(y, 0.2, 1, numbers), hold_out(y, 0.2, 1), strict=True):
+        assert np.array_equal(given, expected)
