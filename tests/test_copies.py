@@ -44,7 +44,7 @@ def pictures(tmp_path, monkeypatch):
     "words",
     [
         ("pretrain", *SMALL),
-        ("pretrain", *SMALL, "--labels", 20),
+        ("pretrain", *SMALL, "--labels", 6),
         ("finetune", "--source", "scratch", *SMALL, "--validation-split", 0.2),
     ],
 )
@@ -55,8 +55,7 @@ def test_pictures_of_equal_pixels_are_on_one_side(invoke, pictures, words):
     train, validation = ({*map(bytes, data.x[splits[part]])} for part in ("train", "validation"))
     test = {*map(bytes, data.x_test)}
     assert train
-    # Where every held-out picture has a copy whose label is learned, none remains.
-    assert validation or "--labels" in words
+    assert validation
     assert not (train & validation) | (train & test) | (validation & test)
 
 
