@@ -88,7 +88,7 @@ def emitted_by(model: keras.Model) -> Emitted:
             f"{kind} was given, which emits one number, expected a last Dense layer of one unit "
             "that is linear or a sigmoid, or of two units: end it so"
         )
-    if activation is None and rows is not None and _are_distributions(rows):
+    if activation is None and rows is not None and are_distributions(rows):
         return Emitted(width, "probabilities")
     return Emitted(width, "probabilities" if activation in ("softmax", "sigmoid") else "logits")
 
@@ -141,5 +141,6 @@ def logarithm(probabilities):
     return ops.log(ops.maximum(probabilities, _NO_PROBABILITY))
 
 
-def _are_distributions(rows: np.ndarray) -> bool:
+def are_distributions(rows: np.ndarray) -> bool:
+    """Whether rows hold no negative number and sum to one, as probabilities do."""
     return bool((rows >= 0).all()) and bool(np.allclose(rows.sum(axis=1), 1.0, atol=1e-3))

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from kt_transfer.emitted import last_activation, logarithm
+from kt_transfer.emitted import are_distributions, last_activation, logarithm
 
 # Logit of a class that is never meant: even at a high temperature its probability is zero.
 _NEVER = -1e4
@@ -33,7 +33,7 @@ def tell_output(said: str | None, rows: np.ndarray) -> str | None:
         None
     """
     within = bool(((rows >= 0) & (rows <= 1)).all())
-    sums_to_one = within and bool(np.allclose(rows.sum(axis=1), 1.0, atol=1e-3))
+    sums_to_one = within and are_distributions(rows)
     if said == "logits":
         return None if sums_to_one else "logits"
     if said == "probabilities" or sums_to_one:

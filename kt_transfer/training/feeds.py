@@ -52,12 +52,7 @@ def is_arrays(x) -> bool:
     return bool(leaves) and all(hasattr(leaf, "shape") and len(leaf.shape) for leaf in leaves)
 
 
-def can_feed(x) -> bool:
-    """Whether ``x`` is something that this package feeds."""
-    return isinstance(x, tf.data.Dataset) or is_arrays(x)
-
-
-def pack(x, y=None, sample_weight=None, class_weight: dict | None = None, keep_types: bool = False):
+def pack(x, y=None, sample_weight=None, keep_types: bool = False):
     """Arrays as ``(x, y, sample_weight)`` in the types that Keras would give them.
 
     With ``keep_types`` the examples keep their own: a transform that scales them sees every
@@ -67,10 +62,6 @@ def pack(x, y=None, sample_weight=None, class_weight: dict | None = None, keep_t
         HandOver: If they are of a kind that only stock Keras reads, such as sparse ones.
         ValueError: If their lengths differ.
     """
-    if class_weight is not None:
-        if sample_weight is not None:
-            raise HandOver("class_weight and sample_weight were given")
-        sample_weight = class_weights(y, class_weight)
     x = tree.map_structure(_readable if keep_types else _standard, x)
     y, sample_weight = tree.map_structure(_standard, (y, sample_weight))
     packed = keras.utils.pack_x_y_sample_weight(*tree.lists_to_tuples((x, y, sample_weight)))
