@@ -74,7 +74,7 @@ def does_agree(found: dict, truth: list[float]) -> bool:
 
 def verdicts(rows: list[dict], repeats: range) -> dict[str, dict]:
     """By method, from the rows of these draws alone."""
-    from kt_transfer.selection.verdicts import judge
+    from kt_transfer.comparison.verdicts import judge
 
     chosen = [row for row in rows if row["repeat"] in repeats]
     return {entry["method"]: entry for entry in judge(chosen, "accuracy")}
@@ -82,11 +82,14 @@ def verdicts(rows: list[dict], repeats: range) -> dict[str, dict]:
 
 def measured(draws: int) -> tuple[list[dict], list[dict[str, float]]]:
     """The rows of the comparison, and the test accuracy of every method by draw."""
-    from kt_transfer import cli
+    from kt_transfer.shell.startup import import_tensorflow_quietly
 
-    cli.import_tensorflow_quietly()
-    from kt_transfer import comparing, config, data, runs
-    from kt_transfer.selection.table import Table
+    import_tensorflow_quietly()
+    from kt_transfer import data
+    from kt_transfer import settings as config
+    from kt_transfer.comparison import comparing
+    from kt_transfer.comparison.table import Table
+    from kt_transfer.runs import folder as runs
 
     settings = config.CompareConfig(**SETTINGS, quiet=True)
     mnist = data.load_data(settings.data)

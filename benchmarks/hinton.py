@@ -186,8 +186,8 @@ def compile_for_labels(network) -> None:
 
 def fit(model, y, seed: int, epochs: int, **options) -> None:
     from kt_transfer import FusedModel
+    from kt_transfer.engine.fused_model import scaling
     from kt_transfer.training.schedules import learning_rate_callbacks
-    from kt_transfer.training.steps import scaling
 
     data, preprocessing = mnist()
     FusedModel(model, transform=scaling(preprocessing), seed=seed, **options).fit(
@@ -201,7 +201,7 @@ def fit(model, y, seed: int, epochs: int, **options) -> None:
 
 
 def answers(network, x):
-    from kt_transfer.training.steps import predict_raw
+    from kt_transfer.engine.fused_model import predict_raw
 
     return predict_raw(network, mnist()[1], x)
 

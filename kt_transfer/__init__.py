@@ -23,9 +23,9 @@ _HOMES = {
     "ReconstructionLoss": "training.losses",
     "Distiller": "training.distiller",
     "SettingSchedule": "training.schedules",
-    "FusedModel": "training.steps",
+    "FusedModel": "engine.fused_model",
     # selection
-    "TransferClassifier": "selection.estimator",
+    "TransferClassifier": "comparison.estimator",
     # errors
     "UserError": "errors",
 }

@@ -6,8 +6,19 @@ winner learns them all, is measured once on the test split, and is exported.
 
 from __future__ import annotations
 
-from kt_transfer import cli, export
-from kt_transfer.config import CompareConfig
+if __name__ == "__main__":  # --help and mistakes are answered before TensorFlow loads
+    import sys
+
+    from kt_transfer.shell.main import main
+
+    sys.exit(main(["compare", *sys.argv[1:]]))
+
+from kt_transfer import export
+from kt_transfer.comparison import comparing, pacing
+from kt_transfer.comparison.report import write_report
+from kt_transfer.comparison.table import Table
+from kt_transfer.runs import recording, session
+from kt_transfer.settings import CompareConfig
 
 
 def run(**settings):
@@ -30,17 +41,12 @@ def run(**settings):
 
 def execute(config: CompareConfig):
     """Strategy, data, every cell, verdicts; the winner refitted, measured once and exported."""
-    from kt_transfer import comparing, recording
-    from kt_transfer.comparison_report import write_report
-    from kt_transfer.selection import pacing
-    from kt_transfer.selection.table import Table
-
     began = pacing.now()
-    with cli.start_run("compare", config) as run:
+    with session.start_run("compare", config) as run:
         strategy = recording.begin(run, config)
-        data = cli.load_data(config, config.data)
+        data = session.load_data(config, config.data)
         data.require_labels()
-        recording.check_data(cli.say(config), data, config.folds)
+        recording.check_data(session.say(config), data, config.folds)
         recording.note_data(run, data)
         table = Table(run.path)
         with strategy.scope():
@@ -62,12 +68,3 @@ def execute(config: CompareConfig):
         plots=[str(path) for path in sorted((run.path / "plots").glob("*.png"))],
     )
     return frame
-
-
-def main(argv: list[str] | None = None) -> None:
-    """The command line."""
-    cli.main("compare", CompareConfig, execute, argv)
-
-
-if __name__ == "__main__":
-    main()

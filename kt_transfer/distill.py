@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # --help and mistakes are answered before TensorFlow loads
+    import sys
+
+    from kt_transfer.shell.main import main
+
+    sys.exit(main(["distill", *sys.argv[1:]]))
+
 import dataclasses
 from pathlib import Path
 
 import numpy as np
 
-from kt_transfer import cli, runs
-from kt_transfer.config import DistillConfig
-from kt_transfer.runs import Run
+from kt_transfer.data import draw_labels, hold_out
+from kt_transfer.data.splits import without_copies_of
+from kt_transfer.methods import distilling
+from kt_transfer.models.freezing import layers_with_weights
+from kt_transfer.reporting.gained import format_gained
+from kt_transfer.reporting.layers import format_layers, layer_rows, layer_weights
+from kt_transfer.reporting.plots import plot_gained
+from kt_transfer.runs import folder as runs
+from kt_transfer.runs import recording, session
+from kt_transfer.runs.folder import Run
+from kt_transfer.settings import DistillConfig
+from kt_transfer.sources.loading import like
 
 
 def run(**settings) -> Run:
@@ -25,20 +41,14 @@ def run(**settings) -> Run:
 
 def execute(config: DistillConfig) -> Run:
     """Strategy, data, teacher and student, fit, save, what was gained."""
-    from kt_transfer import distilling, recording
-    from kt_transfer.data.splits import without_copies_of
-    from kt_transfer.models.freezing import layers_with_weights
-    from kt_transfer.reporting.layers import layer_rows, layer_weights
-    from kt_transfer.reporting.plots import plot_gained
-
     opened = [runs.open_teacher(path) for path in config.teacher]
     first = next((run for run in opened if run is not None), None)
     config = dataclasses.replace(config, data=config.data or _data_of(first))
-    with cli.start_run("distill", config) as run:
+    with session.start_run("distill", config) as run:
         strategy = recording.begin(run, config)
         data = _data(config, first)
         data.require_labels()
-        recording.check_data(cli.say(config), data)
+        recording.check_data(session.say(config), data)
         labelled, validation = _labels(config, first, data)
         train = without_copies_of(validation, data.copies)
         recording.note_data(run, data, train=train, labelled=labelled, validation=validation)
@@ -70,12 +80,10 @@ def execute(config: DistillConfig) -> Run:
 
 def _data(config: DistillConfig, teacher: Run | None):
     """The examples as the first teacher that is a run takes them, its classes in its order."""
-    from kt_transfer.sources import like
-
     if teacher is None:
-        return cli.load_data(config, config.data)
+        return session.load_data(config, config.data)
     wanted = like(teacher.load_model("preprocessing.keras"), least=2)
-    data = cli.load_data(config, config.data, like=wanted)
+    data = session.load_data(config, config.data, like=wanted)
     shares_classes = config.class_map is None and config.loss != "none"
     if shares_classes and set(data.class_names) == set(teacher.label_names):
         return data.with_classes(teacher.label_names, str(teacher.path))
@@ -92,8 +100,6 @@ def _labels(config: DistillConfig, teacher: Run | None, data) -> tuple[np.ndarra
     By default those of the teacher, so that distillation costs no further label. Of data
     that the teacher never saw, none.
     """
-    from kt_transfer.data import draw_labels, hold_out
-
     if config.labels is not None:
         drawn = draw_labels(data.y, config.labels, config.seed, data.copies)
         split = (config.validation_split, config.seed, data.copies[drawn])
@@ -107,10 +113,7 @@ def _labels(config: DistillConfig, teacher: Run | None, data) -> tuple[np.ndarra
 
 
 def _tell(config: DistillConfig, run: Run, data, num_labels: int, metrics: dict) -> None:
-    from kt_transfer.reporting.gained import format_gained
-    from kt_transfer.reporting.layers import format_layers
-
-    say = cli.say(config)
+    say = session.say(config)
     say(format_layers(metrics["layers"]) + "\n")
     seconds = run.read_json("run.json")["wall_seconds"]
     say(
@@ -119,12 +122,3 @@ def _tell(config: DistillConfig, run: Run, data, num_labels: int, metrics: dict)
     )
     say(format_gained(metrics["comparison"]) + "\n")
     say(f"next: python -m kt_transfer.export --run {run.path} --name NAME")
-
-
-def main(argv: list[str] | None = None) -> None:
-    """The command line."""
-    cli.main("distill", DistillConfig, execute, argv)
-
-
-if __name__ == "__main__":
-    main()

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # --help and mistakes are answered before TensorFlow loads
+    import sys
+
+    from kt_transfer.shell.main import main
+
+    sys.exit(main(["evaluate", *sys.argv[1:]]))
+
 from pathlib import Path
 
+import keras
 import numpy as np
 
-from kt_transfer import cli, runs
-from kt_transfer.config import EvaluateConfig
+from kt_transfer.engine.fused_model import FusedModel, predict_raw
 from kt_transfer.errors import UserError
-from kt_transfer.runs import Run
+from kt_transfer.models.preprocessing import raw_values
+from kt_transfer.reporting import classification
+from kt_transfer.reporting.plots import plot_confusion_matrix, plot_reconstructions
+from kt_transfer.reporting.terminal import format_table
+from kt_transfer.runs import folder as runs
+from kt_transfer.runs import session
+from kt_transfer.runs.folder import Run
+from kt_transfer.settings import EvaluateConfig
+from kt_transfer.sources.loading import examples_of, like, preprocessing_for_new
 
 
 def run(**settings) -> dict:
@@ -27,15 +42,13 @@ def run(**settings) -> dict:
 
 def execute(config: EvaluateConfig) -> dict:
     """Run, data, predictions, metrics, plots."""
-    from kt_transfer.sources import like, preprocessing_for_new
-
     source = runs.open_run(config.run)
     spec = config.data or source.data
     out = Path(config.out or source.path)
     _require_free(out / "evaluation.json", spec, config)
     network, preprocessing = source.load_models()
-    data = cli.load_data(config, spec, like=like(preprocessing))
-    preprocessing = preprocessing_for_new(source, preprocessing, data, cli.say(config))
+    data = session.load_data(config, spec, like=like(preprocessing))
+    preprocessing = preprocessing_for_new(source, preprocessing, data, session.say(config))
     measure = _reconstruction if source.is_autoencoder else _classification
     results = {
         "run": str(source.path),
@@ -45,9 +58,9 @@ def execute(config: EvaluateConfig) -> dict:
         **measure(config, source, network, preprocessing, data, out),
     }
     Run(out).write_json("evaluation.json", results)
-    cli.say(config)(f"  evaluation {out / 'evaluation.json'}   plots {out / 'plots'}")
+    session.say(config)(f"  evaluation {out / 'evaluation.json'}   plots {out / 'plots'}")
     if not source.is_autoencoder:
-        cli.say(config)(f"next: python -m kt_transfer.export --run {source.path} --name NAME")
+        session.say(config)(f"next: python -m kt_transfer.export --run {source.path} --name NAME")
     return results
 
 
@@ -66,11 +79,6 @@ def _require_free(path: Path, spec: str, config: EvaluateConfig) -> None:
 
 
 def _classification(config, source: Run, network, preprocessing, data, out: Path) -> dict:
-    from kt_transfer.reporting import classification
-    from kt_transfer.reporting.plots import plot_confusion_matrix
-    from kt_transfer.reporting.terminal import format_table
-    from kt_transfer.training.steps import predict_raw
-
     names = source.label_names
     parts = data.with_classes(names, str(source.path)).parts(config.split)
     y = np.concatenate([part.y for part in parts])
@@ -88,7 +96,7 @@ def _classification(config, source: Run, network, preprocessing, data, out: Path
     per_class = classification.per_class_metrics(y, predicted, names)
     metrics = classification.classification_metrics(y, logits)
 
-    say = cli.say(config)
+    say = session.say(config)
     rows = [list(row.values()) for row in per_class]
     say(format_table(["class", "precision", "recall", "f1", "examples"], rows))
     say(
@@ -100,11 +108,6 @@ def _classification(config, source: Run, network, preprocessing, data, out: Path
 
 
 def _reconstruction(config, source: Run, network, preprocessing, data, out: Path) -> dict:
-    from kt_transfer.models.preprocessing import raw_values
-    from kt_transfer.reporting.plots import plot_reconstructions
-    from kt_transfer.sources import examples_of
-    from kt_transfer.training.steps import predict_raw
-
     parts = data.parts(config.split)
     errors = np.concatenate([_squared_errors(network, preprocessing, part.x) for part in parts])
     x = parts[0].x[:10]
@@ -119,7 +122,7 @@ def _reconstruction(config, source: Run, network, preprocessing, data, out: Path
         "squared_error": float(errors.mean()),
         "num_examples": len(errors),
     }
-    cli.say(config)(
+    session.say(config)(
         f"{data.spec} ({config.split}): mse {metrics['mse']:.4f}, squared error "
         f"{metrics['squared_error']:.2f} an example, {len(errors)} examples"
     )
@@ -128,20 +131,8 @@ def _reconstruction(config, source: Run, network, preprocessing, data, out: Path
 
 def _squared_errors(network, preprocessing, x) -> np.ndarray:
     """‖x − x̂‖² of each example, ``(n, ...)`` to ``(n,)``."""
-    import keras
-
-    from kt_transfer.training.steps import FusedModel
 
     features = preprocessing.output
     every_value = tuple(range(1, len(features.shape)))
     errors = keras.ops.sum(keras.ops.square(features - network(features)), axis=every_value)
     return FusedModel(keras.Model(preprocessing.input, errors)).answers(x)
-
-
-def main(argv: list[str] | None = None) -> None:
-    """The command line."""
-    cli.main("evaluate", EvaluateConfig, execute, argv)
-
-
-if __name__ == "__main__":
-    main()

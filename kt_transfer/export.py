@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # --help and mistakes are answered before TensorFlow loads
+    import sys
+
+    from kt_transfer.shell.main import main
+
+    sys.exit(main(["export", *sys.argv[1:]]))
+
 import time
 from pathlib import Path
 
 import numpy as np
 
-from kt_transfer import cli, runs
-from kt_transfer.config import ExportConfig
-from kt_transfer.runs import Run
+from kt_transfer.runs import folder as runs
+from kt_transfer.runs import session
+from kt_transfer.runs.folder import Run
+from kt_transfer.serving.saved_model import export_saved_model
+from kt_transfer.settings import ExportConfig
 
 NUM_CHECKED = 16
 
@@ -31,7 +40,7 @@ def execute(config: ExportConfig) -> Path:
     """Run, models, SavedModel."""
     source = runs.open_run(config.run)
     version = write_version(source, config.name or source.path.resolve().name, config.export_dir)
-    say = cli.say(config)
+    say = session.say(config)
     say(f"exported {source.path} as {version}: answers as Keras does, checked without Keras")
     if not source.is_autoencoder:
         say(f"next: python -m kt_transfer.predict --model {version} --data SPEC --out FILE.csv")
@@ -40,8 +49,6 @@ def execute(config: ExportConfig) -> Path:
 
 def write_version(source: Run, name: str, export_dir: Path) -> Path:
     """Write the models of a run as the next version of ``export_dir/name``."""
-    from kt_transfer.serving.saved_model import export_saved_model
-
     network, preprocessing = source.load_models()
     classifier, autoencoder, autoencoder_preprocessing = _models(source, network)
     return export_saved_model(
@@ -90,12 +97,3 @@ def _examples(preprocessing) -> np.ndarray:
     if raw.dtype == "uint8":
         return rng.integers(0, 256, shape, dtype=np.uint8)
     return rng.normal(size=shape).astype(raw.dtype)
-
-
-def main(argv: list[str] | None = None) -> None:
-    """The command line."""
-    cli.main("export", ExportConfig, execute, argv)
-
-
-if __name__ == "__main__":
-    main()

@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # --help and mistakes are answered before TensorFlow loads
+    import sys
+
+    from kt_transfer.shell.main import main
+
+    sys.exit(main(["finetune", *sys.argv[1:]]))
+
 import dataclasses
 
+import keras
 import numpy as np
 
-from kt_transfer import cli, runs
-from kt_transfer.config import FinetuneConfig
-from kt_transfer.runs import Run
+from kt_transfer.data import draw_labels, hold_out
+from kt_transfer.methods import transferring
+from kt_transfer.models.classifiers import classifier, dense_encoder
+from kt_transfer.models.freezing import freeze_layers, layers_with_weights
+from kt_transfer.reporting.layers import format_layers, layer_rows, layer_weights
+from kt_transfer.reporting.savings import tell_saved
+from kt_transfer.reporting.terminal import accuracy
+from kt_transfer.runs import folder as runs
+from kt_transfer.runs import recording, session
+from kt_transfer.runs.folder import Run
+from kt_transfer.settings import FinetuneConfig
+from kt_transfer.sources.adapting import adapting_model, describe
+from kt_transfer.sources.bodies import features_from
+from kt_transfer.sources.loading import load_source
 
 
 def run(**settings) -> Run:
@@ -23,19 +42,13 @@ def run(**settings) -> Run:
 
 def execute(config: FinetuneConfig) -> Run:
     """Strategy, data, the source's encoder with a new head, fit, save."""
-    from kt_transfer import recording, transferring
-    from kt_transfer.data import draw_labels, hold_out
-    from kt_transfer.models.classifiers import classifier
-    from kt_transfer.models.freezing import freeze_layers, layers_with_weights
-    from kt_transfer.reporting.layers import layer_rows, layer_weights
-
     source = runs.open_source(config.source)
     config = dataclasses.replace(config, data=config.data or _data_of(source))
-    with cli.start_run("finetune", config) as run:
+    with session.start_run("finetune", config) as run:
         strategy = recording.begin(run, config)
-        data = cli.load_data(config, config.data)
+        data = session.load_data(config, config.data)
         data.require_labels()
-        recording.check_data(cli.say(config), data)
+        recording.check_data(session.say(config), data)
         drawn = draw_labels(data.y, config.labels, config.seed, data.copies)
         split = (config.validation_split, config.seed, data.copies[drawn])
         train, validation = (drawn[part] for part in hold_out(data.y[drawn], *split))
@@ -74,13 +87,6 @@ def _data_of(source: Run | None) -> str:
 
 def _backbone(config: FinetuneConfig, source: Run | None, data):
     """The encoder, the preprocessing that makes raw examples fit it, and what it expects."""
-    import keras
-
-    from kt_transfer import recording
-    from kt_transfer.models.adapting import adapting_model
-    from kt_transfer.models.bodies import features_from
-    from kt_transfer.models.classifiers import dense_encoder
-    from kt_transfer.sources import load_source
 
     if config.source == "scratch":
         encoder = dense_encoder(data.input_dim, config.hidden_units, config.latent_dim)
@@ -94,13 +100,11 @@ def _backbone(config: FinetuneConfig, source: Run | None, data):
 
 def _note_adaptation(config: FinetuneConfig, run: Run, data, expected) -> None:
     """Say and write down how examples are made to fit the source."""
-    from kt_transfer.models.adapting import describe
-
     if expected is None:
         return
     line = describe(data.input_shape, data.range_for(expected.by_column), expected)
     run.update_json("run.json", expects=expected.to_note(), adaptation=line)
-    cli.say(config)(line)
+    session.say(config)(line)
 
 
 def _count(weights) -> int:
@@ -108,11 +112,7 @@ def _count(weights) -> int:
 
 
 def _tell(config: FinetuneConfig, run: Run, data, num_labels: int, metrics: dict) -> None:
-    from kt_transfer.reporting.layers import format_layers
-    from kt_transfer.reporting.savings import tell_saved
-    from kt_transfer.reporting.terminal import accuracy
-
-    say = cli.say(config)
+    say = session.say(config)
     say(format_layers(metrics["layers"]) + "\n")
     how = "scratch" if config.source == "scratch" else f"{config.method} of {config.source}"
     locked = f", {len(metrics['locked_layers'])} layers locked" if metrics["locked_layers"] else ""
@@ -122,12 +122,3 @@ def _tell(config: FinetuneConfig, run: Run, data, num_labels: int, metrics: dict
     if "saved_by_transfer" in metrics:
         say(f"  {tell_saved(metrics['saved_by_transfer'])}")
     say(f"next: python -m kt_transfer.distill --teacher {run.path}")
-
-
-def main(argv: list[str] | None = None) -> None:
-    """The command line."""
-    cli.main("finetune", FinetuneConfig, execute, argv)
-
-
-if __name__ == "__main__":
-    main()

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # --help and mistakes are answered before TensorFlow loads
+    import sys
+
+    from kt_transfer.shell.main import main
+
+    sys.exit(main(["predict", *sys.argv[1:]]))
+
 import time
 from pathlib import Path
 
 import numpy as np
 
-from kt_transfer import cli, runs
-from kt_transfer.config import PredictConfig
+from kt_transfer.data import Like
+from kt_transfer.data.made_for import MadeFor
+from kt_transfer.engine.fused_model import predict_raw
 from kt_transfer.errors import UserError
+from kt_transfer.reporting.classification import softmax
+from kt_transfer.runs import folder as runs
+from kt_transfer.runs import session
+from kt_transfer.serving.saved_model import load_saved_model
+from kt_transfer.settings import PredictConfig
+from kt_transfer.sources.loading import adaptation_to, like, preprocessing_for_new
 
 
 def run(**settings) -> Path:
@@ -34,7 +48,7 @@ def execute(config: PredictConfig) -> Path:
     if path.exists() and not config.overwrite:
         raise runs.exists_already(path)
     spec, names, predictor, like = _from_run(config) if config.run else _from_export(config)
-    data = cli.load_data(config, spec, like=like)
+    data = session.load_data(config, spec, like=like)
     probabilities_of, parts = predictor(data), data.parts(config.split)
     probabilities = np.concatenate([probabilities_of(part.x) for part in parts])
     class_id = probabilities.argmax(axis=1)
@@ -54,16 +68,12 @@ def execute(config: PredictConfig) -> Path:
         table.to_csv(temporary, index=False, float_format="%.6g")
     of_parts = " and ".join(part.name for part in parts)
     s = "s" if len(table) != 1 else ""
-    cli.say(config)(f"{len(table)} prediction{s} of {spec} ({of_parts}) in {path}")
+    session.say(config)(f"{len(table)} prediction{s} of {spec} ({of_parts}) in {path}")
     return path
 
 
 def _from_run(config: PredictConfig):
     """Spec, class names and predictor of a run folder, and what examples it takes."""
-    from kt_transfer.reporting.classification import softmax
-    from kt_transfer.sources import like, preprocessing_for_new
-    from kt_transfer.training.steps import predict_raw
-
     source = runs.open_run(config.run)
     if source.is_autoencoder:
         raise UserError(
@@ -73,7 +83,7 @@ def _from_run(config: PredictConfig):
     network, raw = source.load_models()
 
     def predictor(data):
-        preprocessing = preprocessing_for_new(source, raw, data, cli.say(config))
+        preprocessing = preprocessing_for_new(source, raw, data, session.say(config))
         return lambda x: softmax(predict_raw(network, preprocessing, x))
 
     return config.data or source.data, source.label_names, predictor, like(raw)
@@ -81,11 +91,6 @@ def _from_run(config: PredictConfig):
 
 def _from_export(config: PredictConfig):
     """The same of an exported model."""
-    from kt_transfer.data import Like
-    from kt_transfer.data.made_for import MadeFor
-    from kt_transfer.serving.saved_model import load_saved_model
-    from kt_transfer.sources import adaptation_to
-
     model, metadata = load_saved_model(config.model, trust=config.trust_model)
     if not metadata["labels"]:
         raise UserError(
@@ -101,17 +106,8 @@ def _from_export(config: PredictConfig):
             )
         made = MadeFor.from_note(metadata.get("made_for"))
         if told := adaptation_to(config.model, made, model.dtype, data):
-            cli.say(config)(told)
+            session.say(config)(told)
         return model
 
     like = Like(model.shape, model.dtype)
     return config.data or metadata["data"], metadata["labels"], predictor, like
-
-
-def main(argv: list[str] | None = None) -> None:
-    """The command line."""
-    cli.main("predict", PredictConfig, execute, argv)
-
-
-if __name__ == "__main__":
-    main()

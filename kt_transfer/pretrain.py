@@ -2,16 +2,45 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # --help and mistakes are answered before TensorFlow loads
+    import sys
+
+    from kt_transfer.shell.main import main
+
+    sys.exit(main(["pretrain", *sys.argv[1:]]))
+
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import keras
 import numpy as np
 
-from kt_transfer import cli
-from kt_transfer.config import PretrainConfig
+from kt_transfer.data import draw_labels, hold_out
+from kt_transfer.data.rows import take_rows
+from kt_transfer.data.splits import without_copies_of
+from kt_transfer.engine.fused_model import FusedModel, predict_raw, scaling
 from kt_transfer.errors import UserError
-from kt_transfer.rows import take_rows
-from kt_transfer.runs import Run
+from kt_transfer.models.autoencoders import (
+    dense_autoencoder,
+    sparse_autoencoder,
+    transferable_encoder,
+    units_that_stay,
+)
+from kt_transfer.models.classifiers import classifier
+from kt_transfer.models.convolutional import conv_autoencoder
+from kt_transfer.models.freezing import layers_with_weights
+from kt_transfer.models.preprocessing import as_image, image_shape, raw_values
+from kt_transfer.reporting.collapse import find_collapse, tell_collapse
+from kt_transfer.reporting.layers import format_layers, layer_rows, layer_weights
+from kt_transfer.reporting.plots import plot_history, plot_reconstructions
+from kt_transfer.reporting.terminal import accuracy
+from kt_transfer.runs import recording, session
+from kt_transfer.runs.folder import Run
+from kt_transfer.settings import PretrainConfig
+from kt_transfer.training import semi_supervised
+from kt_transfer.training.fitting import fit_in_folder
+from kt_transfer.training.k_sparse import with_falling_k
+from kt_transfer.training.losses import ReconstructionLoss
 
 # Share of the examples that is held out to watch the training.
 HELD_OUT = 0.1
@@ -29,17 +58,11 @@ def run(**settings) -> Run:
 
 def execute(config: PretrainConfig) -> Run:
     """Strategy, data, model, fit, save."""
-    from kt_transfer import recording
-    from kt_transfer.models.freezing import layers_with_weights
-    from kt_transfer.reporting.layers import layer_rows, layer_weights
-    from kt_transfer.reporting.plots import plot_history
-    from kt_transfer.training.fitting import fit_in_folder
-
     learn, measure = _task(config)
-    with cli.start_run("pretrain", config) as run:
+    with session.start_run("pretrain", config) as run:
         strategy = recording.begin(run, config)
-        data = cli.load_data(config, config.data)
-        recording.check_data(cli.say(config), data)
+        data = session.load_data(config, config.data)
+        recording.check_data(session.say(config), data)
         train, validation, labelled = _split(config, data)
         recording.note_data(run, data, train=train, labelled=labelled, validation=validation)
         with strategy.scope():
@@ -100,9 +123,6 @@ def _split(config: PretrainConfig, data) -> tuple[np.ndarray, np.ndarray, np.nda
 
     The labels are those that ``finetune --labels`` with the same seed trains on.
     """
-    from kt_transfer.data import draw_labels, hold_out
-    from kt_transfer.data.splits import without_copies_of
-
     supervised = config.objective == "classification"
     train, validation = hold_out(data.y, HELD_OUT, config.seed, data.copies)
     if config.labels is None and not supervised:
@@ -119,10 +139,6 @@ def _split(config: PretrainConfig, data) -> tuple[np.ndarray, np.ndarray, np.nda
 
 def _reconstruct(config, autoencoder, preprocessing, data, train, labelled) -> _Task:
     """An autoencoder alone."""
-    from kt_transfer.models.autoencoders import units_that_stay
-    from kt_transfer.training.k_sparse import with_falling_k
-    from kt_transfer.training.losses import ReconstructionLoss
-
     k = units_that_stay(autoencoder)
     trained, callbacks = with_falling_k(autoencoder, k, config.epochs)
     trained.compile(optimizer=_adam(config), loss=ReconstructionLoss(), metrics=["mse"])
@@ -132,8 +148,6 @@ def _reconstruct(config, autoencoder, preprocessing, data, train, labelled) -> _
 
 def _reconstruct_and_classify(config, autoencoder, preprocessing, data, train, labelled) -> _Task:
     """An autoencoder with a head on its code for the examples that have a label."""
-    from kt_transfer.training import semi_supervised
-
     joint = semi_supervised.joint_model(autoencoder, data.num_classes)
     semi_supervised.compile_joint(joint, _adam(config), config.label_weight)
     labels = np.where(np.isin(train, labelled), data.y[train], -1)
@@ -147,11 +161,6 @@ def _reconstruct_and_classify(config, autoencoder, preprocessing, data, train, l
 
 def _classify(config, autoencoder, preprocessing, data, train, labelled) -> _Task:
     """A classifier with the autoencoder's encoder as its body."""
-    from kt_transfer import recording
-    from kt_transfer.models.autoencoders import transferable_encoder
-    from kt_transfer.models.classifiers import classifier
-    from kt_transfer.training.steps import scaling
-
     network = classifier(transferable_encoder(autoencoder), data.num_classes)
     recording.compile_classifier(network, _adam(config))
     model = _fused(network, scaling(preprocessing), config)
@@ -159,16 +168,12 @@ def _classify(config, autoencoder, preprocessing, data, train, labelled) -> _Tas
 
 
 def _adam(config: PretrainConfig):
-    import keras
-
     return keras.optimizers.Adam(config.learning_rate)
 
 
 def _fused(network, transform, config: PretrainConfig):
-    from kt_transfer.training.steps import FusedModel
-
     return FusedModel(
-        network, transform=transform, seed=config.seed, jit_compile=cli.jit_choice(config)
+        network, transform=transform, seed=config.seed, jit_compile=session.jit_choice(config)
     )
 
 
@@ -181,10 +186,6 @@ def _reconstruct_itself(preprocessing):
 
 
 def _build(config: PretrainConfig, data):
-    from kt_transfer.models.autoencoders import dense_autoencoder, sparse_autoencoder
-    from kt_transfer.models.convolutional import conv_autoencoder
-    from kt_transfer.models.preprocessing import image_shape
-
     shape = {
         "latent_dim": config.latent_dim,
         "noise": config.noise,
@@ -207,8 +208,6 @@ def _build(config: PretrainConfig, data):
 
 
 def _require_images(data) -> None:
-    from kt_transfer.models.preprocessing import as_image
-
     if as_image(data.input_shape) is None:
         raise UserError(
             f"--model conv was given with {data.spec}, whose examples have the shape "
@@ -219,10 +218,6 @@ def _require_images(data) -> None:
 
 def _measure(config: PretrainConfig, run, task, preprocessing, data, validation) -> dict:
     """Reconstruction of test and validation examples, and whether the code collapsed."""
-    from kt_transfer.reporting.collapse import find_collapse
-    from kt_transfer.reporting.plots import plot_reconstructions
-    from kt_transfer.training.steps import predict_raw
-
     network = task.network
     with task.model.strategy.scope():
         model = _reconstruct(config, network, preprocessing, data, None, None).model
@@ -251,23 +246,16 @@ def _measure(config: PretrainConfig, run, task, preprocessing, data, validation)
 
 def _measure_head(joint, preprocessing, data) -> dict:
     """How well the head of semi-supervised pretraining classifies the test examples."""
-    from kt_transfer import recording
-    from kt_transfer.training.steps import predict_raw
-
     _, logits = predict_raw(joint, preprocessing, data.x_test)
     return recording.test_metrics(data.y_test, logits)
 
 
 def _measure_classifier(config, run, task, preprocessing, data, validation) -> dict:
-    from kt_transfer import recording
-
     return recording.classifier_metrics(task.network, preprocessing, data, validation)
 
 
 def _pictures(network, preprocessing, data, count: int = 10):
     """The first test examples, and what the autoencoder makes of them, in raw values."""
-    from kt_transfer.models.preprocessing import raw_values
-
     originals = data.x_test[:count]
     outputs = network(preprocessing(originals), training=False)
     return originals, raw_values(outputs, data.input_shape, data.scaling_range)
@@ -283,11 +271,7 @@ def _what_wakes(config: PretrainConfig) -> str:
 
 
 def _tell(config: PretrainConfig, run: Run, data, metrics: dict) -> None:
-    from kt_transfer.reporting.collapse import tell_collapse
-    from kt_transfer.reporting.layers import format_layers
-    from kt_transfer.reporting.terminal import accuracy
-
-    say = cli.say(config)
+    say = session.say(config)
     say(format_layers(metrics["layers"]) + "\n")
     labels = f", {config.labels} labels" if config.labels else ""
     say(
@@ -305,12 +289,3 @@ def _tell(config: PretrainConfig, run: Run, data, metrics: dict) -> None:
         say(f"next: python -m kt_transfer.finetune --source {run.path} --labels 100")
     else:
         say(f"next: python -m kt_transfer.finetune --source {run.path} --data SPEC")
-
-
-def main(argv: list[str] | None = None) -> None:
-    """The command line."""
-    cli.main("pretrain", PretrainConfig, execute, argv)
-
-
-if __name__ == "__main__":
-    main()

@@ -6,13 +6,23 @@ this run's.
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # --help and mistakes are answered before TensorFlow loads
+    import sys
+
+    from kt_transfer.shell.main import main
+
+    sys.exit(main(["quickstart", *sys.argv[1:]]))
+
 import contextlib
 import io
 from pathlib import Path
 
-from kt_transfer import cli, distill, evaluate, export, finetune, pretrain, runs
-from kt_transfer.config import QuickstartConfig
-from kt_transfer.runs import Run
+from kt_transfer import distill, evaluate, export, finetune, pretrain
+from kt_transfer.reporting.terminal import format_table
+from kt_transfer.runs import folder as runs
+from kt_transfer.runs import session
+from kt_transfer.runs.folder import Run
+from kt_transfer.settings import QuickstartConfig
 
 STUDENT_UNITS = (64,)
 
@@ -29,7 +39,7 @@ def run(**settings) -> Run:
 
 def execute(config: QuickstartConfig) -> Run:
     """Every step with the same data, seed and strategy."""
-    with cli.start_run("quickstart", config) as run:
+    with session.start_run("quickstart", config) as run:
         shared = {
             name: getattr(config, name)
             for name in (
@@ -78,8 +88,6 @@ def _step(command, path: Path, **settings) -> Run:
 
 
 def _tell(config: QuickstartConfig, run: Run, metrics: dict, version: Path) -> None:
-    from kt_transfer.reporting.terminal import format_table
-
     rows = [
         [
             step,
@@ -91,18 +99,9 @@ def _tell(config: QuickstartConfig, run: Run, metrics: dict, version: Path) -> N
         for step in ("pretrain", "finetune", "distill")
     ]
     labels = f"{config.labels} labels" if config.labels else "all labels"
-    say = cli.say(config)
-    cli.say_notes_of(config, runs.Run(run.path / "pretrain"))
+    say = session.say(config)
+    session.say_notes_of(config, runs.Run(run.path / "pretrain"))
     say(f"the whole chain on {config.data} with {labels}:\n")
     say(format_table(["step", "test mse", "test accuracy", "parameters", "seconds"], rows))
     say(f"\nruns {run.path}   served model {version}: answers as Keras does, checked without Keras")
     say(f"next: python -m kt_transfer.predict --model {version} --data SPEC --out FILE.csv")
-
-
-def main(argv: list[str] | None = None) -> None:
-    """The command line."""
-    cli.main("quickstart", QuickstartConfig, execute, argv)
-
-
-if __name__ == "__main__":
-    main()

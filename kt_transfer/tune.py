@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # --help and mistakes are answered before TensorFlow loads
+    import sys
+
+    from kt_transfer.shell.main import main
+
+    sys.exit(main(["tune", *sys.argv[1:]]))
+
 import dataclasses
 import shutil
-import sys
 from pathlib import Path
 
-from kt_transfer import cli, config, distill, finetune, pretrain, runs
-from kt_transfer.errors import TrainingFailed, UserError
-from kt_transfer.runs import Run
+from kt_transfer import distill, finetune, pretrain
+from kt_transfer import settings as config
+from kt_transfer.comparison.searching import search_settings
+from kt_transfer.errors import TrainingFailed
+from kt_transfer.reporting.terminal import format_table
+from kt_transfer.runs import folder as runs
+from kt_transfer.runs import session
+from kt_transfer.runs.folder import Run
 
 # What each command's trials are judged by: never the test split.
 OBJECTIVES = {
@@ -36,16 +47,15 @@ def run(command: str, **settings) -> Run:
         >>> tune.run("pretrain", data="tfds:mnist", max_trials=20, out="runs/search")
         Run('runs/search')
     """
-    return execute(command, _CONFIGS[command][1](**settings))
+    return execute(_CONFIGS[command][1](**settings))
 
 
-def execute(command: str, search: config.Search) -> Run:
+def execute(search: config.Search) -> Run:
     """Trials, each a run folder; the best one becomes ``OUT/best``."""
-    from kt_transfer.searching import search_settings
-
+    command = search.searched
     metric, direction = _objective(command, search)
     base = config.narrow(search, _CONFIGS[command][0])
-    with cli.start_run(f"tune-{command}", search) as run:
+    with session.start_run(f"tune-{command}", search) as run:
         trials = search_settings(
             run.path,
             suggest=SUGGESTIONS[command],
@@ -55,7 +65,7 @@ def execute(command: str, search: config.Search) -> Run:
             direction=direction,
             search=search.search,
             max_trials=search.max_trials,
-            say=cli.say(search),
+            say=session.say(search),
         )
         done = [trial for trial in trials if trial["score"] is not None]
         if not done:
@@ -152,10 +162,8 @@ def _keep_best(run: Run, trial: Path) -> None:
 
 
 def _tell(search, command: str, run: Run, trials, best, metric: str) -> None:
-    from kt_transfer.reporting.terminal import format_table
-
-    say = cli.say(search)
-    cli.say_notes_of(search, runs.Run(run.path / "best"))
+    say = session.say(search)
+    session.say_notes_of(search, runs.Run(run.path / "best"))
     names = list(best["settings"])
     largest_first = _objective(command, search)[1] == "max"
     done = [trial for trial in trials if trial["score"] is not None]
@@ -172,34 +180,3 @@ def _tell(search, command: str, run: Run, trials, best, metric: str) -> None:
 
 def _short(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def main(argv: list[str] | None = None) -> None:
-    """The command line: the searched command's name, then flags."""
-    argv = sys.argv[1:] if argv is None else list(argv)
-    if not argv or argv[0] in ("-h", "--help"):
-        print(
-            "usage: python -m kt_transfer.tune {pretrain,finetune,distill} [flags]\n\n"
-            "Search the settings of a command with KerasTuner; the best trial is the run folder\n"
-            "OUT/best. `python -m kt_transfer.tune COMMAND --help` lists the flags: --search,\n"
-            "--max-trials and the command's own."
-        )
-        raise SystemExit(0)
-    command, *rest = argv
-    if command not in _CONFIGS:
-        error = UserError(
-            f"{command!r} was given, expected pretrain, finetune or distill: name the command "
-            "whose settings to search."
-        )
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2)
-    cli.main(
-        f"tune-{command}",
-        _CONFIGS[command][1],
-        lambda search: execute(command, search),
-        rest,
-    )
-
-
-if __name__ == "__main__":
-    main()

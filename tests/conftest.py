@@ -17,7 +17,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 
 from kt_transfer.__main__ import main
-from kt_transfer.cli import import_tensorflow_quietly
+from kt_transfer.shell.main import import_tensorflow_quietly
 
 
 def pytest_configure(config):

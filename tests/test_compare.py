@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 from write_readme import shown_in_readme
 
+from kt_transfer.comparison.folds import draw_folds
+from kt_transfer.comparison.table import COLUMNS
 from kt_transfer.data import load_data
-from kt_transfer.runs import Run
-from kt_transfer.selection.folds import draw_folds
-from kt_transfer.selection.table import COLUMNS
+from kt_transfer.runs.folder import Run
 
 METHODS = ("scratch", "linear", "parameters", "distilled", "features")
 

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from kt_transfer import load_data
-from kt_transfer.runs import Run
+from kt_transfer.runs.folder import Run
 
 RNG = np.random.default_rng(0)
 PLAIN = ("--strategy", "one_device", "--jit-compile", "no", "--quiet", "--epochs", 1)

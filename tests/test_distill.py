@@ -9,8 +9,8 @@ from keras import layers
 
 from kt_transfer import distill, load_data
 from kt_transfer.reporting.classification import softmax
-from kt_transfer.runs import Run
-from kt_transfer.teachers import load_teachers
+from kt_transfer.runs.folder import Run
+from kt_transfer.sources.teachers import load_teachers
 
 PLAIN = ("--strategy", "one_device", "--jit-compile", "no")
 QUICK = ("--epochs", 2, "--quiet", "--compare-scratch", "no", *PLAIN)
@@ -66,8 +66,8 @@ def test_what_was_gained_is_measured(gained, chain):
 
 
 def test_the_student_from_scratch_has_the_same_start_and_as_many_steps(gained, chain, monkeypatch):
-    from kt_transfer import distilling
-    from kt_transfer.training.steps import FusedModel
+    from kt_transfer.engine.fused_model import FusedModel
+    from kt_transfer.methods import distilling
 
     fits = []
     fit = FusedModel.fit
@@ -235,7 +235,7 @@ def test_an_interrupted_distillation_goes_on(chain, tmp_path, monkeypatch):
             if epoch == 2:
                 raise KeyboardInterrupt
 
-    from kt_transfer import distilling
+    from kt_transfer.methods import distilling
 
     callbacks = distilling._callbacks
     monkeypatch.setattr(distilling, "_callbacks", lambda config: [*callbacks(config), Break()])

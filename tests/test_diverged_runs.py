@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kt_transfer import finetune, runs
+from kt_transfer import finetune
 from kt_transfer.errors import TrainingFailed
+from kt_transfer.runs import folder as runs
 
 QUICK = {"data": "digits", "strategy": "one_device", "jit_compile": "no", "quiet": True}
 DIVERGES = ("--learning-rate", "1e30", "--epochs", "2", "--jit-compile", "no", "--out", "out")
@@ -88,7 +89,7 @@ def test_finished_cells_of_a_comparison_stay(invoke, tmp_path, monkeypatch):
     def diverge(*_, **__):
         raise TrainingFailed("training diverged in epoch 7")
 
-    monkeypatch.setattr("kt_transfer.selection.comparison.learn_features", diverge)
+    monkeypatch.setattr("kt_transfer.comparison.comparison.learn_features", diverge)
     words = "--labels 30 --folds 2 --repeats 1 --methods linear scratch --hidden-units 8"
     flags = (*words.split(), "--epochs", 1, *ONE_DEVICE, "--out", "out")
     done = invoke("compare", *flags)

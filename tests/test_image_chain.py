@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
-from kt_transfer import distill, export, finetune, load_data, pretrain, transferring, tune
+from kt_transfer import distill, export, finetune, load_data, pretrain, tune
 from kt_transfer.data import Dataset
-from kt_transfer.runs import Run
+from kt_transfer.methods import transferring
+from kt_transfer.runs.folder import Run
 from kt_transfer.serving import saved_model
 
 QUICK = {"strategy": "one_device", "jit_compile": "no", "quiet": True}

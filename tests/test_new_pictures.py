@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from kt_transfer import distill, export, finetune, load_data
-from kt_transfer.training.steps import predict_raw
+from kt_transfer.engine.fused_model import predict_raw
 
 QUICK = {"strategy": "one_device", "jit_compile": "no", "quiet": True}
 COLOURS = {"blue": (30, 60, 220), "green": (40, 200, 60), "red": (220, 50, 30)}
@@ -79,7 +79,7 @@ def test_predictions_are_those_of_the_resized_picture(taught, invoke, tmp_path, 
     draw(tmp_path, "red", [0], (31, 17))
     with Image.open(tmp_path / "0.png") as image:
         x = np.asarray(image.resize((8, 6), Image.Resampling.BILINEAR))[None]
-    from kt_transfer.runs import Run
+    from kt_transfer.runs.folder import Run
 
     run = Run(taught["run"])
     logits = predict_raw(run.load_model(), run.load_model("preprocessing.keras"), x)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from kt_transfer import UserError, finetune, load_data, pretrain
-from kt_transfer.runs import Run
+from kt_transfer.runs.folder import Run
 
 QUICK = {"epochs": 2, "hidden_units": (16,), "quiet": True, "strategy": "one_device"}
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import kt_transfer
-from kt_transfer import config
-from kt_transfer.__main__ import COMMANDS
+from kt_transfer import settings as config
+from kt_transfer.shell.main import COMMANDS
 
 README = Path(__file__).parents[1] / "README.md"
 TEXT = README.read_text()

@@ -6,8 +6,8 @@ import pytest
 from keras import layers
 
 from kt_transfer import UserError, load_data
-from kt_transfer.models.adapting import Expected
-from kt_transfer.sources import load_source
+from kt_transfer.sources.adapting import Expected
+from kt_transfer.sources.loading import load_source
 
 RNG = np.random.default_rng(0)
 

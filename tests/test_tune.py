@@ -9,9 +9,10 @@ from pathlib import Path
 import keras_tuner
 import pytest
 
-from kt_transfer import UserError, finetune, pretrain, runs, tune
-from kt_transfer.config import DistillConfig, FinetuneConfig, PretrainConfig
+from kt_transfer import UserError, finetune, pretrain, tune
 from kt_transfer.errors import TrainingFailed
+from kt_transfer.runs import folder as runs
+from kt_transfer.settings import DistillConfig, FinetuneConfig, PretrainConfig
 
 QUICK = {"data": "digits", "strategy": "one_device", "jit_compile": "no", "quiet": True}
 PRETRAIN = QUICK | {"hidden_units": (8,), "latent_dim": 4, "epochs": 2, "max_trials": 3}

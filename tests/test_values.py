@@ -25,9 +25,9 @@ from kt_transfer import (
     pretrain,
 )
 from kt_transfer.models.preprocessing import preprocessing_model
-from kt_transfer.runs import open_teacher
-from kt_transfer.sources import load_source, load_student
-from kt_transfer.teachers import load_teachers
+from kt_transfer.runs.folder import open_teacher
+from kt_transfer.sources.loading import load_source, load_student
+from kt_transfer.sources.teachers import load_teachers
 
 RNG = np.random.default_rng(0)
 PLAIN = {"quiet": True, "strategy": "one_device", "jit_compile": "no"}

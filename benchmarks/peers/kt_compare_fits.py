@@ -5,9 +5,9 @@ import keras
 import numpy as np
 import short_fits
 
+from kt_transfer.methods.learners import NetworkLearner, Schedule
 from kt_transfer.models.classifiers import dense_encoder
 from kt_transfer.models.preprocessing import preprocessing_model
-from kt_transfer.selection.learners import NetworkLearner, Schedule
 
 
 def main() -> None:

@@ -7,10 +7,10 @@ import numpy as np
 from kt_transfer.data.dataset import UNLABELLED, Dataset, Like
 from kt_transfer.data.labels import number_classes
 from kt_transfer.data.overlap import same_examples
+from kt_transfer.data.ranges import observed_range
+from kt_transfer.data.rows import take_rows
 from kt_transfer.data.splits import split_test
 from kt_transfer.errors import UserError
-from kt_transfer.ranges import observed_range
-from kt_transfer.rows import take_rows
 
 
 def dataset_from_arrays(

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from kt_transfer.disk import disk_errno, size_in_words
+from kt_transfer.data.rows import rows_in_file
 from kt_transfer.errors import UserError
-from kt_transfer.rows import rows_in_file
+from kt_transfer.files.writing import disk_errno, size_in_words
 
 
 def cache_folder() -> Path:
@@ -38,7 +38,7 @@ def cached_rows(key: str, num_rows: int, batches: Callable[[], Iterator[dict]]) 
         batches: Function that yields the pieces, a dictionary of arrays each.
 
     Returns:
-        Arrays by name, in memory or on disk (:func:`~kt_transfer.rows.rows_in_file`).
+        Arrays by name, in memory or on disk (:func:`~kt_transfer.data.rows.rows_in_file`).
 
     Raises:
         UserError: If the cache cannot be written, or has no room for them.

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from kt_transfer.data.overlap import same_examples
+from kt_transfer.data.ranges import Range, range_of
 from kt_transfer.errors import UserError, listed
-from kt_transfer.ranges import Range, range_of
 
 UNLABELLED = -1
 _ROWS_AT_ONCE = 2**16
@@ -47,7 +47,7 @@ class Dataset:
     """Raw examples and labels, split into training and test part.
 
     Examples stay as they came (``uint8`` for images); scaling is the preprocessing model's.
-    Large ones stay on disk, as :class:`~kt_transfer.rows.DiskRows`.
+    Large ones stay on disk, as :class:`~kt_transfer.data.rows.DiskRows`.
 
     Attributes:
         spec: The data spec that it was loaded from.

@@ -12,9 +12,9 @@ import numpy as np
 
 from kt_transfer.data.arrays import dataset_from_arrays, require_shapes
 from kt_transfer.data.dataset import Dataset, Like
+from kt_transfer.data.rows import rows_in_file
 from kt_transfer.errors import UserError
-from kt_transfer.rows import rows_in_file
-from kt_transfer.unpacking import require_plausible_size
+from kt_transfer.files.reading import require_plausible_size
 
 _UBYTE = 0x08
 _LONGEST_HEADER = 4 + 4 * 255

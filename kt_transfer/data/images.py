@@ -19,8 +19,8 @@ from kt_transfer.data.arrays import dataset_from_arrays
 from kt_transfer.data.cache import cached, cached_rows
 from kt_transfer.data.dataset import UNLABELLED, Dataset, Like
 from kt_transfer.data.folders import Found, find_pictures
+from kt_transfer.data.rows import take_rows
 from kt_transfer.errors import UserError, listed
-from kt_transfer.rows import take_rows
 
 # Larger pictures are scaled down: what is trained here is small.
 MAX_SIDE = 128

@@ -7,8 +7,8 @@ import dataclasses
 import numpy as np
 
 from kt_transfer.data.dataset import Dataset
-from kt_transfer.ranges import SHARE_WITHIN, Range, is_by_column, middle_and_reach
-from kt_transfer.rows import take_rows
+from kt_transfer.data.ranges import SHARE_WITHIN, Range, is_by_column, middle_and_reach
+from kt_transfer.data.rows import take_rows
 
 # So many rows tell what examples are like.
 _MOST_ROWS = 5_000

@@ -13,9 +13,9 @@ import numpy as np
 
 from kt_transfer.data.arrays import dataset_from_arrays, require_shapes
 from kt_transfer.data.dataset import Dataset, Like
+from kt_transfer.data.ranges import LARGEST_VALUE
 from kt_transfer.errors import UserError
-from kt_transfer.ranges import LARGEST_VALUE
-from kt_transfer.unpacking import require_plausible_zip
+from kt_transfer.files.reading import require_plausible_zip
 
 _NAMES = ("x", "y", "x_test", "y_test")
 _LONGEST_HEADER = 2**16

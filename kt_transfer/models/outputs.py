@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from kt_transfer.emitted import are_distributions, last_activation, logarithm
+from kt_transfer.models.emitted import are_distributions, last_activation, logarithm
 
 # Logit of a class that is never meant: even at a high temperature its probability is zero.
 _NEVER = -1e4

@@ -7,7 +7,7 @@ import math
 import keras
 import numpy as np
 
-from kt_transfer.ranges import WITHIN, Range, is_by_column, middle_and_reach, raw_rows
+from kt_transfer.data.ranges import WITHIN, Range, is_by_column, middle_and_reach, raw_rows
 
 
 def preprocessing_model(

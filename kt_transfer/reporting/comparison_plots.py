@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from kt_transfer.disk import replacing
+from kt_transfer.files.writing import replacing
 from kt_transfer.reporting.wording import (
     IN_PERCENT,
     LOWER_IS_BETTER,

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from kt_transfer.disk import replacing
+from kt_transfer.files.writing import replacing
 from kt_transfer.reporting.gained import FIGURES, NAMES
 
 

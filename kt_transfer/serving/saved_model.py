@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from kt_transfer.disk import disk_errno
 from kt_transfer.errors import UserError
-from kt_transfer.finite import why_not_finite
+from kt_transfer.files.reading import read_json
+from kt_transfer.files.writing import disk_errno
+from kt_transfer.models.finite import why_not_finite
 from kt_transfer.serving.inspection import require_harmless
-from kt_transfer.unpacking import read_json
 
 TOLERANCE = 1e-5
 

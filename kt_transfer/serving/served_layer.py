@@ -10,8 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kt_transfer.finite import why_not_finite
-from kt_transfer.unpacking import read_json
+from kt_transfer.files.reading import read_json
+from kt_transfer.models.finite import why_not_finite
 
 # Outputs that say what they are, the one to take first.
 _KNOWN = {"probabilities": "probabilities", "logits": "logits", "softmax": "probabilities"}

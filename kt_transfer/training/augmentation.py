@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from kt_transfer.ranges import Range, is_by_column
+from kt_transfer.data.ranges import Range, is_by_column
 
 
 def augmentation(kind: str, strength: float, value_range: Range) -> Callable:

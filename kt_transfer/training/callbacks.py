@@ -12,8 +12,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from kt_transfer.disk import replacing
 from kt_transfer.errors import UserError
+from kt_transfer.files.writing import replacing
 from kt_transfer.training.diverging import require_finite_weights
 
 

@@ -8,9 +8,10 @@ import keras
 import numpy as np
 from keras import ops, tree
 
-from kt_transfer.emitted import emitted_by
-from kt_transfer.rows import empty_rows
-from kt_transfer.training import feeds
+from kt_transfer.data.rows import empty_rows
+from kt_transfer.engine import feeds
+from kt_transfer.engine.fused_model import FusedModel
+from kt_transfer.models.emitted import emitted_by
 from kt_transfer.training.hints import emitting, find_layer, last_hidden, layers_of
 from kt_transfer.training.labels import as_labels
 from kt_transfer.training.losses import (
@@ -19,7 +20,6 @@ from kt_transfer.training.losses import (
     SoftTargetCrossEntropy,
     TemperatureKL,
 )
-from kt_transfer.training.steps import FusedModel
 
 _SOFT_LOSSES = {
     "kl": lambda dtype, temperature, beta: TemperatureKL(temperature, dtype=dtype),

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from kt_transfer.errors import TrainingFailed
-from kt_transfer.finite import why_not_finite
+from kt_transfer.models.finite import why_not_finite
 
 _WATCHED = ("loss", "val_loss")
 # Of inputs within [-1, 1] no weight comes near it; units that saturate keep the loss finite then.

@@ -5,10 +5,10 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
+from kt_transfer.engine.fused_model import FusedModel
 from kt_transfer.training.callbacks import Checkpoint, EarlyStopping, EpochLog, Progress
 from kt_transfer.training.callbacks import read_history as _read_history
 from kt_transfer.training.diverging import StopsWhereDiverged
-from kt_transfer.training.steps import FusedModel
 
 
 def fit_in_folder(
@@ -35,7 +35,7 @@ def fit_in_folder(
     Args:
         model: The compiled model that is fitted.
         network: The model whose weights the fit changes (of a distiller, the student).
-        run: A :class:`~kt_transfer.runs.Run`, or whatever has its ``path``, ``checkpoint``
+        run: A :class:`~kt_transfer.runs.folder.Run`, or whatever has its ``path``, ``checkpoint``
             and ``is_chief``: where the files go, and who writes checkpoints.
         x: Examples, as ``model.fit`` takes them.
         y: Targets.

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from kt_transfer.data.overlap import same_examples, shared_rows
-from kt_transfer.rows import DiskRows
+from kt_transfer.data.rows import DiskRows
 
 RNG = np.random.default_rng(0)
 X = RNG.integers(0, 255, (50, 3, 2)).astype(np.uint8)

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import pytest
 
+from kt_transfer.engine.strategy import choose_strategy
 from kt_transfer.models.batch_penalties import replica_mean
-from kt_transfer.training.strategy import choose_strategy
 
 X = np.random.default_rng(0).normal(size=(9, 4)).astype(np.float32)
 

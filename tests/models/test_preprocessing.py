@@ -3,13 +3,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from kt_transfer.data.ranges import column_ranges, range_of, scaled_rows
 from kt_transfer.models.preprocessing import (
     can_take,
     preprocessing_model,
     raw_values,
     takes_images,
 )
-from kt_transfer.ranges import column_ranges, range_of, scaled_rows
 
 RNG = np.random.default_rng(0)
 

@@ -4,8 +4,8 @@ import pytest
 import tensorflow as tf
 
 from kt_transfer import Distiller, FusedModel
+from kt_transfer.engine.strategy import choose_strategy
 from kt_transfer.training.augmentation import add_noise, augmentation, random_shift
-from kt_transfer.training.strategy import choose_strategy
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(1, 200, (64, 6, 5), dtype=np.uint8)

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from kt_transfer import Distiller, FusedModel
+from kt_transfer.engine.strategy import choose_strategy
 from kt_transfer.training.schedules import SettingSchedule, hints_first
-from kt_transfer.training.strategy import choose_strategy
 
 RNG = np.random.default_rng(0)
 CLASSES = 4

@@ -5,7 +5,7 @@ import pytest
 from kt_transfer import FusedModel, TransferClassifier
 from kt_transfer.errors import TrainingFailed
 from kt_transfer.models.classifiers import fit_logistic_regression
-from kt_transfer.runs import Run
+from kt_transfer.runs.folder import Run
 from kt_transfer.training.diverging import StopsWhereDiverged
 from kt_transfer.training.fitting import fit_in_folder
 

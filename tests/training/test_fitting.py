@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 
 from kt_transfer import FusedModel, classifier, freeze_layers
+from kt_transfer.engine import fused_model as steps
 from kt_transfer.models.freezing import layers_with_weights
 from kt_transfer.reporting.layers import layer_weights
-from kt_transfer.runs import Run
-from kt_transfer.training import fitting, steps
+from kt_transfer.runs.folder import Run
+from kt_transfer.training import fitting
 from kt_transfer.training.callbacks import Checkpoint, read_history
 from kt_transfer.training.schedules import learning_rate_callbacks, unfreezing
 

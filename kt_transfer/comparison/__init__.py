@@ -1,0 +1,1 @@
+"""Cross-validated comparisons: folds, cells, statistics, verdicts."""

@@ -1,0 +1,163 @@
+"""What a comparison transfers from: each source, and whether it may be trusted as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from kt_transfer.comparison.comparison import Source
+from kt_transfer.comparison.refitting import refittable
+from kt_transfer.data import Dataset, load_data
+from kt_transfer.data.overlap import shared_rows
+from kt_transfer.data.ranges import is_by_column
+from kt_transfer.data.rows import take_rows
+from kt_transfer.errors import UserError
+from kt_transfer.methods.learners import AutoencoderLearner, Schedule
+from kt_transfer.models.autoencoders import dense_autoencoder, transferable_encoder
+from kt_transfer.models.preprocessing import as_image
+from kt_transfer.runs import recording, session
+from kt_transfer.runs.folder import Run, open_source
+from kt_transfer.settings import MASKED_SHARE, CompareConfig
+from kt_transfer.sources.adapting import Expected, adapting_model, describe, why_not
+from kt_transfer.sources.loading import load_source
+
+# Unlabelled examples are many: as pretrain takes them.
+PRETRAIN_BATCH_SIZE = 64
+
+
+def sources_of(config: CompareConfig, data: Dataset) -> list[Source]:
+    """Every candidate source: those given, other data, or else the target's own examples."""
+    given = [_given_source(config, name, data) for name in dict.fromkeys(config.source)]
+    if config.source_data:
+        other = session.load_data(config, config.source_data, flag="--source-data")
+        return [*given, _pretrained_on(other, config, data)]
+    return given or [_pretrained_on(data, config, data)]
+
+
+def _pretrained_on(other: Dataset, config: CompareConfig, data: Dataset) -> Source:
+    """An autoencoder trained on a data set: anew in every fold if that is the target itself."""
+    autoencoder = dense_autoencoder(
+        other.input_dim, config.hidden_units, config.latent_dim, noise=MASKED_SHARE
+    )
+    image = other.input_shape if as_image(other.input_shape) else None
+    expected = Expected((other.input_dim,), image, by_column=is_by_column(other.scaling_range))
+    if reason := why_not(data.input_shape, expected):
+        raise UserError(
+            f"--source-data {other.spec} was given, expected examples that those of {data.spec} "
+            f"can be made to fit, but {reason}: give data of examples like these."
+        )
+    is_target = other.fingerprint == data.fingerprint
+    examples = None if is_target else _without_targets(other, data, config)
+    return Source(
+        other.spec,
+        transferable_encoder(autoencoder),
+        for_folds(adapting_model(*data.raw_for(expected.by_column), expected), data),
+        _learner(
+            autoencoder,
+            other,
+            Schedule(config.pretrain_epochs, PRETRAIN_BATCH_SIZE, config.learning_rate),
+            is_target,
+        ),
+        examples,
+    )
+
+
+def for_folds(preprocessing, data: Dataset):
+    """Preprocessing of the target's examples, by the range of what each fold may see."""
+    return refittable(preprocessing, data.value_range) if data.has_observed_range else preprocessing
+
+
+def _without_targets(other: Dataset, data: Dataset, config: CompareConfig):
+    """Examples of other data, but for those that are the target's: they may be held out there."""
+    shared = shared_rows(other.x, (data.x, data.x_test))
+    if not shared.any():
+        return other.x
+    told = f"{shared.sum():,} of its {len(shared):,} examples are among those of {data.spec}"
+    if (~shared).sum() < 2:
+        raise UserError(
+            f"--source-data {other.spec} was given, expected examples that the folds do not hold "
+            f"out, but {told}: leave --source-data out, and each fold pretrains on what it may see."
+        )
+    session.say(config)(f"{other.spec}: {told}, and are left out of pretraining")
+    return take_rows(other.x, np.flatnonzero(~shared))
+
+
+def _learner(autoencoder, data: Dataset, schedule: Schedule, is_target: bool) -> AutoencoderLearner:
+    preprocessing = recording.preprocessing_for(autoencoder, data)
+    if is_target:
+        preprocessing = for_folds(preprocessing, data)
+    return AutoencoderLearner(autoencoder, preprocessing, schedule, num_examples=len(data.x))
+
+
+def _given_source(config: CompareConfig, name: str, data: Dataset) -> Source:
+    run = open_source(name)
+    if run is not None and _data_of(run) == data.fingerprint:
+        return _trained_anew(config, run, data)
+    lineage = list(_lineage(run))
+    for ancestor in lineage[1:]:
+        if _data_of(ancestor) == data.fingerprint:
+            raise _has_seen(name, data, f"it descends from {ancestor.path}")
+    for seen in dict.fromkeys(own.settings["data"] for own in lineage):
+        _require_apart(name, seen, data, config)
+    encoder, expected = load_source(name, run, data)
+    raw = data.raw_for(expected.by_column)
+    session.say(config)(f"{name}: {describe(*raw[:2], expected)}")
+    return Source(name, encoder, for_folds(adapting_model(*raw, expected), data))
+
+
+def _require_apart(name: str, seen: str, data: Dataset, config: CompareConfig) -> None:
+    """Refuse a run whose training examples are, by another name, among the target's."""
+    try:
+        other = load_data(seen, data_dir=config.data_dir)
+    except UserError:
+        session.say(config)(
+            f"{name}: {seen}, which it learned from, is not there any more to be checked"
+        )
+        return
+    shared = shared_rows(other.x, (data.x, data.x_test))
+    if shared.any():
+        share = f"{shared.sum():,} of the {len(shared):,} examples of {seen}"
+        raise _has_seen(name, data, f"{share}, which it learned from, are among them")
+
+
+def _trained_anew(config: CompareConfig, run: Run, data: Dataset) -> Source:
+    """A run on the target's own examples: its recipe again, without what a fold holds out."""
+    settings = run.settings
+    if not run.is_autoencoder or settings.get("labels"):
+        raise _has_seen(str(run.path), data, "it has learned from their labels")
+    autoencoder = run.load_model()
+    schedule = Schedule(*(settings[name] for name in Schedule._fields))
+    return Source(
+        str(run.path),
+        transferable_encoder(autoencoder),
+        for_folds(recording.preprocessing_for(autoencoder, data), data),
+        _learner(autoencoder, data, schedule, is_target=True),
+    )
+
+
+def _data_of(run: Run) -> str | None:
+    return run.read_json("run.json").get("data", {}).get("fingerprint")
+
+
+def _lineage(run: Run | None) -> Iterator[Run]:
+    """A run, and the runs that it came from, as far as they are still there."""
+    if run is None:
+        return
+    yield run
+    settings = run.settings
+    given = [settings.get("source") or (), settings.get("teacher") or ()]
+    for path in [
+        path for paths in given for path in ([paths] if isinstance(paths, str) else paths)
+    ]:
+        if (Path(path) / "run.json").is_file():
+            yield from _lineage(Run(Path(path)))
+
+
+def _has_seen(name: str, data: Dataset, how: str) -> UserError:
+    return UserError(
+        f"--source {name} was given, expected a model that has not seen the examples of "
+        f"{data.spec} that the folds hold out, but {how}: give a run of pretrain without labels, "
+        "which is trained anew in every fold, or one of other data."
+    )

@@ -1,0 +1,304 @@
+"""What ``compare`` does with a run folder: every cell within its time, the winner made a run."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from kt_transfer.comparison import pacing
+from kt_transfer.comparison.candidates import for_folds, sources_of
+from kt_transfer.comparison.comparison import TRANSFERS, Comparison
+from kt_transfer.comparison.costs import costs
+from kt_transfer.comparison.folds import resolve_budgets
+from kt_transfer.comparison.guesses import guesses, layer_similarities
+from kt_transfer.comparison.planning import LEAST_FOLDS, not_enough, planned
+from kt_transfer.comparison.refitting import fixed
+from kt_transfer.comparison.scoring import scores
+from kt_transfer.comparison.table import Table
+from kt_transfer.comparison.telling import tell_budget, tell_comparison
+from kt_transfer.comparison.verdicts import choose, judge, means, until_scratch, worth
+from kt_transfer.data import Dataset
+from kt_transfer.data.rows import take_rows
+from kt_transfer.errors import UserError
+from kt_transfer.methods.learners import Schedule
+from kt_transfer.models.preprocessing import preprocessing_model
+from kt_transfer.reporting.classification import confusion_matrix, softmax
+from kt_transfer.reporting.examples import Answers
+from kt_transfer.reporting.plots import plot_confusion_matrix, plot_history
+from kt_transfer.runs import recording, session
+from kt_transfer.runs.folder import Run, open_source
+from kt_transfer.settings import CompareConfig
+from kt_transfer.training.callbacks import EpochLog, progress_bar
+
+# Saving, exporting and checking the winner and writing the report: seconds of a small network, and
+# what a large one adds, as a multiple of what it takes to describe the candidates.
+EXPORT_SECONDS, EXPORT_SHARE = 15.0, 2.0
+# How much of the time budget may go into timing a few epochs.
+TIMING_SHARE = 1 / 3
+
+
+def comparison_of(config: CompareConfig, data: Dataset, run: Run) -> Comparison:
+    """The comparison that the settings ask for; a mistake in them is found before any training."""
+    budgets = resolve_budgets(
+        data.y,
+        config.labels,
+        num_folds=config.folds,
+        repeats=config.repeats,
+        seed=config.seed,
+        copies=data.copies,
+    )
+    comparison = Comparison(
+        data.x,
+        data.y,
+        num_classes=data.num_classes,
+        preprocessing=for_folds(
+            preprocessing_model(data.input_shape, data.scaling_range, data.x.dtype), data
+        ),
+        budgets=budgets,
+        num_folds=config.folds,
+        seed=config.seed,
+        methods=config.methods,
+        sources=sources_of(config, data),
+        schedule=Schedule(config.epochs, config.batch_size, config.learning_rate),
+        student_units=config.student_units,
+        copies=data.copies,
+        # What was kept with other epochs is of no use.
+        folder=run.checkpoint / f"{config.epochs}-{config.pretrain_epochs}",
+    )
+    if config.metric == "auc":
+        _require_two_classes(config, comparison)
+    return comparison
+
+
+def _require_two_classes(config: CompareConfig, comparison: Comparison) -> None:
+    for cell, part in comparison.cells(config.repeats):
+        if len(np.unique(comparison.y[part.held_out])) < 2:
+            raise UserError(
+                f"--metric auc was given with --labels {cell.labels} --folds {config.folds}, "
+                "expected at least two classes in what every fold holds out, but one has a single "
+                "class: give more labels, fewer folds, or another metric."
+            )
+
+
+def fill(
+    config: CompareConfig, run: Run, data: Dataset, table: Table, began: float | None = None
+) -> Comparison:
+    """Train every cell that the table does not hold yet, within the time budget if there is one.
+
+    Args:
+        config: The settings.
+        run: Where the plan is kept.
+        data: The target.
+        table: What is trained already, and what is added.
+        began: When the command began, by :data:`.pacing.now` (default: now).
+    """
+    if not config.time_budget_seconds:
+        comparison = comparison_of(config, data, run)
+        _train(config, comparison, table)
+        return comparison
+    # Seconds of an interrupted run count as well.
+    began = (pacing.now() if began is None else began) - run.read_json("run.json").get(
+        "wall_seconds", 0.0
+    )
+    comparison = comparison_of(config, data, run)
+    plan = run.read_json("run.json").get("plan")
+    if plan is None:
+        plan = _planned(config, comparison, began)
+        run.update_json("run.json", plan=plan)
+    session.say(config)(plan["told"])
+    settled = dataclasses.replace(
+        config,
+        **{name: plan[name] for name in ("repeats", "epochs", "pretrain_epochs")},
+        methods=tuple(plan["methods"]),
+    )
+    if settled != config:
+        served, comparison = comparison.served, comparison_of(settled, data, run)
+        comparison.served = served
+    _train_in_time(settled, comparison, table, run, began)
+    return comparison
+
+
+def _train(config: CompareConfig, comparison: Comparison, table: Table) -> None:
+    """All cells, under a progress bar."""
+    cells = list(comparison.cells(config.repeats))
+    done = sum(cell in table for cell, _ in cells)
+    with progress_bar(f"compare {config.data}", len(cells), done, config.quiet) as advance:
+        for cell, part in cells:
+            if cell not in table:
+                comparison.measure(table, cell, part)
+                advance(f"{cell.method}, {cell.labels} labels")
+
+
+def _planned(config: CompareConfig, comparison: Comparison, began: float) -> dict:
+    """The plan, by what a few epochs take."""
+    try:
+        pace = pacing.measure_pace(comparison, began + TIMING_SHARE * config.time_budget_seconds)
+    except pacing.OutOfTime as error:
+        reason = "an epoch of each network takes more than a third of it"
+        raise not_enough(config, reason) from error
+    timed = pacing.now()
+    comparison.served = _served(comparison)
+    export = EXPORT_SECONDS + EXPORT_SHARE * (pacing.now() - timed)
+    return planned(config, pacing.now() - began, pace._replace(export=export))
+
+
+def _train_in_time(
+    config: CompareConfig, comparison: Comparison, table: Table, run: Run, began: float
+) -> None:
+    """Fold by fold while there is time, as the plan in the run folder says."""
+    plan = run.read_json("run.json")["plan"]
+    ends = began + config.time_budget_seconds - plan["end_seconds"]
+    comparison.watch = (pacing.Watch(ends),)
+    folds: dict[tuple[int, int], list] = {}
+    for cell, part in comparison.cells(config.repeats, plan["folds"]):
+        folds.setdefault((cell.repeat, cell.fold), []).append((cell, part))
+    total, trained, last = sum(map(len, folds.values())), 0, 0.0
+    done = sum(cell in table for cells in folds.values() for cell, _ in cells)
+    with progress_bar(f"compare {config.data}", total, done, config.quiet) as advance:
+        for cells in folds.values():
+            fold_began = pacing.now()
+            waits = any(cell not in table for cell, _ in cells)
+            if waits and trained >= LEAST_FOLDS and fold_began + last > ends:
+                break
+            try:
+                for cell, part in cells:
+                    if cell not in table:
+                        if pacing.now() > ends:
+                            raise pacing.OutOfTime
+                        comparison.measure(table, cell, part)
+                        advance(f"{cell.method}, {cell.labels} labels")
+            except pacing.OutOfTime:
+                break
+            last = pacing.now() - fold_began
+            trained += 1
+    comparison.watch = ()
+    for key in list(folds)[trained:]:
+        table.forget(*key)
+    if trained < LEAST_FOLDS:
+        raise not_enough(
+            config, f"the time was up after {trained} of the {LEAST_FOLDS} folds that it needs"
+        )
+    if trained < len(folds):
+        run.update_json("run.json", plan=plan | {"folds": trained})
+        session.say(config)(
+            f"to keep within {config.time_budget}: {trained} of the {len(folds)} folds planned"
+        )
+    comparison.num_trained = min(trained, config.folds)
+
+
+def summarize(config: CompareConfig, comparison: Comparison, table: Table) -> dict:
+    """What ``comparison.json`` says, but for the winner's test."""
+    rows, metric = list(table.rows.values()), config.metric
+    return {
+        "metric": metric,
+        "verdicts": judge(rows, metric),
+        "scratch": [
+            {"labels": labels, "mean": mean}
+            for (method, _, labels), mean in means(rows, metric).items()
+            if method == "scratch"
+        ],
+        "winner": choose(rows, metric, config.prefer),
+        "worth": worth(rows, metric),
+        "until_scratch": until_scratch(rows, table.curves),
+        "costs": _costs(comparison, rows),
+        "equal_budget": tell_budget(rows, comparison.schedule.epochs),
+        "transferability": guesses(comparison),
+        "layers": layer_similarities(comparison),
+    }
+
+
+def _costs(comparison: Comparison, rows: list[dict]) -> list[dict]:
+    """Seconds of learning, and what the network costs where it is served."""
+    served = comparison.served or _served(comparison)
+    taken: dict[tuple, list[dict]] = {}
+    for row in rows:
+        taken.setdefault((row["method"], row["source"], row["labels"]), []).append(row)
+    return [
+        {
+            "method": method,
+            "source": source,
+            "labels": labels,
+            # The median: the first fold also traces and compiles.
+            "seconds": float(np.median([row["seconds"] for row in own])),
+            "pretrain_seconds": float(np.median([row["pretrain_seconds"] for row in own])),
+            **served[method, source],
+        }
+        for (method, source, labels), own in taken.items()
+    ]
+
+
+def _served(comparison: Comparison) -> dict[tuple[str, str], dict]:
+    """What each candidate costs where it is served."""
+    example = take_rows(comparison.x, np.arange(1))
+    return {
+        candidate: costs(*comparison.model_of(*candidate), example)
+        for candidate in comparison.candidates
+    }
+
+
+def save_winner(
+    config: CompareConfig, run: Run, data: Dataset, comparison: Comparison, winner: dict
+) -> tuple[dict, Answers]:
+    """Refit the winner on all labels, measure it on the test split, save it as this run.
+
+    Returns:
+        Its scores on the test split, which is touched here and nowhere else; and its answers
+        there, those to examples that have a label.
+    """
+    method, source = winner["method"], winner["source"]
+    (run.path / "history.csv").unlink(missing_ok=True)
+    log = EpochLog(run.path / "history.csv")
+    learned, labelled = comparison.refit(method, source, callbacks=[log])
+    learned = learned._replace(preprocessing=fixed(learned.preprocessing))
+    recording.note_data(run, data, train=labelled, labelled=labelled, validation=np.arange(0))
+    given = open_source(source) if source in config.source else None
+    recording.save_classifier(run, learned.network, learned.preprocessing, given, data)
+    if method in TRANSFERS and comparison.sources[source].pretraining is not None:
+        recording.save_autoencoder(
+            run, comparison.sources[source].pretraining.autoencoder, learned.preprocessing, data
+        )
+    known = np.flatnonzero(data.y_test >= 0)
+    y, logits = data.y_test[known], learned.logits(data.x_test)[known]
+    test = recording.test_metrics(y, logits)
+    if len(known):
+        test |= scores(y, logits)
+        counts = confusion_matrix(y, logits.argmax(axis=1), data.num_classes)
+        plot_confusion_matrix(
+            counts, data.class_names, run.folder("plots") / "confusion_matrix.png"
+        )
+    metrics = {"test": test, "num_parameters": learned.network.count_params()}
+    run.write_json("metrics.json", metrics)
+    if log.rows:
+        plot_history(log.rows, run.folder("plots") / "loss.png")
+    examples = take_rows(data.x_test, known)
+    return test, Answers(examples, y, softmax(logits), data.class_names, data.value_range)
+
+
+def tell(config: CompareConfig, run: Run, found: dict, version: Path) -> None:
+    """The table, what it means in plain words, and what comes next."""
+    say = session.say(config)
+    say(f"{config.metric} on held-out examples of {config.data}, against scratch:\n")
+    for line in tell_comparison(found):
+        say(line)
+    report = f"report {run.path / 'report.html'}"
+    checked = "answers as Keras does, checked without Keras"
+    say(f"run {run.path}   {report}   served model {version}: {checked}")
+    (_, predict), (_, serve) = commands_after(config, version)
+    say(f"next: {predict}\n      {serve}")
+
+
+def commands_after(config: CompareConfig, version: Path) -> list[tuple[str, str]]:
+    """What to do with the winner, and the command for it."""
+    folder = Path(version).resolve().parent
+    return [
+        (
+            "Its answers",
+            f"python -m kt_transfer.predict --model {version} --data SPEC --out FILE.csv",
+        ),
+        (
+            "To serve it",
+            f"tensorflow_model_server --model_name={config.name} --model_base_path={folder}",
+        ),
+    ]

@@ -1,0 +1,246 @@
+"""The ways of transferring as a scikit-learn classifier."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+
+import keras
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.preprocessing import FunctionTransformer, LabelEncoder
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from kt_transfer.comparison import arguments
+from kt_transfer.comparison.comparison import METHODS, TRANSFERS, Comparison, Source
+from kt_transfer.data.dataset import UNLABELLED
+from kt_transfer.data.labels import has_label
+from kt_transfer.data.ranges import column_ranges, scaled_rows
+from kt_transfer.errors import TrainingFailed
+from kt_transfer.methods.learners import AutoencoderLearner, Schedule
+from kt_transfer.models.autoencoders import dense_autoencoder, transferable_encoder
+from kt_transfer.models.preprocessing import preprocessing_model
+from kt_transfer.reporting.classification import softmax
+
+_ROWS_AT_ONCE, _ROWS_TOGETHER = 4096, 64
+
+
+class TransferClassifier(ClassifierMixin, BaseEstimator):
+    """A classifier that also learns from examples without a label, each method of ``compare``.
+
+    What ``fit`` is given is all that it sees: by it each feature is scaled to [-1, 1], from its
+    median and how far most of its values lie from that (what lies further is compressed, so that
+    outliers do not flatten the rest), the autoencoder is trained on all of it, labelled or not, and
+    everything else on what has a label. So it can stand in ``cross_validate``, ``GridSearchCV``
+    and pipelines.
+
+    A label of -1 means none, as in scikit-learn's own semi-supervised classifiers; among names
+    it may be ``"-1"``, and what is missing (``None``, NaN, ``pandas.NA``) is none either. Only
+    where that would leave a single class, in ``y`` of -1 and one other number, are these two
+    taken as the two classes, with a warning.
+
+    Args:
+        method: ``"parameters"`` (the pretrained encoder, trained further), ``"features"`` (its
+            features, with logistic regression), ``"distilled"`` (a student of ``parameters``),
+            ``"scratch"`` (the same network without pretraining) or ``"linear"`` (logistic
+            regression on the scaled input).
+        hidden_units: Widths of the encoder's hidden layers.
+        latent_dim: Width of its code.
+        student_units: Widths of the student's hidden layers (``"distilled"``).
+        noise: Share of the inputs that is dropped in pretraining, from 0 to below 1.
+        epochs: Passes over the labelled examples.
+        pretrain_epochs: Passes over all examples in pretraining.
+        batch_size: Examples per step.
+        learning_rate: Of Adam.
+        random_state: Seed, ``RandomState`` or ``Generator`` of all that is random; an integer
+            repeats exactly.
+
+    Attributes:
+        classes_: The classes, ascending.
+        network_: The classifier, a functional Keras model from scaled features to logits.
+        scaler_: What scales the features.
+        n_features_in_: Number of features.
+
+    Example:
+        >>> X, y = load_digits(return_X_y=True)
+        >>> y[100:] = -1  # no label
+        >>> classifier = TransferClassifier("features", random_state=0).fit(X, y)
+        >>> classifier.predict_proba(X).shape
+        (1797, 10)
+    """
+
+    def __init__(
+        self,
+        method="parameters",
+        *,
+        hidden_units=(500,),
+        latent_dim=500,
+        student_units=(64,),
+        noise=0.7,
+        epochs=100,
+        pretrain_epochs=50,
+        batch_size=32,
+        learning_rate=1e-3,
+        random_state=None,
+    ):
+        self.method = method
+        self.hidden_units = hidden_units
+        self.latent_dim = latent_dim
+        self.student_units = student_units
+        self.noise = noise
+        self.epochs = epochs
+        self.pretrain_epochs = pretrain_epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.random_state = random_state
+
+    def fit(self, X, y, sample_weight=None):
+        """Learn from features and labels.
+
+        Args:
+            X: Shape ``(n, features)``.
+            y: Shape ``(n,)``, numbers or names of classes; ``-1`` for no label.
+            sample_weight: Shape ``(n,)``, how much each example counts beside the others, in
+                pretraining too; only their ratios matter. One of weight 0 is left out of
+                everything, scaling and ``classes_`` included.
+
+        Returns:
+            The classifier itself.
+
+        Raises:
+            ValueError: If there are fewer than two classes, a setting is out of range, or the
+                training diverges.
+        """
+        settings = self._settings()
+        missing = arguments.missing_labels(y)
+        if missing.any():
+            y = np.where(missing, UNLABELLED, np.asarray(y, object))
+        X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
+        weights = arguments.weights_of(sample_weight, len(X))
+        X, y, weights = X[weights > 0], y[weights > 0], weights[weights > 0]
+        labelled = _labelled(y, has_missing=missing.any())
+        known = _in_one_type(y[labelled])
+        check_classification_targets(known)
+        encoder = LabelEncoder().fit(known)
+        self.classes_ = encoder.classes_
+        if len(self.classes_) < 2:
+            raise ValueError(
+                f"y was given with {len(self.classes_)} class, expected at least 2 classes: give "
+                "examples of another."
+            )
+        labels = np.full(len(y), UNLABELLED)
+        labels[labelled] = encoder.transform(known)
+        self.scaler_ = FunctionTransformer(scaled_rows, kw_args={"value_range": column_ranges(X)})
+        self.network_ = self._learn(self._scaled(X), labels, weights, settings)
+        return self
+
+    def predict_proba(self, X):
+        """Probabilities of the classes, ``(n, features)`` to ``(n, classes)``."""
+        check_is_fitted(self)
+        X = self._scaled(validate_data(self, X, dtype=[np.float64, np.float32], reset=False))
+        # Filled up, so that an answer does not depend on how many are asked for: the products of
+        # a few rows are rounded in another way than those of many.
+        filled = np.pad(X, [(0, -len(X) % _ROWS_TOGETHER), (0, 0)])
+        logits = [
+            self.network_(filled[start : start + _ROWS_AT_ONCE]).numpy()
+            for start in range(0, len(filled), _ROWS_AT_ONCE)
+        ]
+        return softmax(np.concatenate(logits)[: len(X)].astype(np.float64))
+
+    def predict(self, X):
+        """The most probable class of each example, ``(n, features)`` to ``(n,)``."""
+        most_probable = self.predict_proba(X).argmax(axis=1)
+        return self.classes_[most_probable]
+
+    def _learn(self, x, labels: np.ndarray, weights: np.ndarray, settings: dict) -> keras.Model:
+        """The winner's refit of a comparison that has one candidate."""
+        as_it_is = preprocessing_model(x.shape[1:], (-1.0, 1.0), "float32")
+        source = self._source(x, as_it_is, settings)
+        with tempfile.TemporaryDirectory() as folder:
+            comparison = Comparison(
+                x,
+                labels,
+                num_classes=len(self.classes_),
+                preprocessing=as_it_is,
+                budgets=[int((labels != UNLABELLED).sum())],
+                num_folds=2,
+                seed=arguments.seed_from(self.random_state),
+                methods=(self.method,),
+                sources=[source],
+                schedule=_schedule(settings, "epochs"),
+                student_units=settings["student_units"],
+                folder=folder,
+                # Alike, they are none: the same fit as without.
+                sample_weight=None if (weights == weights[0]).all() else weights,
+            )
+            (candidate,) = comparison.candidates
+            try:
+                learned = comparison.refit(*candidate)[0].network
+            except TrainingFailed as error:
+                raise ValueError(str(error)) from error
+        # Without what its training needed.
+        network = type(learned).from_config(learned.get_config())
+        network.set_weights(learned.get_weights())
+        return network
+
+    def _source(self, x: np.ndarray, preprocessing: keras.Model, settings: dict) -> Source:
+        autoencoder = dense_autoencoder(
+            x.shape[1],
+            settings["hidden_units"],
+            settings["latent_dim"],
+            noise=settings["noise"],
+        )
+        pretraining = None
+        if self.method in TRANSFERS:
+            schedule = _schedule(settings, "pretrain_epochs")
+            pretraining = AutoencoderLearner(autoencoder, preprocessing, schedule, len(x))
+        return Source("X", transferable_encoder(autoencoder), preprocessing, pretraining)
+
+    def _scaled(self, X) -> np.ndarray:
+        return self.scaler_.transform(X)
+
+    def _settings(self) -> dict:
+        """The settings as plain Python has them; ``ValueError`` for one that cannot be."""
+        if not isinstance(self.method, str) or self.method not in METHODS:
+            raise ValueError(f"method {self.method!r} was given, expected {', '.join(METHODS)}")
+        return {name: check(name, getattr(self, name)) for name, check in _CHECKS.items()}
+
+
+_CHECKS = {
+    "hidden_units": arguments.widths,
+    "latent_dim": arguments.whole_number,
+    "student_units": arguments.widths,
+    "noise": arguments.share,
+    "epochs": arguments.whole_number,
+    "pretrain_epochs": arguments.whole_number,
+    "batch_size": arguments.whole_number,
+    "learning_rate": arguments.rate,
+}
+
+
+def _schedule(settings: dict, epochs: str) -> Schedule:
+    return Schedule(settings[epochs], settings["batch_size"], settings["learning_rate"])
+
+
+def _labelled(y: np.ndarray, has_missing: bool) -> np.ndarray:
+    """Which examples have a label."""
+    labelled = has_label(y)
+    if labelled.all() or has_missing:
+        return labelled
+    known = set(y[labelled])
+    if len(known) != 1 or isinstance(*known, str):
+        return labelled
+    warnings.warn(
+        "y holds -1 and one other value: taken as two classes, since with -1 as no label "
+        "there would be one",
+        stacklevel=3,
+    )
+    return np.ones(len(y), bool)
+
+
+def _in_one_type(known: np.ndarray) -> np.ndarray:
+    """Numbers that came among other things, in the type of numbers."""
+    if known.dtype.kind != "O" or any(isinstance(value, str) for value in known):
+        return known
+    return np.array(known.tolist())

@@ -1,0 +1,129 @@
+"""What ``compare`` writes for people: ``report.html`` and the pictures in ``plots/``."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import platform
+import shlex
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from kt_transfer.comparison.comparison import Comparison
+from kt_transfer.comparison.telling import tell_worths
+from kt_transfer.comparison.verdicts import curve
+from kt_transfer.data import Dataset
+from kt_transfer.engine.fused_model import predict_raw
+from kt_transfer.models.preprocessing import raw_values
+from kt_transfer.reporting.comparison_plots import plot_folds, plot_label_efficiency, save_png
+from kt_transfer.reporting.examples import Answers
+from kt_transfer.reporting.page import comparison_page
+from kt_transfer.reporting.plots import plot_reconstructions
+from kt_transfer.runs.folder import SESSION_SETTINGS, Run, replacing
+from kt_transfer.settings import CompareConfig
+
+_NUM_RECONSTRUCTIONS = 8
+
+
+def write_report(
+    config: CompareConfig,
+    run: Run,
+    data: Dataset,
+    comparison: Comparison,
+    found: dict,
+    rows: list[dict],
+    answers: Answers,
+    then: Sequence[tuple[str, str]],
+) -> None:
+    """Write the pictures, then the page.
+
+    Args:
+        config: Every setting.
+        run: Where to.
+        data: The target.
+        comparison: Whose autoencoder is shown.
+        found: What ``comparison.json`` says.
+        rows: Of the table.
+        answers: The winner's, on the test split.
+        then: What to do with the winner, and the command for it.
+    """
+    points = curve(rows, config.metric)
+    plots = run.folder("plots")
+    budgets = sorted({row["labels"] for row in rows})
+    if len(budgets) > 1:
+        save_png(plot_label_efficiency(points, config.metric), plots / "label_efficiency.png")
+    for labels in budgets:
+        save_png(plot_folds(rows, labels, config.metric), plots / f"folds_{labels}.png")
+    shown = _reconstructions(run, data, comparison)
+    if shown is not None:
+        plot_reconstructions(*shown, plots / "reconstructions.png", _NUM_RECONSTRUCTIONS)
+    page = comparison_page(
+        found,
+        rows,
+        curve=points,
+        answers=answers,
+        reconstructions=shown,
+        worth=list(tell_worths(found)),
+        commands=[("The same comparison", command_of(config)), *then],
+        settings=run.settings,
+        environment=_environment(run),
+    )
+    with replacing(run.path / "report.html") as temporary:
+        temporary.write_text(page)
+
+
+def command_of(config: CompareConfig) -> str:
+    """The command line that asks for the same: every setting that is not the default.
+
+    Example:
+        >>> command_of(CompareConfig(labels=(50, 100), metric="auc"))
+        'python -m kt_transfer.compare --labels 50 100 --metric auc'
+    """
+    words = ["python", "-m", "kt_transfer.compare"]
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if value == field.default or field.name in SESSION_SETTINGS:
+            continue
+        flag = f"--{field.name.replace('_', '-')}"
+        values = [] if value is True else value if isinstance(value, tuple) else [value]
+        words += [flag, *map(str, values)]
+    return shlex.join(words)
+
+
+def _reconstructions(run: Run, data: Dataset, comparison: Comparison):
+    """Test examples, and what the autoencoder makes of them that the winner began with.
+
+    Where it began with none, that of the first source which has one; ``None`` if none has.
+    """
+    autoencoder, preprocessing = _autoencoder(run, comparison)
+    if autoencoder is None or int(np.prod(autoencoder.output_shape[1:])) != data.input_dim:
+        return None
+    x = data.x_test[:_NUM_RECONSTRUCTIONS]
+    outputs = predict_raw(autoencoder, preprocessing, x)
+    return x, raw_values(outputs, data.input_shape, data.scaling_range)
+
+
+def _autoencoder(run: Run, comparison: Comparison):
+    if run.has("autoencoder.keras"):
+        own = "autoencoder_preprocessing.keras"
+        preprocessing = own if run.has(own) else "preprocessing.keras"
+        return run.load_model("autoencoder.keras"), run.load_model(preprocessing)
+    for source in comparison.sources.values():
+        if source.pretraining is not None:
+            return source.pretraining.autoencoder, source.preprocessing
+    return None, None
+
+
+def _environment(run: Run) -> dict:
+    """Where the numbers come from."""
+    about = run.read_json("run.json")
+    return {
+        "finished": time.strftime("%-d %B %Y"),
+        "data": f"{about['data']['spec']}, fingerprint {about['data']['fingerprint']}",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
+        "strategy": f"{about['strategy']}, replicas: {about['num_replicas']}",
+        **about["versions"],
+        "git commit": about["git_commit"],
+    }

@@ -1,0 +1,121 @@
+"""What a comparison has found so far: a row a cell, on disk as soon as it is there."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import NamedTuple
+
+from kt_transfer.comparison.scoring import METRICS
+from kt_transfer.errors import UserError
+from kt_transfer.files.writing import replacing
+
+# What stands in the column "source" of a method that transfers nothing.
+NO_SOURCE = ""
+
+
+class Cell(NamedTuple):
+    """One training: a method and what it transfers from, on one fold of a draw."""
+
+    method: str
+    source: str
+    labels: int
+    repeat: int
+    fold: int
+
+
+_NUMBERS = ("steps", "num_parameters", "num_train", "num_held_out", "num_labelled")
+# Seconds: all that the method takes, and of these pretraining, and the cell's own fit; of this, the
+# regression that a head starts from.
+_SECONDS = ("seconds", "pretrain_seconds", "fit_seconds", "head_seconds")
+COLUMNS = (*Cell._fields, *METRICS, *_SECONDS, *_NUMBERS)
+_CURVE_COLUMNS = (*Cell._fields, "epoch", "accuracy")
+_WHOLE = ("labels", "repeat", "fold", *_NUMBERS)
+
+
+class Table:
+    """The rows of ``comparison.csv``, and the learning curves beside them.
+
+    Args:
+        folder: Holds ``comparison.csv`` and ``curves.csv``; what lies there is read.
+
+    Raises:
+        UserError: If one of them is damaged.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = Path(folder)
+        self.rows: dict[Cell, dict] = {}
+        self.curves: dict[Cell, dict[int, float]] = {}
+        for row in _read(self.folder / "comparison.csv", COLUMNS):
+            self.rows[_cell(row)] = row
+        for row in _read(self.folder / "curves.csv", _CURVE_COLUMNS):
+            if (cell := _cell(row)) in self.rows:
+                self.curves.setdefault(cell, {})[int(row["epoch"])] = row["accuracy"]
+
+    def __contains__(self, cell: Cell) -> bool:
+        return cell in self.rows
+
+    def add(self, cell: Cell, curve: dict[int, float], **numbers) -> None:
+        """Add the row of a cell, and write both files."""
+        if curve:
+            self.curves[cell] = curve
+        self.rows[cell] = {**cell._asdict(), **numbers}
+        self._write()
+
+    def _write(self) -> None:
+        looks = (
+            {**other._asdict(), "epoch": epoch, "accuracy": value}
+            for other, points in self.curves.items()
+            for epoch, value in points.items()
+        )
+        _write(self.folder / "curves.csv", _CURVE_COLUMNS, looks)
+        # Last: a cell is done when its row is here.
+        _write(self.folder / "comparison.csv", COLUMNS, self.rows.values())
+
+    def forget(self, repeat: int, fold: int) -> None:
+        """Leave out the cells of one fold."""
+        for cell in [cell for cell in self.rows if (cell.repeat, cell.fold) == (repeat, fold)]:
+            del self.rows[cell]
+            self.curves.pop(cell, None)
+        self._write()
+
+    def frame(self):
+        """The rows as a pandas data frame, in the order of method, source, labels and fold."""
+        import pandas as pd
+
+        frame = pd.DataFrame(list(self.rows.values()), columns=list(COLUMNS))
+        return frame.sort_values(["labels", "repeat", "fold"], kind="stable", ignore_index=True)
+
+
+def _cell(row: dict) -> Cell:
+    return Cell(*(row[name] for name in Cell._fields))
+
+
+def _typed(name: str, text: str):
+    if name in ("method", "source"):
+        return text
+    return int(text) if name in _WHOLE else float(text)
+
+
+def _read(path: Path, columns: tuple[str, ...]) -> list[dict]:
+    if not path.is_file():
+        return []
+    try:
+        with open(path, newline="") as file:
+            return [
+                {name: _typed(name, row[name]) for name in columns} for row in csv.DictReader(file)
+            ]
+    except (ValueError, TypeError, KeyError, csv.Error) as error:
+        raise UserError(
+            f"--resume was given, expected the finished cells in {path}, but it is damaged "
+            f"({type(error).__name__}: {error}): remove its last rows or the file, and what they "
+            "hold is trained again."
+        ) from error
+
+
+def _write(path: Path, names, rows) -> None:
+    with replacing(path) as temporary, open(temporary, "w", newline="") as file:
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        writer.writerows(rows)

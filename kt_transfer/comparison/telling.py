@@ -1,0 +1,153 @@
+"""What a comparison found, for the terminal: a table and a few sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kt_transfer.comparison.table import NO_SOURCE
+from kt_transfer.reporting.terminal import format_table
+from kt_transfer.reporting.wording import improvement
+
+_SMALLEST = "the smallest that is not shown to be worse than the best"
+_SAME = ("method", "source", "labels")
+
+
+def tell_comparison(found: dict) -> Iterator[str]:
+    """The lines, from what ``comparison.json`` says.
+
+    Args:
+        found: With ``metric``, ``verdicts``, ``scratch``, ``winner``, ``worth``, ``costs``,
+            ``equal_budget`` and ``test``.
+    """
+    yield format_table(*_table(found))
+    yield f"\n{found['equal_budget']}"
+    count = len(found["verdicts"])
+    together = f"; the verdicts hold for all {count} together (Holm)" if count > 1 else ""
+    yield f"each interval is one of 95 %{together}"
+    yield from tell_worths(found)
+    yield _told_winner(found)
+    if (score := found["test"].get(found["metric"])) is not None:
+        yield (
+            f"refitted on all {found['winner']['labels']} labels, measured once on the test "
+            f"split: {found['metric']} {score:.4f}"
+        )
+
+
+def tell_budget(rows: list[dict], epochs: int) -> str:
+    """How long each method trains, in one sentence.
+
+    Args:
+        rows: Of a :class:`~.table.Table`.
+        epochs: Passes over the labelled examples.
+    """
+    steps: dict[str, set[int]] = {}
+    for row in rows:
+        steps.setdefault(row["method"], set()).add(row["steps"])
+    networks = [name for name in ("scratch", "parameters") if name in steps]
+    if "distilled" in steps:
+        networks.append("the teachers of distilled")
+    told = (
+        f"equal budgets: {_listed(networks)} train {epochs} epochs over the same labelled "
+        f"examples ({_span(steps['scratch'])} steps)"
+    )
+    if "distilled" in steps:
+        told += f"; students {_span(steps['distilled'])} steps over all examples"
+    if regressions := [name for name in ("features", "linear") if name in steps]:
+        told += f"; {_listed(regressions)}: logistic regression until it converges"
+    return told
+
+
+def tell_worth(entry: dict, largest: int) -> str:
+    """One entry of :func:`~.verdicts.worth`; ``largest`` is the largest budget."""
+    where = f"at {entry['labels']} labels, the score of {_name(entry)}"
+    if entry["beyond"]:
+        return f"{where} takes scratch more than the {largest} labels that were tried"
+    if entry["scratch_labels"] is None:
+        return f"{where} is one that scratch reaches with fewer labels than were tried"
+    more = round(entry["scratch_labels"]) - entry["labels"]
+    if more < 0:
+        return f"{where} is one that scratch reaches with about {-more} labels fewer"
+    if more == 0:
+        return f"{where} is one that scratch reaches with as many labels"
+    return f"{where} takes scratch about {more} labels more: so much is the transfer worth"
+
+
+def tell_worths(found: dict) -> Iterator[str]:
+    """For each budget, what its best transfer is worth in labels, and whether that is shown."""
+    judged = {_key(entry): entry for entry in found["verdicts"]}
+    for base in found["scratch"]:
+        own = [w for w in found["worth"] if w["labels"] == base["labels"] and w["source"]]
+        if own:
+            best = max(own, key=lambda w: improvement(found["metric"], judged[_key(w)]["mean"]))
+            told = tell_worth(best, found["scratch"][-1]["labels"])
+            shown = judged[_key(best)]["verdict"] != "no difference"
+            yield told if shown else f"{told} (no difference was shown)"
+
+
+def _table(found: dict) -> tuple[list[str], list[list]]:
+    costs = {_key(cost): cost for cost in found["costs"]}
+    several = len({entry["source"] for entry in found["verdicts"]} - {NO_SOURCE}) > 1
+    header = ["labels", "method", *["source"] * several, found["metric"], "difference"]
+    header += ["95 % interval", "verdict", "seconds", "parameters", "ms"]
+    rows = []
+    for base in found["scratch"]:
+        scratch = {"method": "scratch", "source": NO_SOURCE, **base}
+        own = [entry for entry in found["verdicts"] if entry["labels"] == base["labels"]]
+        for entry in [scratch, *own]:
+            cost = costs[_key(entry)]
+            rows.append(
+                [
+                    *[entry["labels"], entry["method"]],
+                    *[entry["source"]] * several,
+                    *[f"{entry['mean']:.4f}", *_judged(entry)],
+                    f"{cost['seconds']:.1f}",
+                    *[cost["num_parameters"], f"{cost['latency_ms']:.2f}"],
+                ]
+            )
+    return header, rows
+
+
+def _judged(entry: dict) -> list[str]:
+    if "verdict" not in entry:
+        return ["", "", ""]
+    low, high = entry["interval"]
+    return [f"{entry['difference']:+.4f}", f"{low:+.4f} to {high:+.4f}", entry["verdict"]]
+
+
+def _told_winner(found: dict) -> str:
+    winner = found["winner"]
+    if winner["method"] == "scratch":
+        own = improvement(found["metric"], winner["mean"])
+        others = [v["mean"] for v in found["verdicts"] if v["labels"] == winner["labels"]]
+        higher = any(improvement(found["metric"], mean) > own for mean in others)
+        why = f"chosen as {_SMALLEST}" if higher else "nothing else scores higher"
+        return f"winner: scratch with {winner['labels']} labels: {why}"
+    judged = next(entry for entry in found["verdicts"] if _key(entry) == _key(winner))
+    words = {
+        "better": "better than scratch",
+        "worse": f"worse than scratch, chosen as {_SMALLEST}",
+        "no difference": "not shown to differ from scratch; this much data shows differences "
+        f"from {judged['detectable']:.3f} on",
+    }[judged["verdict"]]
+    return (
+        f"winner: {_name(winner)} with {winner['labels']} labels, {found['metric']} "
+        f"{winner['mean']:.4f} in cross-validation, {judged['difference']:+.4f} to scratch: {words}"
+    )
+
+
+def _key(entry: dict) -> tuple:
+    return tuple(entry[name] for name in _SAME)
+
+
+def _name(entry: dict) -> str:
+    source = entry["source"]
+    return entry["method"] if source == NO_SOURCE else f"{entry['method']} from {source}"
+
+
+def _listed(words: list[str]) -> str:
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+
+
+def _span(values: set[int]) -> str:
+    low, high = min(values), max(values)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"

@@ -1,0 +1,1 @@
+"""Files: written as a whole, read within bounds."""

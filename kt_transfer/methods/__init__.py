@@ -1,0 +1,1 @@
+"""Ways of learning a task from few labels, each written once."""

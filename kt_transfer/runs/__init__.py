@@ -1,0 +1,1 @@
+"""The run folder: created, locked, written, read back."""

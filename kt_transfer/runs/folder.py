@@ -1,0 +1,504 @@
+"""The run folder: created, locked, written atomically, read back.
+
+A run folder holds everything that a run was told and found: ``config.json`` (every
+setting), ``run.json`` (data fingerprint, versions, seed, wall time, status),
+``model.keras`` and ``preprocessing.keras``, ``labels.json``, ``splits.npz``,
+``history.csv``, ``metrics.json``, ``plots/`` and ``logs/``. While it runs there is a
+``checkpoint/`` too, from which ``--resume`` goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from kt_transfer.errors import TrainingFailed, UserError
+from kt_transfer.files.reading import read_json, require_plausible_zip
+from kt_transfer.files.writing import exists_already, replacing
+from kt_transfer.runs.checks import (
+    check_description,
+    check_folder,
+    check_labels,
+    check_models,
+    check_splits,
+    check_written_folders,
+    damaged,
+)
+
+# Settings that say how a command is run, not what it computes: a resumed run may change them.
+SESSION_SETTINGS = frozenset({"out", "overwrite", "resume", "from_run", "quiet", "debug"})
+# A setting that it keeps, but may be given anew: where it wrote to may be full.
+MAY_CHANGE = frozenset({"export_dir"})
+# How the name of a source begins that is a model of keras.applications.
+APPLICATION = "keras_applications:"
+_PACKAGES = ("kt-transfer", "tensorflow", "keras", "numpy", "scikit-learn", "keras-tuner")
+
+
+class Run:
+    """One run folder on disk.
+
+    Args:
+        path: The folder. :func:`start` makes a new one, :func:`open_run` checks an old one.
+
+    Attributes:
+        checkpoint: Where its checkpoints lie; of several workers, the chief's.
+        is_chief: Whether this process is the one that writes them.
+    """
+
+    def __init__(self, path: Path):
+        self.path = Path(path)
+        self.checkpoint = self.path / "checkpoint"
+        self.is_chief = True
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
+    def read_json(self, name: str) -> dict:
+        """The content of one JSON file; a damaged one is a :class:`UserError`."""
+        try:
+            content = read_json(self.path / name)
+        except (OSError, ValueError) as error:
+            raise damaged(self.path, name, error) from error
+        if not isinstance(content, dict):
+            raise damaged(self.path, name, f"it holds {type(content).__name__}, not an object")
+        return content
+
+    def write_json(self, name: str, content: object) -> None:
+        """Write one JSON file; readers see the old one or the new one, never half."""
+        text = _as_text(content)
+        with replacing(self.path / name) as temporary:
+            temporary.write_text(text)
+
+    def update_json(self, name: str, **entries: object) -> None:
+        """Add entries to one JSON file, or replace them."""
+        self.write_json(name, {**self.read_json(name), **entries})
+
+    def write_arrays(self, name: str, **arrays) -> None:
+        """Write NumPy arrays as one ``.npz`` file."""
+        import numpy as np
+
+        with replacing(self.path / name) as temporary, open(temporary, "wb") as file:
+            np.savez_compressed(file, **arrays)
+
+    def read_arrays(self, name: str) -> dict:
+        """The arrays of one ``.npz`` file, by name."""
+        import numpy as np
+
+        try:
+            require_plausible_zip(self.path / name)
+            with np.load(self.path / name, allow_pickle=False) as arrays:
+                return dict(arrays)
+        except Exception as error:
+            raise damaged(self.path, name, error) from error
+
+    def save_model(self, name: str, model) -> None:
+        """Write a plain functional Keras model, without how it was trained."""
+        # Not clone_model, which takes the training configuration along.
+        plain = type(model).from_config(model.get_config())
+        plain.set_weights(model.get_weights())
+        with replacing(self.path / name) as temporary:
+            plain.save(temporary)
+
+    def load_model(self, name: str = "model.keras"):
+        """The saved Keras model of that name, uncompiled."""
+        import keras
+
+        from kt_transfer.models.finite import why_not_finite
+
+        path = self.path / name
+        if not path.is_file():
+            raise damaged(self.path, name, "it is not there")
+        try:
+            require_plausible_zip(path)
+            model = keras.saving.load_model(path, compile=False)
+        except Exception as error:
+            raise damaged(self.path, name, error) from error
+        if reason := why_not_finite(model.variables):
+            raise UserError(
+                f"{self.path} was given, expected a run whose training went well, but {name} "
+                f"{reason}: give another run, or train it again with a smaller learning rate."
+            )
+        return model
+
+    def load_models(self) -> tuple:
+        """``model.keras`` and ``preprocessing.keras``, which fit each other and the labels."""
+        network, preprocessing = self.load_model(), self.load_model("preprocessing.keras")
+        labels = None if self.is_autoencoder else self.label_names
+        check_models(self.path, network, preprocessing, labels)
+        return network, preprocessing
+
+    def read_splits(self, num_examples: int) -> dict:
+        """The rows of ``splits.npz``, all of them among so many training examples."""
+        splits = self.read_arrays("splits.npz")
+        check_splits(self.path, splits, num_examples)
+        return splits
+
+    def has(self, name: str) -> bool:
+        """Whether the run holds a file of that name."""
+        return (self.path / name).exists()
+
+    def folder(self, name: str) -> Path:
+        """A folder of that name inside the run, made if needed."""
+        path = self.path / name
+        check_folder(path)
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    @property
+    def command(self) -> str:
+        """The command that wrote the run."""
+        return self.read_json("run.json")["command"]
+
+    @property
+    def is_autoencoder(self) -> bool:
+        """Whether ``model.keras`` reconstructs; otherwise it classifies."""
+        reconstructs = self.settings.get("objective", "reconstruction") == "reconstruction"
+        return self.command == "pretrain" and reconstructs
+
+    @property
+    def settings(self) -> dict:
+        """Every setting of the run."""
+        return self.read_json("config.json")
+
+    @property
+    def data(self) -> str:
+        """The specification of the data that it was trained on."""
+        if "data" not in self.settings:
+            raise damaged(self.path, "config.json", "it names no 'data'")
+        return self.settings["data"]
+
+    @property
+    def label_names(self) -> list[str]:
+        """Names of the classes, by number; empty for a run without classes."""
+        return check_labels(self.path, self.read_json("labels.json"))
+
+
+def open_run(path: str | os.PathLike, flag: str = "--run") -> Run:
+    """The complete run folder at ``path``.
+
+    Raises:
+        UserError: If there is no run folder, or the run has not ended.
+    """
+    run = Run(Path(path))
+    if not (run.path / "config.json").is_file() or not (run.path / "run.json").is_file():
+        reason = "is not a run folder" if run.path.exists() else "does not exist"
+        raise UserError(
+            f"{flag} {path} was given, expected a run folder, but it {reason}: give the folder "
+            "that a command such as `python -m kt_transfer.pretrain --out RUN` wrote."
+        )
+    description = run.read_json("run.json")
+    if description.get("status") != "complete":
+        raise UserError(
+            f"{flag} {path} was given, expected a complete run, but it is "
+            f"{description.get('status', 'without a status')}: continue it with "
+            f"`{resume_command(str(description.get('command', 'COMMAND')), run.path)}`."
+        )
+    check_description(run.path, description, run.settings)
+    return run
+
+
+def open_source(source: str) -> Run | None:
+    """The run folder that a source is; refused at once, if it is not there.
+
+    Args:
+        source: A run folder, ``FILE.keras``, ``keras_applications:NAME`` or ``scratch``.
+
+    Returns:
+        The run; ``None`` for a file, an application and scratch.
+
+    Raises:
+        UserError: If there is no such file, or no complete run.
+    """
+    if source == "scratch" or source.startswith(APPLICATION):
+        return None
+    if not source.endswith(".keras") or Path(source).is_dir():
+        return open_run(source, "--source")
+    if not Path(source).is_file():
+        raise UserError(
+            f"--source {source} was given, expected a file that Keras saved, but it does not "
+            "exist: give a .keras file, a run folder, keras_applications:NAME or scratch."
+        )
+    return None
+
+
+def open_teacher(path: str | os.PathLike) -> Run | None:
+    """The run folder that a teacher is; refused at once, if it is not there.
+
+    Args:
+        path: A run folder, ``FILE.keras`` or the folder of a SavedModel.
+
+    Returns:
+        The run; ``None`` for a file and a SavedModel.
+
+    Raises:
+        UserError: If there is none of these.
+    """
+    path = Path(path)
+    is_file = path.suffix == ".keras" and path.is_file()
+    if is_file or (path / "saved_model.pb").is_file():
+        return None
+    versions = sorted(path.glob("*/saved_model.pb"))
+    if versions and not (path / "run.json").is_file():
+        raise UserError(
+            f"--teacher {path} was given, expected one SavedModel, but it holds several versions "
+            f"or one further in: give its folder, such as {versions[0].parent}."
+        )
+    if path.suffix == ".keras" and not path.exists():
+        raise UserError(
+            f"--teacher {path} was given, expected a file that Keras saved, but it does not exist: "
+            "give a .keras file, a run folder or the folder of a SavedModel."
+        )
+    return open_run(path, "--teacher")
+
+
+@contextlib.contextmanager
+def start(command: str, settings: dict, *, out=None, overwrite=False, resume=False):
+    """Make a run folder, lock it, and complete it when the block ends well.
+
+    A mistake of the user's leaves nothing behind; a run that is interrupted, or fails on the way,
+    keeps what it has, for ``--resume``. With ``overwrite`` the old folder is put aside and removed
+    only when the new one is complete; if the new one fails, the old one comes back.
+
+    Args:
+        command: Name of the command.
+        settings: Every setting, as ``json.dump`` takes it.
+        out: The folder; by default ``runs/COMMAND-TIME``.
+        overwrite: Replace an existing run.
+        resume: Continue the existing run in ``out``.
+
+    Yields:
+        The :class:`Run`.
+    """
+    path = Path(out) if out else _fresh_path(command)
+    aside = path.with_name(f".{path.name}.replaced")
+    run = Run(path)
+    if resume:
+        _check_resumable(run, command, settings, out)
+    elif path.exists() and any(path.iterdir() if path.is_dir() else [path]):
+        _put_aside(path, aside, overwrite)
+    began = time.perf_counter()
+    with contextlib.ExitStack() as stack:
+        made = []
+        try:
+            made += _make_folders(path)
+            stack.enter_context(_lock(path))
+        except OSError:
+            if not resume and aside.exists():
+                _take_back(path, aside, made)
+            raise
+        is_begun, before = resume, 0.0
+
+        def close(status: str) -> None:
+            seconds = round(before + time.perf_counter() - began, 3)
+            _close(run, status, seconds)
+
+        try:
+            if not resume:
+                run.write_json("config.json", {**settings, "out": str(path)})
+                run.write_json("run.json", _description(command, settings))
+            before = run.read_json("run.json").get("wall_seconds", 0.0)
+            run.update_json("run.json", status="running")
+            is_begun = True
+            yield run
+            shutil.rmtree(path / "checkpoint", ignore_errors=True)
+            close("complete")
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno and not error.filename:
+                error.filename = str(path)
+            mistake = isinstance(error, UserError) and not isinstance(error, TrainingFailed)
+            if not resume and (mistake or not is_begun or aside.exists()):
+                _take_back(path, aside, made)
+            else:
+                _close_anyway(close, "failed")
+                _note(error, _what_to_do(error, command, settings, path))
+            raise
+        except BaseException as error:
+            _close_anyway(close, "interrupted")
+            _note(error, f"continue with: {resume_command(command, path)}")
+            raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _take_back(path: Path, aside: Path, made: list[Path]) -> None:
+    """What was there before a run began."""
+    shutil.rmtree(path, ignore_errors=True)
+    if aside.exists():
+        aside.rename(path)
+    for folder in made:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
+def _close(run: Run, status: str, seconds: float) -> None:
+    """Write how a run ended, on a full disk too: what is there already has its place."""
+    try:
+        run.update_json("run.json", status=status, wall_seconds=seconds)
+    except OSError:
+        content = {**run.read_json("run.json"), "status": status, "wall_seconds": seconds}
+        with open(run.path / "run.json", "r+") as file:
+            file.write(_as_text(content))
+            file.truncate()
+
+
+def _close_anyway(close: Callable[[str], None], status: str) -> None:
+    """What a run failed for is what is told, even if that cannot be written down."""
+    with contextlib.suppress(OSError, UserError):
+        close(status)
+
+
+def _note(error: BaseException, note: str) -> None:
+    """What to do now; of a command within another, what the outer one says."""
+    error.__notes__ = [note]
+
+
+def _what_to_do(error: Exception, command: str, settings: dict, path: Path) -> str:
+    if not isinstance(error, TrainingFailed):
+        return f"continue with: {resume_command(command, path)}"
+    words = f"python -m kt_transfer.{command.replace('-', ' ')} --from-run {path} --out {path}"
+    rate = settings.get("learning_rate")
+    smaller = f" --learning-rate {min(rate / 10, 1e-3):g}" if rate else ""
+    return f"start again with: {words} --overwrite{smaller}"
+
+
+def resume_command(command: str, path: os.PathLike | str) -> str:
+    """The command line that continues a run."""
+    return f"python -m kt_transfer.{command.replace('-', ' ')} --resume --out {path}"
+
+
+def _make_folders(path: Path) -> list[Path]:
+    """Make a folder; which of its parents were made too, the innermost first."""
+    missing = [folder for folder in path.parents if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    return missing
+
+
+def _fresh_path(command: str) -> Path:
+    stem = Path("runs") / f"{command}-{time.strftime('%Y%m%d-%H%M%S')}"
+    path, number = stem, 1
+    while path.exists():
+        number += 1
+        path = stem.with_name(f"{stem.name}-{number}")
+    return path
+
+
+def _put_aside(path: Path, aside: Path, overwrite: bool) -> None:
+    is_run = (path / "run.json").is_file()
+    if not overwrite:
+        error = exists_already(path)
+        if is_run and Run(path).read_json("run.json").get("status") == "interrupted":
+            raise UserError(f"{error} (It was interrupted: --resume continues it.)")
+        raise error
+    if not is_run:
+        raise UserError(
+            f"--overwrite was given for {path}, expected a run folder, but it holds something "
+            "else: give another --out, or remove it yourself."
+        )
+    with _lock(path):
+        if aside.exists():
+            # The run before was replacing a complete one and never ended: that one is kept.
+            shutil.rmtree(path)
+        else:
+            path.rename(aside)
+
+
+def _check_resumable(run: Run, command: str, settings: dict, out) -> None:
+    if out is None:
+        raise UserError(
+            "--resume was given without --out, expected the run to continue: add --out RUN."
+        )
+    if not (run.path / "config.json").is_file():
+        raise UserError(
+            f"--resume --out {run.path} was given, expected an interrupted run, but there is no "
+            "run: start it without --resume."
+        )
+    if (status := run.read_json("run.json").get("status")) == "complete":
+        raise UserError(
+            f"--resume --out {run.path} was given, expected an interrupted run, but it is "
+            f"{status}: there is nothing to continue; give another --out for a new run."
+        )
+    check_description(run.path, run.read_json("run.json"), run.settings)
+    check_written_folders(run.path)
+    if run.command != command:
+        raise UserError(
+            f"--resume --out {run.path} was given to {command}, but {run.command} wrote that run: "
+            f"continue it with `{resume_command(run.command, run.path)}`."
+        )
+    old = run.settings
+    changed = [
+        f"{key} {old.get(key)!r} -> {value!r}"
+        for key, value in settings.items()
+        if key not in SESSION_SETTINGS | MAY_CHANGE and old.get(key) != value
+    ]
+    if changed:
+        raise UserError(
+            f"--resume --out {run.path} was given with changed settings ({'; '.join(changed)}), "
+            "expected the run's own: leave them out, or start a new run with another --out."
+        )
+
+
+@contextlib.contextmanager
+def _lock(path: Path):
+    lock = path / ".lock"
+    # Never through a link, which may lead to any file.
+    with open(lock, "w", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW)) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"--out {path} was given, but another process is writing that run: wait for it, "
+                "or give another --out."
+            ) from None
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+
+
+def _description(command: str, settings: dict) -> dict:
+    return {
+        "command": command,
+        "status": "running",
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "seed": settings.get("seed"),
+        "versions": {"python": platform.python_version()}
+        | {name: _version(name) for name in _PACKAGES},
+        "git_commit": _git_commit(),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _git_commit() -> str | None:
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        command = ["git", "rev-parse", "HEAD"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
+        return done.stdout.strip()
+    return None
+
+
+def _as_text(content: object) -> str:
+    return json.dumps(content, indent=2, default=_plain) + "\n"
+
+
+def _plain(value: object) -> object:
+    """NumPy numbers and arrays, and paths, as JSON knows them."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return str(value)

@@ -1,0 +1,136 @@
+"""What every training command does and writes about itself in the same way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from kt_transfer.data import Dataset
+from kt_transfer.data.made_for import made_for
+from kt_transfer.data.remarks import remarks, require_variety
+from kt_transfer.data.rows import take_rows
+from kt_transfer.engine.fused_model import predict_raw
+from kt_transfer.engine.strategy import choose_strategy
+from kt_transfer.models.preprocessing import can_take, preprocessing_model, takes_images
+from kt_transfer.reporting.classification import classification_metrics
+from kt_transfer.reporting.plots import plot_history
+from kt_transfer.runs.folder import Run
+
+# Examples seen in all epochs together, and these times parameters, up to which a training takes
+# seconds.
+CHEAP_EXAMPLES, CHEAP_PRODUCT = 200_000, 5e10
+
+
+def begin(run: Run, config):
+    """Fix every seed and choose the strategy; noted in ``run.json``."""
+    import keras
+
+    strategy = choose_strategy(config.strategy, config.num_devices)
+    keras.utils.set_random_seed(config.seed)
+    run.update_json(
+        "run.json",
+        strategy=type(strategy).__name__,
+        num_replicas=strategy.num_replicas_in_sync,
+    )
+    return strategy
+
+
+def check_data(say: Callable, data: Dataset, num_folds: int | None = None) -> None:
+    """Refuse data that nothing can be learned from, and say what is worth knowing of others."""
+    require_variety(data)
+    for line in remarks(data, num_folds):
+        say(line)
+
+
+def note_data(run: Run, data: Dataset, **splits: np.ndarray) -> None:
+    """Write the classes, and which rows play which part."""
+    run.write_json("labels.json", {"labels": list(data.class_names)})
+    run.write_arrays("splits.npz", **splits, test=np.arange(len(data.x_test)))
+    note = {"spec": data.spec, "fingerprint": data.fingerprint, "notes": data.notes}
+    run.update_json("run.json", data=note, made_for=made_for(data).to_note())
+
+
+def preprocessing_for(network, data: Dataset):
+    """From the raw examples of a data set to what a network takes, flat or as images."""
+    return preprocessing_model(
+        data.input_shape, data.scaling_range, data.x.dtype, flatten=not takes_images(network)
+    )
+
+
+def note_execution(run: Run, model) -> None:
+    """Write how the steps were executed."""
+    run.update_json("run.json", execution=model.execution)
+
+
+def wants_scratch(config, num_examples: int, network) -> bool:
+    """Whether ``--compare-scratch`` asks for the same training from scratch as well."""
+    examples = num_examples * config.epochs
+    cheap = examples <= CHEAP_EXAMPLES and examples * network.count_params() <= CHEAP_PRODUCT
+    return config.compare_scratch == "yes" or (config.compare_scratch == "auto" and cheap)
+
+
+def compile_classifier(network, optimizer) -> None:
+    """Cross-entropy of logits, and accuracy."""
+    import keras
+
+    network.compile(
+        optimizer=optimizer,
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+
+
+def save_classifier(run: Run, network, preprocessing, source: Run | None, data: Dataset) -> None:
+    """Write the models, and hand on the autoencoder that the chain began with.
+
+    One that takes other inputs than the classifier (its student may see images larger than the
+    source did) is left out: served, it would be asked with what it never saw.
+    """
+    run.save_model("model.keras", network)
+    run.save_model("preprocessing.keras", preprocessing)
+    autoencoder = _autoencoder_of(source)
+    if autoencoder is not None:
+        save_autoencoder(run, autoencoder, preprocessing, data)
+
+
+def save_autoencoder(run: Run, autoencoder, preprocessing, data: Dataset) -> None:
+    """Write the autoencoder that a classifier's chain began with, if it takes such examples."""
+    if autoencoder.input_shape == preprocessing.output_shape:
+        run.save_model("autoencoder.keras", autoencoder)
+    elif can_take(autoencoder, data.input_shape):
+        # A student sees flat examples, the autoencoder that it descends from images.
+        run.save_model("autoencoder.keras", autoencoder)
+        run.save_model("autoencoder_preprocessing.keras", preprocessing_for(autoencoder, data))
+
+
+def _autoencoder_of(source: Run | None):
+    if source is None:
+        return None
+    if source.is_autoencoder:
+        return source.load_model()
+    return source.load_model("autoencoder.keras") if source.has("autoencoder.keras") else None
+
+
+def test_metrics(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
+    """Accuracy, loss and calibration error; nothing where no example has a label."""
+    return classification_metrics(labels, logits) if (labels >= 0).any() else {}
+
+
+def classifier_metrics(network, preprocessing, data: Dataset, validation: np.ndarray) -> dict:
+    """What ``metrics.json`` says of a classifier."""
+    logits = predict_raw(network, preprocessing, data.x_test)
+    metrics = {
+        "test": test_metrics(data.y_test, logits),
+        "num_parameters": network.count_params(),
+    }
+    if len(validation):
+        held_out = predict_raw(network, preprocessing, take_rows(data.x, validation))
+        metrics["validation"] = test_metrics(data.y[validation], held_out)
+    return metrics
+
+
+def plot_classifier(run: Run, history: list[dict], scratch: list[dict] = ()) -> None:
+    """Pictures of a classifier's training, beside the same training from scratch."""
+    if history:
+        plot_history(history, run.folder("plots") / "loss.png", scratch)

@@ -1,1 +1,0 @@
-"""Which way of transferring is worth it: folds, learners, statistics, the comparison."""

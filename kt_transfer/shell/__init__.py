@@ -1,0 +1,1 @@
+"""From flags to a command: parsing, start-up, exit codes."""

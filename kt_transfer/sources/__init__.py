@@ -1,0 +1,1 @@
+"""What is transferred from: runs, Keras files, applications and teachers."""

@@ -1,0 +1,210 @@
+"""From raw examples to what another model's network expects: size, channels, scaling."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from kt_transfer.data.ranges import Range, is_by_column
+from kt_transfer.models.preprocessing import as_image, scaled
+
+# A value for all channels, or one for each.
+Value = float | tuple[float, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Expected:
+    """What a network expects of an example.
+
+    Attributes:
+        shape: Shape of its input: ``(features,)``, or that of an image.
+        image: Of a flat input, the shape of the images that it was made from; ``None`` where
+            there were none.
+        values: What the smallest and the largest raw value become, a number each or one for
+            each channel; ``None`` for raw values as they are.
+        reversed_channels: Whether the channels come as blue, green, red.
+        by_column: Whether each column of a table was scaled by its own range.
+    """
+
+    shape: tuple[int, ...]
+    image: tuple[int, ...] | None = None
+    values: tuple[Value, Value] | None = (-1.0, 1.0)
+    reversed_channels: bool = False
+    by_column: bool = False
+
+    def to_note(self) -> dict:
+        """As ``run.json`` keeps it."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_note(cls, note: dict) -> Expected:
+        """What :meth:`to_note` wrote, read back from JSON."""
+        return cls(**{name: _as_tuples(value) for name, value in note.items()})
+
+
+def why_not(input_shape: tuple[int, ...], expected: Expected) -> str | None:
+    """Why examples cannot be made into what a network expects; ``None`` where they can.
+
+    Args:
+        input_shape: Shape of one raw example.
+        expected: What the network expects.
+
+    Example:
+        >>> why_not((30,), Expected((64,)))
+        'a row of 30 values cannot become 64 values'
+    """
+    if not _changes_image(input_shape, expected):
+        return None
+    have, want = as_image(input_shape), _wanted_image(expected)
+    if have is None or want is None:
+        return f"{_named(input_shape)} cannot become {_wanted(expected)}"
+    if have[2] != want[2] and 1 not in (have[2], want[2]):
+        return f"{have[2]} channels cannot become {want[2]}"
+    return None
+
+
+def adapting_model(
+    input_shape: tuple[int, ...],
+    value_range: Range,
+    dtype: str,
+    expected: Expected,
+) -> keras.Model:
+    """Make raw examples into what a network expects, with stock layers.
+
+    Images are resized (bilinear; to half or less by averaging first, so that nothing is skipped),
+    grey ones repeated to as many channels as there should be, coloured ones averaged to one.
+    Examples that have as many values as a flat input are only scaled and flattened, as
+    :func:`~kt_transfer.models.preprocessing.preprocessing_model` does.
+
+    Args:
+        input_shape: Shape of one raw example.
+        value_range: Smallest and largest raw value, or the ranges of the columns.
+        dtype: Type of the raw values.
+        expected: What the network expects; :func:`why_not` must have nothing against it.
+
+    Returns:
+        A functional model, ``(batch, *input_shape)`` to ``(batch, *expected.shape)``.
+
+    Example:
+        >>> adapt = adapting_model((28, 28), (0.0, 255.0), "uint8", Expected((32, 32, 3)))
+        >>> adapt.output_shape
+        (None, 32, 32, 3)
+    """
+    values = expected.values
+    by_channel = values is not None and isinstance(values[0], tuple)
+    raw = keras.Input(input_shape, dtype=str(dtype), name="raw")
+    if values is None:
+        exact = "float64" if raw.dtype == "float64" else "float32"
+        x = layers.Rescaling(1.0, name="as_floats", dtype=exact)(raw)
+    else:
+        x = scaled(raw, value_range, (0.0, 1.0) if by_channel else values)
+    if _changes_image(input_shape, expected):
+        x = _as_wanted(x, as_image(input_shape), _wanted_image(expected))
+    if expected.reversed_channels:
+        x = ops.flip(x, axis=-1)
+    if by_channel:
+        low, high = values
+        scale = [b - a for a, b in zip(low, high, strict=True)]
+        x = layers.Rescaling(scale, offset=list(low), name="scale_channels")(x)
+    if tuple(x.shape[1:]) != expected.shape:
+        x = layers.Reshape(expected.shape, name="flatten")(x)
+    return keras.Model(raw, x, name="preprocessing")
+
+
+def describe(
+    input_shape: tuple[int, ...],
+    value_range: Range,
+    expected: Expected,
+    who: str = "source",
+) -> str:
+    """What :func:`adapting_model` does, in one line.
+
+    Example:
+        >>> describe((28, 28, 1), (0.0, 255.0), Expected((32, 32, 3)))
+        'source expects 32x32x3 in [-1, 1]: examples 28x28x1 in [0, 255] are resized, repeated
+        to 3 channels, scaled'
+    """
+    steps = []
+    if _changes_image(input_shape, expected):
+        have, want = as_image(input_shape), _wanted_image(expected)
+        steps += ["resized"] * (have[:2] != want[:2])
+        if have[2] != want[2]:
+            steps.append("averaged to 1 channel" if want[2] == 1 else _repeated(want[2]))
+    steps += ["reversed in their channels"] * expected.reversed_channels
+    steps.append(_how_scaled(value_range, expected))
+    return (
+        f"{who} expects {_wanted(expected)} {_range(expected.values)}: examples "
+        f"{_size(input_shape)} {_range(value_range)} are {', '.join(steps)}"
+    )
+
+
+def _changes_image(input_shape, expected: Expected) -> bool:
+    """Whether more than scaling and the order of dimensions has to change."""
+    if tuple(input_shape) == expected.shape:
+        return False
+    if len(expected.shape) == 1:
+        return math.prod(input_shape) != expected.shape[0]
+    return as_image(input_shape) is None or as_image(input_shape) != as_image(expected.shape)
+
+
+def _wanted_image(expected: Expected) -> tuple[int, int, int] | None:
+    return as_image(expected.image or expected.shape)
+
+
+def _how_scaled(value_range: Range, expected: Expected) -> str:
+    if expected.values is None:
+        return "not scaled"
+    return "scaled column by column" if is_by_column(value_range) else "scaled"
+
+
+def _as_wanted(x, have: tuple[int, int, int], want: tuple[int, int, int]):
+    """Images of one size and number of channels as those of another."""
+    if tuple(x.shape[1:]) != have:
+        x = layers.Reshape(have, name="image")(x)
+    if want[2] == 1 and have[2] > 1:
+        x = ops.mean(x, axis=-1, keepdims=True)
+    # Not Resizing's antialias, which XLA cannot compile.
+    shrink = tuple(max(1, have[axis] // want[axis]) for axis in (0, 1))
+    if shrink != (1, 1):
+        x = layers.AveragePooling2D(shrink, padding="same", name="shrink")(x)
+    if tuple(x.shape[1:3]) != want[:2]:
+        x = layers.Resizing(*want[:2], name="resize")(x)
+    if have[2] == 1 and want[2] > 1:
+        x = layers.Concatenate(name="repeat_channels")([x] * want[2])
+    return x
+
+
+def _named(shape) -> str:
+    if len(shape) == 1:
+        return f"a row of {shape[0]} values"
+    return f"an example of {_size(shape)}"
+
+
+def _wanted(expected: Expected) -> str:
+    if len(expected.shape) > 1:
+        return _size(expected.shape)
+    made_from = f" of images {_size(expected.image)}" if expected.image else ""
+    return f"{expected.shape[0]} values{made_from}"
+
+
+def _repeated(channels: int) -> str:
+    return f"repeated to {channels} channels"
+
+
+def _size(shape) -> str:
+    return "x".join(map(str, shape))
+
+
+def _range(values) -> str:
+    if values is None:
+        return "in raw values"
+    low, high = (np.ravel(value) for value in values)
+    return f"in [{min(low):.4g}, {max(high):.4g}]"
+
+
+def _as_tuples(value):
+    return tuple(map(_as_tuples, value)) if isinstance(value, list) else value

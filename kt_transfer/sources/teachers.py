@@ -1,0 +1,372 @@
+"""Teachers of any origin: run folders, Keras files, SavedModels; alone or several together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+import numpy as np
+from keras import ops
+
+from kt_transfer.data import Dataset
+from kt_transfer.data.made_for import MadeFor
+from kt_transfer.errors import UserError
+from kt_transfer.models.outputs import (
+    said_by_last_layer,
+    tell_output,
+    with_logarithm,
+    with_mapped_classes,
+)
+from kt_transfer.runs.folder import Run
+from kt_transfer.serving.inspection import require_harmless
+from kt_transfer.serving.served_layer import ServedLayer, names_of_export, note_of_export
+from kt_transfer.sources.adapting import Expected, adapting_model, describe, why_not
+from kt_transfer.sources.loading import (
+    adaptation_to,
+    fill_shape,
+    in_a_sentence,
+    load_file,
+    misfit,
+    preprocessing_for_new,
+    shape_for,
+    values_for,
+)
+
+# Examples on which logits and probabilities are told apart.
+NUM_LOOKED_AT = 256
+_NO_PROBABILITY = 1e-12
+# Examples on which a teacher is judged, and how many are too few for that.
+_MOST_TO_JUDGE, _FEWEST_TO_JUDGE, _JUDGED_AT_ONCE = 500, 20, 64
+# Values that a model of unknown origin was probably trained on.
+_USUAL_VALUES = ((-1.0, 1.0), (0.0, 1.0), (0.0, 255.0))
+_BEYOND_CHANCE = 1.645  # standard deviations, one-sided, 95 %
+# A teacher that errs less often than this is not asked about other values.
+_SMALL_ERROR = 0.02
+
+
+class Teacher(NamedTuple):
+    """A teacher as a Keras model, and what it costs.
+
+    Attributes:
+        model: From raw examples to logits.
+        class_names: What the logits are of; ``None`` where it does not say.
+        num_parameters: Numbers in its weights.
+        num_bytes: What it takes on disk.
+    """
+
+    model: keras.Model
+    class_names: list[str] | None
+    num_parameters: int
+    num_bytes: int
+
+
+def load_teachers(
+    paths: Sequence[Path],
+    opened: Sequence[Run | None],
+    data: Dataset,
+    *,
+    output: str = "auto",
+    value_range: tuple[float, float] | None = None,
+    weights: Sequence[float] | None = None,
+    class_map: dict[str, str] | None = None,
+    shares_classes: bool = True,
+    say: Callable[[str], None] = lambda line: None,
+    trust: bool = False,
+) -> Teacher:
+    """The teachers as one, averaged in probability.
+
+    Args:
+        paths: Run folders, ``FILE.keras``, folders of SavedModels.
+        opened: For each its run, as from :func:`~kt_transfer.runs.folder.open_teacher`.
+        data: Raw examples, and the student's classes.
+        output: What a file or a SavedModel emits: ``"logits"``, ``"probabilities"`` or ``"auto"``
+            to tell it from its last layer or output's name, and from what it emits.
+        value_range: What the smallest and largest raw value become for a file or SavedModel
+            (default for a file: -1 and 1, or as they are where it scales by itself; for a
+            SavedModel: as they are).
+        weights: One for each teacher, in proportion (default: all alike).
+        class_map: The student's class for classes of the teachers; several may become one, and
+            those that are left out are dropped.
+        shares_classes: Whether the logits are to be of the student's classes; otherwise there
+            is one teacher, for its features.
+        say: What to tell of how examples are adapted.
+        trust: Whether to load SavedModels without looking into what they do.
+
+    Raises:
+        UserError: If one cannot be had, or does not fit, or is right far more often when it is
+            shown other values than those that are the default.
+    """
+    if class_map and shares_classes:
+        _require_known(f"a class of {data.spec}", class_map.values(), data.class_names)
+    teachers = []
+    for number, (path, run) in enumerate(zip(paths, opened, strict=True), 1):
+        open_one = _open_saved_model if path.is_dir() else _open_file
+        if run is None and path.is_dir() and not trust:
+            _require_harmless(path, data)
+        foreign = None if run is not None else open_one(path, data, value_range, say)
+
+        def made(values, path=path, run=run, foreign=foreign):
+            if foreign is None:
+                teacher = _from_run(run, data, say)
+            else:
+                teacher = _from_foreign(path, foreign, data, output, values)
+            return (
+                _of_students_classes(path, teacher, data, class_map) if shares_classes else teacher
+            )
+
+        teacher = made(foreign and foreign.values)
+        if foreign is not None and value_range is None and shares_classes:
+            _require_right_values(path, teacher, foreign, data, made)
+        teacher.model.name = f"teacher_{number}"
+        teachers.append(teacher)
+    if class_map and shares_classes:
+        known = {name for teacher in teachers for name in teacher.class_names}
+        _require_known("a class of the teacher", class_map, known)
+    return Teacher(
+        teachers[0].model if len(teachers) == 1 else _together(teachers, data, weights),
+        list(data.class_names) if shares_classes else teachers[0].class_names,
+        sum(teacher.num_parameters for teacher in teachers),
+        sum(teacher.num_bytes for teacher in teachers),
+    )
+
+
+def _from_run(run: Run, data: Dataset, say: Callable) -> Teacher:
+    if run.is_autoencoder:
+        raise UserError(
+            f"--teacher {run.path} was given, expected a classifier, but it is an autoencoder: "
+            f"run `python -m kt_transfer.finetune --source {run.path}` first."
+        )
+    names, (network, raw) = run.label_names, run.load_models()
+    preprocessing = preprocessing_for_new(run, raw, data, say)
+    model = keras.Model(preprocessing.input, network(preprocessing.output))
+    size = os.path.getsize(run.path / "model.keras")
+    return Teacher(model, names, network.count_params(), size)
+
+
+class _Foreign(NamedTuple):
+    """A model that does not say what became of the examples that it learned from."""
+
+    network: keras.Model | ServedLayer
+    shape: tuple[int, ...]
+    values: tuple[float, float] | None
+    said: str | None
+    class_names: list[str] | None
+    num_parameters: int
+    num_bytes: int
+
+
+def _open_file(path: Path, data: Dataset, value_range, say: Callable) -> _Foreign:
+    network = load_file(path, "--teacher")
+    try:
+        if len(getattr(network, "inputs", ())) != 1 or len(network.outputs) != 1:
+            raise ValueError("has not one input and one output")
+        shape = shape_for(network.inputs[0], data)
+        values = values_for(network, data, value_range)
+        if values not in (None, value_range, (-1.0, 1.0)):
+            expected = Expected(shape, values=values)
+            say(describe(data.input_shape, data.value_range, expected, who=str(path)))
+        emitted = network.output_shape
+        if len(emitted) != 2 or emitted[-1] < 2:
+            raise ValueError(f"emits {emitted[1:]} for an example, expected a number for a class")
+    except ValueError as error:
+        raise _misfit(path, data, error) from error
+    size = os.path.getsize(path)
+    said, num_parameters = said_by_last_layer(network), network.count_params()
+    return _Foreign(network, shape, values, said, None, num_parameters, size)
+
+
+def _require_harmless(path: Path, data: Dataset) -> None:
+    try:
+        require_harmless(path, "--teacher", "--trust-teacher")
+    except ValueError as error:
+        raise _misfit(path, data, error) from error
+
+
+def _open_saved_model(path: Path, data: Dataset, value_range, say: Callable) -> _Foreign:
+    try:
+        served = ServedLayer(path)
+        spec = served.input_spec_of_signature
+        shape = tuple(spec.shape[1:]) if spec.shape.rank else data.input_shape
+        shape = fill_shape(shape, data)
+        adapt = _adapting(data, Expected(shape, values=value_range))
+        if value_range is None:
+            made = MadeFor.from_note(note_of_export(path, "made_for"))
+            if told := adaptation_to(path, made, spec.dtype.name, data):
+                say(told)
+        served.measure(adapt(data.x[:1]))
+    except ValueError as error:
+        raise _misfit(path, data, error) from error
+    counts = served.num_parameters, served.num_bytes
+    return _Foreign(served, shape, value_range, served.said, names_of_export(path), *counts)
+
+
+def _from_foreign(path: Path, foreign: _Foreign, data: Dataset, output: str, values) -> Teacher:
+    try:
+        adapt = _adapting(data, Expected(foreign.shape, values=values))
+        model = keras.Model(adapt.input, foreign.network(adapt.output))
+    except ValueError as error:
+        raise _misfit(path, data, error) from error
+    model = _emitting_logits(path, model, data, output, foreign.said)
+    return Teacher(model, foreign.class_names, foreign.num_parameters, foreign.num_bytes)
+
+
+def _require_right_values(path, teacher: Teacher, foreign: _Foreign, data: Dataset, made) -> None:
+    """Refuse a model that errs less than half as often when it is shown other values."""
+    rows = _judged_rows(data)
+    right = _is_right(teacher.model, data, rows)
+    shown = foreign.values or data.value_range
+    for values in (data.value_range, *_USUAL_VALUES):
+        if values == shown or (~right).mean() <= _SMALL_ERROR:
+            continue
+        try:
+            other = _is_right(made(values).model, data, rows)
+        except UserError:  # as such values it answers in a way that is none of a classifier
+            continue
+        gained, lost = (other & ~right).sum(), (right & ~other).sum()
+        halved = (~other).mean() < 0.5 * (~right).mean()
+        if halved and gained - lost > 3 * np.sqrt(gained + lost):
+            raise UserError(
+                f"--teacher {path} was given, expected one that is right when it is shown values "
+                f"in [{shown[0]:g}, {shown[1]:g}], but it is so for {right.mean():.1%} of "
+                f"{len(rows)} labelled examples of {data.spec}, and for {other.mean():.1%} when it "
+                f"is shown values in [{values[0]:g}, {values[1]:g}]: say which it takes, with "
+                f"--teacher-range {values[0]:g} {values[1]:g} or "
+                f"--teacher-range {shown[0]:g} {shown[1]:g}."
+            )
+
+
+def no_better_than_chance(model: keras.Model, data: Dataset) -> str | None:
+    """What to say of a teacher that knows nothing of the labels; ``None`` of one that does.
+
+    It knows something where it is right more often than the most frequent class is, or more
+    often than in one of K cases in the mean over K classes, beyond what chance explains in
+    19 of 20 cases. Too few labels tell nothing.
+
+    Args:
+        model: From raw examples to logits of the data's classes.
+        data: Examples with labels.
+    """
+    rows = _judged_rows(data)
+    if len(rows) < _FEWEST_TO_JUDGE:
+        return None
+    right, y = _is_right(model, data, rows), data.y[rows]
+    counts = np.bincount(y, minlength=data.num_classes)
+    counts = counts[counts > 0]
+    most = counts.max() / len(y)
+    if len(counts) == 1:
+        return None
+    recalls = [right[y == number].mean() for number in np.unique(y)]
+    one_of = 1 / len(counts)
+    spread = np.sqrt(most * (1 - most) / len(y))
+    balanced_spread = np.sqrt((one_of * (1 - one_of) / counts).sum()) / len(counts)
+    if (
+        right.mean() > most + _BEYOND_CHANCE * spread
+        or np.mean(recalls) > one_of + _BEYOND_CHANCE * balanced_spread
+    ):
+        return None
+    return (
+        f"it is right for {right.mean():.1%} of {len(y)} labelled examples of {data.spec}, where "
+        f"the most frequent class alone is right for {most:.1%}"
+    )
+
+
+def _judged_rows(data: Dataset) -> np.ndarray:
+    """Some examples that have a label, drawn in the same way every time."""
+    labelled = np.flatnonzero(data.y >= 0)
+    if len(labelled) > _MOST_TO_JUDGE:
+        drawn = np.random.default_rng(0).choice(labelled, _MOST_TO_JUDGE, replace=False)
+        labelled = np.sort(drawn)
+    return labelled
+
+
+def _is_right(model: keras.Model, data: Dataset, rows: np.ndarray) -> np.ndarray:
+    """Whether the model answers each of these examples with its label."""
+    answers = [
+        ops.convert_to_numpy(model(data.x[part], training=False)).argmax(axis=1)
+        for part in np.split(rows, range(_JUDGED_AT_ONCE, len(rows), _JUDGED_AT_ONCE))
+        if len(part)
+    ]
+    return np.concatenate([*answers, np.empty(0, int)]) == data.y[rows]
+
+
+def _adapting(data: Dataset, expected: Expected) -> keras.Model:
+    if reason := why_not(data.input_shape, expected):
+        raise ValueError(f"does not fit: {reason}")
+    return adapting_model(*data.raw_for(expected.by_column), expected)
+
+
+def _emitting_logits(path, model: keras.Model, data: Dataset, output: str, said: str | None):
+    if output == "auto":
+        rows = model(data.x[:NUM_LOOKED_AT], training=False)
+        output = tell_output(said, ops.convert_to_numpy(rows))
+    if output is None:
+        raise UserError(
+            f"--teacher {path} was given, expected one whose last layer or output tells logits "
+            "from probabilities, but here that is in doubt: say which it emits with "
+            "--teacher-output logits or --teacher-output probabilities."
+        )
+    return model if output == "logits" else with_logarithm(model)
+
+
+def _of_students_classes(path, teacher: Teacher, data: Dataset, class_map) -> Teacher:
+    width = teacher.model.output_shape[-1]
+    names = teacher.class_names or [str(number) for number in range(width)]
+    if class_map:
+        return teacher._replace(
+            model=_mapped(path, teacher.model, names, data, class_map), class_names=names
+        )
+    wrong_names = teacher.class_names and teacher.class_names != list(data.class_names)
+    if wrong_names or width != data.num_classes:
+        raise UserError(
+            f"--teacher {path} was given with {_classes(names)}, but {data.spec} has "
+            f"{_classes(data.class_names)}: teacher and student need the same classes; give "
+            "data or a teacher that has them, --class-map FILE.json, or --hint LAYER with "
+            "--loss none."
+        )
+    return teacher
+
+
+def _mapped(path, model: keras.Model, names: list[str], data: Dataset, class_map: dict):
+    """Logits of the student's classes: what is mapped to one adds up, in probability."""
+    pairs = [
+        (number, data.class_names.index(class_map[name]))
+        for number, name in enumerate(names)
+        if name in class_map
+    ]
+    if not pairs:
+        raise UserError(
+            f"--class-map was given, but it names no class of --teacher {path} "
+            f"({_classes(names)}): map the teacher's classes to the student's."
+        )
+    return with_mapped_classes(model, pairs, data.num_classes)
+
+
+def _require_known(what: str, given, known) -> None:
+    if unknown := sorted(set(given) - set(known)):
+        raise UserError(
+            f"--class-map names {unknown[0]!r}, expected {what} ({_classes(sorted(known))}): "
+            "correct the file."
+        )
+
+
+def _together(teachers: list[Teacher], data: Dataset, weights) -> keras.Model:
+    """Logits of the weighted mean of several teachers' probabilities."""
+    shares = np.asarray(weights or [1.0] * len(teachers), np.float64)
+    raw = keras.Input(data.input_shape, dtype=str(data.x.dtype), name="raw")
+    mean = sum(
+        float(share) * ops.softmax(teacher.model(raw))
+        for share, teacher in zip(shares / shares.sum(), teachers, strict=True)
+    )
+    return keras.Model(raw, ops.log(ops.maximum(mean, _NO_PROBABILITY)), name="teachers")
+
+
+def _misfit(path, data: Dataset, error: Exception) -> UserError:
+    return misfit(path, data, f"it {in_a_sentence(error)}", "--teacher", "a classifier")
+
+
+def _classes(names) -> str:
+    shown = ", ".join(list(names)[:10]) + (", …" if len(names) > 10 else "")
+    return f"{len(names)} classes ({shown})"

@@ -1,0 +1,65 @@
+import csv
+
+import pytest
+
+from kt_transfer.comparison.scoring import METRICS
+from kt_transfer.comparison.table import COLUMNS, Cell, Table
+
+NUMBERS = {
+    **dict.fromkeys(METRICS, 1 / 3),
+    "seconds": 0.5,
+    "pretrain_seconds": 0.25,
+    "fit_seconds": 0.125,
+    "head_seconds": 0.0625,
+    "steps": 30,
+    "num_parameters": 99,
+    "num_train": 40,
+    "num_held_out": 10,
+    "num_labelled": 1000,
+}
+
+
+def test_rows_come_back_as_they_were(tmp_path):
+    table, cell = Table(tmp_path), Cell("scratch", "", 50, 1, 2)
+    table.add(cell, {5: 0.25, 10: 1 / 3}, **NUMBERS)
+    again = Table(tmp_path)
+    assert cell in again
+    assert Cell("scratch", "", 50, 1, 3) not in again
+    assert again.rows == table.rows
+    assert again.curves == table.curves
+    assert list(again.frame().columns) == list(COLUMNS)
+    assert again.frame().loc[0, "accuracy"] == 1 / 3
+
+
+def test_a_curve_without_its_row_is_left_out(tmp_path):
+    table = Table(tmp_path)
+    table.add(Cell("scratch", "", 50, 0, 0), {5: 0.5}, **NUMBERS)
+    with open(tmp_path / "curves.csv", "a", newline="") as file:
+        csv.writer(file).writerow(["scratch", "", 50, 0, 1, 5, 0.5])
+    assert list(Table(tmp_path).curves) == [Cell("scratch", "", 50, 0, 0)]
+
+
+def test_what_is_forgotten_is_gone(tmp_path):
+    table = Table(tmp_path)
+    table.add(Cell("scratch", "", 50, 0, 0), {}, **NUMBERS)
+    table.forget(0, 0)
+    table.add(Cell("linear", "", 50, 0, 0), {}, **NUMBERS)
+    assert [cell.method for cell in Table(tmp_path).rows] == ["linear"]
+
+
+@pytest.mark.parametrize("name", [".comparison.csv", ".curves.csv"])
+def test_no_half_written_file_is_left(tmp_path, name):
+    Table(tmp_path).add(Cell("scratch", "", 50, 0, 0), {}, **NUMBERS)
+    assert not (tmp_path / name).exists()
+
+
+def test_the_cells_of_one_fold_are_left_out(tmp_path):
+    table = Table(tmp_path)
+    for fold in (0, 1):
+        for method in ("scratch", "linear"):
+            numbers = dict.fromkeys(COLUMNS[5:], 1)
+            table.add(Cell(method, "", 50, 0, fold), {1: 0.5}, **numbers)
+    table.forget(0, 1)
+    for found in (table, Table(tmp_path)):
+        assert {cell.fold for cell in found.rows} == {cell.fold for cell in found.curves} == {0}
+        assert len(found.rows) == 2

@@ -1,0 +1,103 @@
+import re
+
+import pytest
+
+from kt_transfer.comparison.telling import tell_budget, tell_comparison, tell_worths
+
+
+def found(verdict="better", method="parameters", sources=("a",)):
+    judged = {"mean": 0.8, "difference": 0.1, "interval": [0.02, 0.18], "detectable": 0.07}
+    verdicts = [
+        {"method": "parameters", "source": source, "labels": 100, "verdict": verdict, **judged}
+        for source in sources
+    ]
+    keys = [("scratch", ""), *[("parameters", source) for source in sources]]
+    return {
+        "metric": "accuracy",
+        "verdicts": verdicts,
+        "scratch": [{"labels": 100, "mean": 0.7}],
+        "winner": {"method": method, "source": sources[0] if method != "scratch" else "",
+                   "labels": 100, "mean": 0.8},
+        "worth": [],
+        "costs": [
+            {"method": name, "source": source, "labels": 100, "seconds": 1.25,
+             "num_parameters": 900, "latency_ms": 0.5}
+            for name, source in keys
+        ],
+        "equal_budget": "equal budgets",
+        "test": {"accuracy": 0.79},
+    }  # fmt: skip
+
+
+def told(**changes):
+    return "\n".join(tell_comparison(found(**changes)))
+
+
+def test_the_table_shows_what_was_found():
+    lines = told().splitlines()
+    assert lines[0].split()[:4] == ["labels", "method", "accuracy", "difference"]
+    assert lines[1].split() == ["100", "scratch", "0.7000", "1.2", "900", "0.50"]
+    assert "+0.1000" in lines[2]
+    assert "+0.0200 to +0.1800" in lines[2]
+    assert "better" in lines[2]
+
+
+def test_sources_are_named_where_there_are_several():
+    assert told().splitlines()[0].count("source") == 0
+    assert told(sources=("a", "b")).splitlines()[0].count("source") == 1
+
+
+@pytest.mark.parametrize(
+    ("verdict", "words"),
+    [
+        ("better", "better than scratch"),
+        ("worse", "worse than scratch"),
+        ("no difference", "not shown to differ from scratch; this much data shows .* 0.070 on"),
+    ],
+)
+def test_the_winner_in_plain_words(verdict, words):
+    assert re.search(f"winner: parameters from a with 100 labels.*{words}", told(verdict=verdict))
+
+
+def test_scratch_as_the_winner():
+    assert "winner: scratch with 100 labels: nothing else scores higher" in told(method="scratch")
+
+
+def test_a_test_split_without_labels_is_passed_over():
+    without = found()
+    without["test"] = {}
+    assert "test split" not in "\n".join(tell_comparison(without))
+    assert "measured once on the test split: accuracy 0.7900" in told()
+
+
+def test_budgets_are_told_by_method():
+    rows = [
+        {"method": "scratch", "steps": 200},
+        {"method": "scratch", "steps": 300},
+        {"method": "parameters", "steps": 200},
+        {"method": "distilled", "steps": 3000},
+        {"method": "features", "steps": 0},
+    ]
+    assert tell_budget(rows, 100) == (
+        "equal budgets: scratch, parameters and the teachers of distilled train 100 epochs over "
+        "the same labelled examples (200 to 300 steps); students 3,000 steps over all examples; "
+        "features: logistic regression until it converges"
+    )
+    assert tell_budget(rows[:2], 5).startswith("equal budgets: scratch train 5 epochs")
+
+
+def test_what_a_transfer_is_worth_and_whether_that_is_shown():
+    entry = {"method": "parameters", "source": "a", "labels": 100}
+    worth = {"worth": [entry | {"scratch_labels": 240, "beyond": False}]}
+    (better,) = tell_worths(found() | worth)
+    assert better.endswith("takes scratch about 140 labels more: so much is the transfer worth")
+    (unclear,) = tell_worths(found(verdict="no difference") | worth)
+    assert unclear == f"{better} (no difference was shown)"
+
+
+def test_scratch_that_wins_by_its_size_is_not_said_to_score_highest():
+    smaller = found(method="scratch")
+    smaller["winner"]["mean"] = 0.7  # parameters score 0.8
+    assert "scratch with 100 labels: chosen as the smallest that" in "\n".join(
+        tell_comparison(smaller)
+    )

@@ -1,0 +1,89 @@
+"""Where batches come from: orders, blocks and shares."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kt_transfer.engine import feeds
+from kt_transfer.engine.dataset_feed import DatasetFeed
+
+
+def test_epoch_order_is_a_pure_function_of_seed_and_epoch():
+    order = feeds.epoch_order(1000, 3, 5)
+    assert sorted(order) == list(range(1000))
+    np.testing.assert_array_equal(order, feeds.epoch_order(1000, 3, 5))
+    assert (order != feeds.epoch_order(1000, 3, 6)).any()
+    assert (order != feeds.epoch_order(1000, 4, 5)).any()
+    np.testing.assert_array_equal(feeds.epoch_order(5, None, 9), range(5))
+
+
+def test_a_streamed_epoch_visits_every_row_once_in_the_order_of_the_epoch(monkeypatch):
+    monkeypatch.setattr(feeds, "BLOCK_BYTES", 64)
+    x = np.arange(50, dtype=np.float32)[:, None]
+    feed = feeds.StreamedFeed(feeds.pack(x), batch_size=4)
+    seen = [np.asarray(data)[rows, 0] for data, rows, _ in feed.blocks(1, 2)]
+    assert len(seen) > 3
+    np.testing.assert_array_equal(np.concatenate(seen), feeds.epoch_order(50, 1, 2))
+
+
+def test_what_is_begun_before_an_epoch_ends_is_the_next_epoch(monkeypatch):
+    monkeypatch.setattr(feeds, "BLOCK_BYTES", 64)
+    x = np.arange(50, dtype=np.float32)[:, None]
+    feed = feeds.StreamedFeed(feeds.pack(x), batch_size=4)
+    for epoch in range(3):
+        blocks = feed.blocks(1, epoch, goes_on=epoch < 2)
+        seen = [np.asarray(data)[rows, 0] for data, rows, _ in blocks]
+        np.testing.assert_array_equal(np.concatenate(seen), feeds.epoch_order(50, 1, epoch))
+
+
+@pytest.mark.parametrize("goes_on, passes", [(True, 2), (False, 1)])
+def test_a_dataset_is_begun_again_only_where_another_epoch_follows(goes_on, passes):
+    begun = []
+
+    def examples():
+        begun.append(True)
+        yield from np.arange(6, dtype=np.float32)
+
+    dataset = tf.data.Dataset.from_generator(
+        examples, output_signature=tf.TensorSpec((), tf.float32)
+    ).batch(2)
+    feed = DatasetFeed(dataset)
+    feed.begin()
+    assert [len(rows) for _, rows, _ in feed.blocks(None, 0, goes_on)] == [6]
+    feed.ahead.thread.shutdown()
+    assert len(begun) == passes
+
+
+def test_an_error_while_reading_reaches_the_caller():
+    def examples():
+        yield np.float32(1)
+        raise ValueError("a broken file")
+
+    dataset = tf.data.Dataset.from_generator(
+        examples, output_signature=tf.TensorSpec((), tf.float32)
+    ).batch(1)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="a broken file"):
+        list(DatasetFeed(dataset).blocks(None, 0))
+
+
+def test_float64_becomes_float32_and_uint8_stays():
+    x, y = feeds.pack(np.zeros((3, 2)), np.zeros(3, np.uint8))
+    assert (x.dtype, y.dtype) == (np.float32, np.uint8)
+
+
+def test_types_are_kept_for_a_transform_but_not_for_the_targets():
+    x, y = feeds.pack({"a": np.zeros((3, 2))}, np.zeros(3), keep_types=True)
+    assert (x["a"].dtype, y.dtype) == (np.float64, np.float32)
+
+
+def test_arrays_of_unequal_length_are_refused():
+    with pytest.raises(ValueError, match=r"arrays of \[2, 3\] rows were given"):
+        feeds.pack(np.zeros((3, 2)), np.zeros(2))
+
+
+def test_a_prediction_takes_fewer_of_large_examples_at_once():
+    taken = {
+        shape: feeds.rows_at_once(feeds.pack(np.broadcast_to(np.uint8(0), (9, *shape))))
+        for shape in [(784,), (28, 28, 1), (224, 224, 3), (9000, 9000)]
+    }
+    assert taken == {(784,): 1024, (28, 28, 1): 1024, (224, 224, 3): 111, (9000, 9000): 1}
