@@ -15,8 +15,8 @@ import pandas as pd
 import pytest
 
 from kt_transfer import load_data
-from kt_transfer.shell.main import COMMANDS
 from kt_transfer.runs.folder import Run
+from kt_transfer.shell.main import COMMANDS
 
 TUNED = ["tune pretrain", "tune finetune", "tune distill"]
 QUICK = ("--epochs", 2, "--strategy", "one_device", "--jit-compile", "no")
