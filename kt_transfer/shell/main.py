@@ -84,7 +84,7 @@ def main(argv: list[str] | None = None) -> None:
     except UserError as error:
         if debug:
             traceback.print_exc()
-        _leave(_in_a_line(str(error), error), 2)
+        _leave(_in_a_line(error.as_flags(), error), 2)
     except KeyboardInterrupt as error:
         _leave(_with_notes("interrupted", error), 130)
     except Terminated as error:
