@@ -10,7 +10,6 @@ import shutil
 import tempfile
 from collections.abc import Callable
 
-from kt_transfer import settings as configuration
 from kt_transfer.errors import UserError
 from kt_transfer.runs import folder as runs
 
@@ -22,7 +21,7 @@ def start_run(command: str, config):
     Of several workers, which all run the same command, only the chief writes it; the others
     work in a folder that is thrown away, and all leave together.
     """
-    settings = configuration.to_settings(config)
+    settings = config.to_settings()
     options = {"out": config.out, "overwrite": config.overwrite, "resume": config.resume}
     several = config.strategy == "multi_worker"
     if several and config.out is None:
