@@ -6,8 +6,9 @@ import contextlib
 import re
 from collections.abc import Iterable, Iterator
 
-# How a sentence holds a setting until it is told: no file name and no argument contains a NUL.
-_MARK = re.compile("\0(\\w+)(?: ([^\0]*))?\0")
+# How a sentence holds a setting until it is told: its name, and its value as it stands in Python
+# and on a command line. No file name and no argument contains a NUL.
+_MARK = re.compile("\0(\\w+)\0([^\0]*)\0([^\0]*)\0")
 
 
 class UserError(Exception):
@@ -61,36 +62,39 @@ class UserError(Exception):
     @property
     def expected(self) -> str:
         """What would have been right."""
-        return self._told(self._expected, _in_python)
+        return self._told(self._expected)
 
     @property
     def remedy(self) -> str:
         """How to correct it."""
-        return self._told(self._remedy, _in_python)
+        return self._told(self._remedy)
 
     def __str__(self) -> str:
-        return self._told(self._whole(_in_python), _in_python)
+        return self._told(self._whole())
 
     def as_flags(self) -> str:
         """The sentence as a command line says it: ``--labels 5000`` for ``labels=5000``."""
-        return self._told(self._whole(_as_flag), _as_flag)
+        return self._told(self._whole(), as_flags=True)
 
     def rename(self, names: dict[str, str]) -> None:
         """Name settings as a caller further up knows them."""
         self._renamings.append(names)
 
-    def _whole(self, form) -> str:
+    def _whole(self) -> str:
         if self._sentence is not None:
             return self._sentence
-        given = form(self.setting, self.given) if self.setting else str(self.given)
-        parts = [f"{given} was given"]
-        parts += [f" {self._when}"] if self._when else []
-        parts += [f", expected {self._expected}"] if self._expected else []
-        parts += [f", but {self._but}"] if self._but else []
-        return "".join(parts) + f": {self._remedy}."
+        given = named(self._setting, self.given) if self._setting else self.given
+        when = self._when and f" {self._when}"
+        expected = self._expected and f", expected {self._expected}"
+        but = self._but and f", but {self._but}"
+        return f"{given} was given{when}{expected}{but}: {self._remedy}."
 
-    def _told(self, text: str, form) -> str:
-        return _MARK.sub(lambda mark: form(self._renamed(mark[1]), mark[2]), text)
+    def _told(self, text: str, as_flags: bool = False) -> str:
+        def tell(mark: re.Match) -> str:
+            name, value, words = self._renamed(mark[1]), mark[2], mark[3]
+            return f"--{name.replace('_', '-')}{words}" if as_flags else f"{name}{value}"
+
+        return _MARK.sub(tell, text)
 
     def _renamed(self, name: str) -> str:
         for names in self._renamings:
@@ -116,7 +120,16 @@ def named(setting: str, given: object = None) -> str:
         >>> print(error.as_flags())
         leave --source-data out, or give --hint LAYER
     """
-    return f"\0{setting}\0" if given is None else f"\0{setting} {given}\0"
+    if given is None:
+        value, words = "", ""
+    elif given is True:  # a switch stands alone
+        value, words = "=True", ""
+    elif isinstance(given, tuple):
+        row = [f"{item:g}" if isinstance(item, float) else str(item) for item in given]
+        value, words = f"={given}", "".join(f" {item}" for item in row)
+    else:
+        value, words = f"={given}", f" {given}"
+    return f"\0{setting}\0{value}\0{words}\0"
 
 
 @contextlib.contextmanager
@@ -139,17 +152,3 @@ def listed(names: Iterable[str], most: int = 10) -> str:
     names = list(names)
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
-
-
-def _in_python(setting: str, given: object) -> str:
-    return setting if given is None else f"{setting}={given}"
-
-
-def _as_flag(setting: str, given: object) -> str:
-    """The words of a command line, where a switch stands alone and values stand in a row."""
-    flag = "--" + setting.replace("_", "-")
-    if given is None or given is True or given == "True":
-        return flag
-    if isinstance(given, tuple):
-        given = " ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in given)
-    return f"{flag} {given}".rstrip()

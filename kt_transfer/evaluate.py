@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from kt_transfer.engine.fused_model import FusedModel, predict_raw
-from kt_transfer.errors import UserError
+from kt_transfer.errors import UserError, named
 from kt_transfer.models.preprocessing import raw_values
 from kt_transfer.reporting import classification
 from kt_transfer.reporting.plots import plot_confusion_matrix, plot_reconstructions
@@ -72,9 +72,13 @@ def _require_free(path: Path, spec: str, config: EvaluateConfig) -> None:
     measured = {"run": str(config.run), "data": spec, "split": config.split}
     if any(earlier.get(name) != value for name, value in measured.items()):
         raise UserError(
-            f"--data {spec} --split {config.split} was given, but {path} already holds the "
-            f"evaluation on {earlier.get('data')} ({earlier.get('split')}): give --out DIR for "
-            "another folder, or --overwrite to replace it."
+            setting="data",
+            given=spec,
+            when=f"with {named('split', config.split)}",
+            but=f"{path} already holds the evaluation on {earlier.get('data')} "
+            f"({earlier.get('split')})",
+            remedy=f"give {named('out', 'DIR')} for another folder, or "
+            f"{named('overwrite', True)} to replace it",
         )
 
 
@@ -84,8 +88,11 @@ def _classification(config, source: Run, network, preprocessing, data, out: Path
     y = np.concatenate([part.y for part in parts])
     if not (y >= 0).any():
         raise UserError(
-            f"--data {data.spec} was given without labels in its {config.split} split, expected "
-            "labels to measure against: give labelled data, or use predict."
+            setting="data",
+            given=data.spec,
+            when=f"without labels in its {config.split} split",
+            expected="labels to measure against",
+            remedy="give labelled data, or use predict",
         )
     logits = np.concatenate([predict_raw(network, preprocessing, part.x) for part in parts])
     logits, y = logits[y >= 0], y[y >= 0]

@@ -77,8 +77,11 @@ def _from_run(config: PredictConfig):
     source = runs.open_run(config.run)
     if source.is_autoencoder:
         raise UserError(
-            f"--run {source.path} was given, expected a classifier, but it is an autoencoder: "
-            f"run `python -m kt_transfer.finetune --source {source.path}` first."
+            setting="run",
+            given=source.path,
+            expected="a classifier",
+            but="it is an autoencoder",
+            remedy=f"run `python -m kt_transfer.finetune --source {source.path}` first",
         )
     network, raw = source.load_models()
 
@@ -94,15 +97,20 @@ def _from_export(config: PredictConfig):
     model, metadata = load_saved_model(config.model, trust=config.trust_model)
     if not metadata["labels"]:
         raise UserError(
-            f"--model {config.model} was given, expected an exported classifier, but it is an "
-            "autoencoder: export a fine-tuned or distilled run."
+            setting="model",
+            given=config.model,
+            expected="an exported classifier",
+            but="it is an autoencoder",
+            remedy="export a fine-tuned or distilled run",
         )
 
     def predictor(data):
         if data.input_shape != model.shape:
             raise UserError(
-                f"{data.spec} was given with examples of shape {data.input_shape}, but "
-                f"{config.model} expects {model.shape}: give data of that shape."
+                given=data.spec,
+                when=f"with examples of shape {data.input_shape}",
+                but=f"{config.model} expects {model.shape}",
+                remedy="give data of that shape",
             )
         made = MadeFor.from_note(metadata.get("made_for"))
         if told := adaptation_to(config.model, made, model.dtype, data):

@@ -19,7 +19,7 @@ from kt_transfer.data import draw_labels, hold_out
 from kt_transfer.data.rows import take_rows
 from kt_transfer.data.splits import without_copies_of
 from kt_transfer.engine.fused_model import FusedModel, predict_raw, scaling
-from kt_transfer.errors import UserError
+from kt_transfer.errors import UserError, named
 from kt_transfer.models.autoencoders import (
     dense_autoencoder,
     sparse_autoencoder,
@@ -210,9 +210,11 @@ def _build(config: PretrainConfig, data):
 def _require_images(data) -> None:
     if as_image(data.input_shape) is None:
         raise UserError(
-            f"--model conv was given with {data.spec}, whose examples have the shape "
-            f"{data.input_shape}, expected images, (height, width[, channels]): give --model "
-            "dense, or data that are images."
+            setting="model",
+            given="conv",
+            when=f"with {data.spec}, whose examples have the shape {data.input_shape}",
+            expected="images, (height, width[, channels])",
+            remedy=f"give {named('model', 'dense')}, or data that are images",
         )
 
 

@@ -61,9 +61,8 @@ def test_values_are_told_as_they_are_given(given, in_python, as_flags):
     error = UserError(setting="resume", given=given, remedy="x")
     assert str(error) == f"{in_python} was given: x."
     assert error.as_flags() == f"{as_flags} was given: x."
-    if not isinstance(given, tuple):  # in a sentence they stand as text
-        mentioned = UserError(named("resume", given))
-        assert (str(mentioned), mentioned.as_flags()) == (in_python, as_flags)
+    mentioned = UserError(named("resume", given))
+    assert (str(mentioned), mentioned.as_flags()) == (in_python, as_flags)
 
 
 def test_a_caller_names_settings_as_it_knows_them():

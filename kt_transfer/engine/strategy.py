@@ -60,6 +60,8 @@ def _split_cpu(count: int) -> None:
         have = len(tf.config.list_logical_devices("CPU"))
         if have != count:
             raise UserError(
-                f"--num-devices {count} was given, but TensorFlow already runs with {have} in "
-                "this process: give it to the first command of a new process."
+                setting="num_devices",
+                given=count,
+                but=f"TensorFlow already runs with {have} in this process",
+                remedy="give it to the first command of a new process",
             ) from error

@@ -8,7 +8,7 @@ import os
 import shutil
 from pathlib import Path
 
-from kt_transfer.errors import UserError
+from kt_transfer.errors import UserError, named
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _REMEDIES = {
@@ -49,11 +49,14 @@ def replacing(path: Path, *, overwrite: bool = True):
             temporary.unlink(missing_ok=True)
 
 
-def exists_already(path: Path, flag: str = "--out") -> UserError:
+def exists_already(path: Path) -> UserError:
     """The error for an output that is already there."""
     return UserError(
-        f"{flag} {path} was given, expected a name that is still free, but it exists: give "
-        "another name, or --overwrite to replace it."
+        setting="out",
+        given=path,
+        expected="a name that is still free",
+        but="it exists",
+        remedy=f"give another name, or {named('overwrite', True)} to replace it",
     )
 
 

@@ -35,9 +35,11 @@ def freeze_layers(model: keras.Model, count: int | str) -> list[str]:
     stacked = list(layers_with_weights(model).values())
     if count != "all" and not 0 <= count <= len(stacked):
         raise UserError(
-            f"--freeze {count} was given, but the {model.name} has {len(stacked)} layers with "
-            f"weights ({', '.join(layer.name for layer in stacked)}): give 0 to {len(stacked)}, "
-            "or all."
+            setting="count",
+            given=count,
+            but=f"the {model.name} has {len(stacked)} layers with weights "
+            f"({', '.join(layer.name for layer in stacked)})",
+            remedy=f"give 0 to {len(stacked)}, or all",
         )
     num_locked = len(stacked) if count == "all" else count
     for layer in model.layers:

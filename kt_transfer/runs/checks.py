@@ -17,8 +17,10 @@ def damaged(path: Path, name: str, reason: object) -> UserError:
     if "allow_pickle" in first_line:  # advice that would run what the file says
         first_line = "it holds Python objects instead of numbers"
     return UserError(
-        f"{path} was given, expected a complete run folder, but {name} cannot be read "
-        f"({first_line}): give another run, or write this one again."
+        given=path,
+        expected="a complete run folder",
+        but=f"{name} cannot be read ({first_line})",
+        remedy="give another run, or write this one again",
     )
 
 
@@ -112,8 +114,10 @@ def check_folder(path: Path) -> None:
     else:
         return
     raise UserError(
-        f"{path.parent} was given, expected a run folder, but its {path.name} is {what}: remove "
-        "it, so that a folder takes its place."
+        given=path.parent,
+        expected="a run folder",
+        but=f"its {path.name} is {what}",
+        remedy="remove it, so that a folder takes its place",
     )
 
 

@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from kt_transfer.errors import TrainingFailed, UserError
+from kt_transfer.errors import TrainingFailed, UserError, named
 from kt_transfer.files.reading import read_json, require_plausible_zip
 from kt_transfer.files.writing import exists_already, replacing
 from kt_transfer.runs.checks import (
@@ -127,8 +127,10 @@ class Run:
             raise damaged(self.path, name, error) from error
         if reason := why_not_finite(model.variables):
             raise UserError(
-                f"{self.path} was given, expected a run whose training went well, but {name} "
-                f"{reason}: give another run, or train it again with a smaller learning rate."
+                given=self.path,
+                expected="a run whose training went well",
+                but=f"{name} {reason}",
+                remedy="give another run, or train it again with a smaller learning rate",
             )
         return model
 
@@ -185,7 +187,7 @@ class Run:
         return check_labels(self.path, self.read_json("labels.json"))
 
 
-def open_run(path: str | os.PathLike, flag: str = "--run") -> Run:
+def open_run(path: str | os.PathLike, setting: str = "run") -> Run:
     """The complete run folder at ``path``.
 
     Raises:
@@ -195,15 +197,22 @@ def open_run(path: str | os.PathLike, flag: str = "--run") -> Run:
     if not (run.path / "config.json").is_file() or not (run.path / "run.json").is_file():
         reason = "is not a run folder" if run.path.exists() else "does not exist"
         raise UserError(
-            f"{flag} {path} was given, expected a run folder, but it {reason}: give the folder "
-            "that a command such as `python -m kt_transfer.pretrain --out RUN` wrote."
+            setting=setting,
+            given=path,
+            expected="a run folder",
+            but=f"it {reason}",
+            remedy="give the folder that a command such as `python -m kt_transfer.pretrain --out "
+            "RUN` wrote",
         )
     description = run.read_json("run.json")
     if description.get("status") != "complete":
         raise UserError(
-            f"{flag} {path} was given, expected a complete run, but it is "
-            f"{description.get('status', 'without a status')}: continue it with "
-            f"`{resume_command(str(description.get('command', 'COMMAND')), run.path)}`."
+            setting=setting,
+            given=path,
+            expected="a complete run",
+            but=f"it is {description.get('status', 'without a status')}",
+            remedy="continue it with "
+            f"`{resume_command(str(description.get('command', 'COMMAND')), run.path)}`",
         )
     check_description(run.path, description, run.settings)
     return run
@@ -224,11 +233,14 @@ def open_source(source: str) -> Run | None:
     if source == "scratch" or source.startswith(APPLICATION):
         return None
     if not source.endswith(".keras") or Path(source).is_dir():
-        return open_run(source, "--source")
+        return open_run(source, "source")
     if not Path(source).is_file():
         raise UserError(
-            f"--source {source} was given, expected a file that Keras saved, but it does not "
-            "exist: give a .keras file, a run folder, keras_applications:NAME or scratch."
+            setting="source",
+            given=source,
+            expected="a file that Keras saved",
+            but="it does not exist",
+            remedy="give a .keras file, a run folder, keras_applications:NAME or scratch",
         )
     return None
 
@@ -252,15 +264,21 @@ def open_teacher(path: str | os.PathLike) -> Run | None:
     versions = sorted(path.glob("*/saved_model.pb"))
     if versions and not (path / "run.json").is_file():
         raise UserError(
-            f"--teacher {path} was given, expected one SavedModel, but it holds several versions "
-            f"or one further in: give its folder, such as {versions[0].parent}."
+            setting="teacher",
+            given=path,
+            expected="one SavedModel",
+            but="it holds several versions or one further in",
+            remedy=f"give its folder, such as {versions[0].parent}",
         )
     if path.suffix == ".keras" and not path.exists():
         raise UserError(
-            f"--teacher {path} was given, expected a file that Keras saved, but it does not exist: "
-            "give a .keras file, a run folder or the folder of a SavedModel."
+            setting="teacher",
+            given=path,
+            expected="a file that Keras saved",
+            but="it does not exist",
+            remedy="give a .keras file, a run folder or the folder of a SavedModel",
         )
-    return open_run(path, "--teacher")
+    return open_run(path, "teacher")
 
 
 @contextlib.contextmanager
@@ -396,14 +414,24 @@ def _fresh_path(command: str) -> Path:
 def _put_aside(path: Path, aside: Path, overwrite: bool) -> None:
     is_run = (path / "run.json").is_file()
     if not overwrite:
-        error = exists_already(path)
         if is_run and Run(path).read_json("run.json").get("status") == "interrupted":
-            raise UserError(f"{error} (It was interrupted: --resume continues it.)")
-        raise error
+            raise UserError(
+                setting="out",
+                given=path,
+                expected="a name that is still free",
+                but="it exists and was interrupted",
+                remedy=f"continue it with {named('resume', True)}, give another name, or "
+                f"{named('overwrite', True)} to replace it",
+            )
+        raise exists_already(path)
     if not is_run:
         raise UserError(
-            f"--overwrite was given for {path}, expected a run folder, but it holds something "
-            "else: give another --out, or remove it yourself."
+            setting="overwrite",
+            given=True,
+            when=f"for {path}",
+            expected="a run folder",
+            but="it holds something else",
+            remedy=f"give another {named('out')}, or remove it yourself",
         )
     with _lock(path):
         if aside.exists():
@@ -416,24 +444,36 @@ def _put_aside(path: Path, aside: Path, overwrite: bool) -> None:
 def _check_resumable(run: Run, command: str, settings: dict, out) -> None:
     if out is None:
         raise UserError(
-            "--resume was given without --out, expected the run to continue: add --out RUN."
+            setting="resume",
+            given=True,
+            when=f"without {named('out')}",
+            expected="the run to continue",
+            remedy=f"add {named('out', 'RUN')}",
         )
+    given = {"setting": "out", "given": run.path, "when": f"with {named('resume', True)}"}
     if not (run.path / "config.json").is_file():
         raise UserError(
-            f"--resume --out {run.path} was given, expected an interrupted run, but there is no "
-            "run: start it without --resume."
+            **given,
+            expected="an interrupted run",
+            but="there is no run",
+            remedy=f"start it without {named('resume')}",
         )
     if (status := run.read_json("run.json").get("status")) == "complete":
         raise UserError(
-            f"--resume --out {run.path} was given, expected an interrupted run, but it is "
-            f"{status}: there is nothing to continue; give another --out for a new run."
+            **given,
+            expected="an interrupted run",
+            but=f"it is {status}",
+            remedy=f"there is nothing to continue; give another {named('out')} for a new run",
         )
     check_description(run.path, run.read_json("run.json"), run.settings)
     check_written_folders(run.path)
     if run.command != command:
         raise UserError(
-            f"--resume --out {run.path} was given to {command}, but {run.command} wrote that run: "
-            f"continue it with `{resume_command(run.command, run.path)}`."
+            setting="out",
+            given=run.path,
+            when=f"with {named('resume', True)} to {command}",
+            but=f"{run.command} wrote that run",
+            remedy=f"continue it with `{resume_command(run.command, run.path)}`",
         )
     old = run.settings
     changed = [
@@ -443,8 +483,11 @@ def _check_resumable(run: Run, command: str, settings: dict, out) -> None:
     ]
     if changed:
         raise UserError(
-            f"--resume --out {run.path} was given with changed settings ({'; '.join(changed)}), "
-            "expected the run's own: leave them out, or start a new run with another --out."
+            setting="out",
+            given=run.path,
+            when=f"with {named('resume', True)} and changed settings ({'; '.join(changed)})",
+            expected="the run's own",
+            remedy=f"leave them out, or start a new run with another {named('out')}",
         )
 
 
@@ -457,8 +500,10 @@ def _lock(path: Path):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(
-                f"--out {path} was given, but another process is writing that run: wait for it, "
-                "or give another --out."
+                setting="out",
+                given=path,
+                but="another process is writing that run",
+                remedy=f"wait for it, or give another {named('out')}",
             ) from None
         try:
             yield

@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 
-from kt_transfer.errors import UserError, settings_named
+from kt_transfer.errors import UserError, named, settings_named
 from kt_transfer.runs import folder as runs
 
 
@@ -26,8 +26,11 @@ def start_run(command: str, config):
     several = config.strategy == "multi_worker"
     if several and config.out is None:
         raise UserError(
-            "--strategy multi_worker was given without --out, expected the folder that all "
-            "workers share: add --out RUN."
+            setting="strategy",
+            given="multi_worker",
+            when=f"without {named('out')}",
+            expected="the folder that all workers share",
+            remedy=f"add {named('out', 'RUN')}",
         )
     if not several or _is_chief():
         with runs.start(command, settings, **options) as run:
@@ -52,8 +55,11 @@ def _is_chief() -> bool:
     cluster = json.loads(os.environ.get("TF_CONFIG", "{}"))
     if "task" not in cluster:
         raise UserError(
-            "--strategy multi_worker was given without TF_CONFIG, expected it to name the workers "
-            "and this one's place among them: set it on each worker."
+            setting="strategy",
+            given="multi_worker",
+            when="without TF_CONFIG",
+            expected="it to name the workers and this one's place among them",
+            remedy="set it on each worker",
         )
     task = cluster["task"]
     return task["type"] == "chief" or (task["index"] == 0 and "chief" not in cluster["cluster"])

@@ -9,7 +9,7 @@ from pathlib import Path
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.framework import op_def_registry
 
-from kt_transfer.errors import UserError
+from kt_transfer.errors import UserError, named
 
 MAX_GRAPH_BYTES = 512 * 2**20
 
@@ -39,7 +39,7 @@ _RESTORE = re.compile(r"Restore(V2|Slice)?")
 _PRINTED_TO = ("stdout", "stderr", "log(info)", "log(warning)", "log(error)", "")
 
 
-def require_harmless(path: Path, flag: str, trust: str) -> None:
+def require_harmless(path: Path, setting: str, trust: str) -> None:
     """Refuse a SavedModel that does more than compute with its own variables and assets.
 
     A SavedModel is a program: its graph can read and write files, talk to a network or call
@@ -47,8 +47,8 @@ def require_harmless(path: Path, flag: str, trust: str) -> None:
 
     Args:
         path: Folder of the SavedModel.
-        flag: The flag that it was given with.
-        trust: The flag that lets such a model be loaded nevertheless.
+        setting: The setting that it was given with.
+        trust: The setting that lets such a model be loaded nevertheless.
 
     Raises:
         UserError: If it does, or if it cannot be looked into.
@@ -61,9 +61,11 @@ def require_harmless(path: Path, flag: str, trust: str) -> None:
             _Graph(meta_graph, by_objects).require_harmless()
     except _RefusedError as error:
         raise UserError(
-            f"{flag} {path} was given, expected a SavedModel that only computes with its own "
-            f"variables and assets, but it {error}: give another one, or add {trust} if you know "
-            "where it comes from."
+            setting=setting,
+            given=path,
+            expected="a SavedModel that only computes with its own variables and assets",
+            but=f"it {error}",
+            remedy=f"give another one, or add {named(trust, True)} if you know where it comes from",
         ) from error
 
 

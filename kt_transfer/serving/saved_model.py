@@ -235,7 +235,7 @@ def load_saved_model(path: Path, trust: bool = False) -> tuple[ServedClassifier,
     try:
         metadata = read_json(Path(path) / "metadata.json")
         if not trust:
-            require_harmless(Path(path), "--model", "--trust-model")
+            require_harmless(Path(path), "model", "trust_model")
         model = tf.saved_model.load(os.fspath(path))
         signature = model.signatures["serving_default"]
         _check_metadata(metadata, signature)
@@ -245,13 +245,19 @@ def load_saved_model(path: Path, trust: bool = False) -> tuple[ServedClassifier,
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(
-            f"--model {path} was given, expected an exported model such as saved_models/NAME/1, "
-            f"but it cannot be read ({reason}): give the folder of a version, or export it again."
+            setting="model",
+            given=path,
+            expected="an exported model such as saved_models/NAME/1",
+            but=f"it cannot be read ({reason})",
+            remedy="give the folder of a version, or export it again",
         ) from error
     if reason := why_not_finite(signature.variables):
         raise UserError(
-            f"--model {path} was given, expected an exported model, but it {reason}: export a run "
-            "whose training went well."
+            setting="model",
+            given=path,
+            expected="an exported model",
+            but=f"it {reason}",
+            remedy="export a run whose training went well",
         )
     return ServedClassifier(model), metadata
 

@@ -140,7 +140,7 @@ def _defaults(config_class: type, argv: list[str]):
         earlier = _value_after("--out", argv) or earlier
     if earlier is None or not os.path.isfile(os.path.join(earlier, "config.json")):
         if _value_after("--from-run", argv):
-            folder.open_run(earlier, "--from-run")
+            folder.open_run(earlier, "from_run")
         return None
     given = folder.Run(earlier).settings
     given = {k: v for k, v in given.items() if k not in folder.SESSION_SETTINGS}

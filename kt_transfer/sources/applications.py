@@ -35,8 +35,11 @@ def find_application(name: str) -> Callable:
     if name.lower() not in known:
         near = difflib.get_close_matches(name.lower(), known, n=5, cutoff=0.4) or known
         raise UserError(
-            f"--source keras_applications:{name} was given, expected a name of "
-            f"keras.applications, such as {', '.join(known[found] for found in near)}: give one."
+            setting="source",
+            given=f"keras_applications:{name}",
+            expected="a name of keras.applications, such as "
+            f"{', '.join(known[found] for found in near)}",
+            remedy="give one",
         )
     return getattr(keras.applications, known[name.lower()])
 
@@ -92,14 +95,19 @@ def fetch_application(application: Callable, input_shape: tuple[int, int, int]) 
             if path is None:
                 raise
             raise UserError(
-                f"--source keras_applications:{application.__name__} was given, expected its "
-                f"weights in {path}, but they cannot be fetched or read ({_reason(error)}): "
-                f"where there is a network fetch {url}, and put it there."
+                setting="source",
+                given=f"keras_applications:{application.__name__}",
+                expected=f"its weights in {path}",
+                but=f"they cannot be fetched or read ({_reason(error)})",
+                remedy=f"where there is a network fetch {url}, and put it there",
             ) from error
     if reason := why_not_finite(model.variables):
         raise UserError(
-            f"--source keras_applications:{application.__name__} was given, expected its weights, "
-            f"but what Keras keeps of them {reason}: remove the file, so that it is fetched again."
+            setting="source",
+            given=f"keras_applications:{application.__name__}",
+            expected="its weights",
+            but=f"what Keras keeps of them {reason}",
+            remedy="remove the file, so that it is fetched again",
         )
     return model
 

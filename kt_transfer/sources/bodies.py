@@ -124,8 +124,11 @@ def features_from(encoder: keras.Model, which: str) -> keras.Model:
     chosen = [layer for layer in inner if layer.name == which or (which == "all" and layer.weights)]
     if not chosen:
         raise UserError(
-            f"--features-from {which} was given, expected bottleneck, all or a layer of the "
-            f"source ({', '.join(layer.name for layer in inner)}): name one of these."
+            setting="features_from",
+            given=which,
+            expected="bottleneck, all or a layer of the source "
+            f"({', '.join(layer.name for layer in inner)})",
+            remedy="name one of these",
         )
     parts = [_pooled(layer.output, f"{layer.name}_features") for layer in chosen]
     output = parts[0] if len(parts) == 1 else layers.Concatenate(name="all_features")(parts)

@@ -10,7 +10,7 @@ import numpy as np
 
 from kt_transfer.data import Dataset, Like
 from kt_transfer.data.made_for import MadeFor, why_not_cast, why_unlike
-from kt_transfer.errors import UserError
+from kt_transfer.errors import UserError, named
 from kt_transfer.files.reading import require_plausible_zip
 from kt_transfer.models.autoencoders import transferable_encoder
 from kt_transfer.models.classifiers import classifier
@@ -64,8 +64,11 @@ def _from_run(run: Run) -> tuple[keras.Model, Expected]:
     model, preprocessing = run.load_models()
     if "encoder" not in [layer.name for layer in model.layers]:
         raise UserError(
-            f"--source {run.path} was given, expected a model with a layer 'encoder', but it "
-            f"has {', '.join(layer.name for layer in model.layers)}: give a pretrained run."
+            setting="source",
+            given=run.path,
+            expected="a model with a layer 'encoder'",
+            but=f"it has {', '.join(layer.name for layer in model.layers)}",
+            remedy="give a pretrained run",
         )
     encoder = transferable_encoder(model)
     if note := run.read_json("run.json").get("expects"):
@@ -97,9 +100,9 @@ def load_student(
     Raises:
         UserError: If it cannot be had, or does not fit.
     """
-    encoder, expected, model = _from_file(path, data, value_range, "--student")
+    encoder, expected, model = _from_file(path, data, value_range, "student")
     if reason := why_not(data.input_shape, expected):
-        raise misfit(path, data, reason, "--student")
+        raise misfit(path, data, reason, "student")
     student, head = classifier(encoder, data.num_classes, name="student"), head_of(model)
     if head is not None and head.kernel.shape == student.get_layer("head").kernel.shape:
         weights = head.get_weights()
@@ -109,26 +112,32 @@ def load_student(
 
 
 def _from_file(
-    source, data: Dataset, value_range, flag: str = "--source"
+    source, data: Dataset, value_range, setting: str = "source"
 ) -> tuple[keras.Model, Expected, keras.Model]:
     """The body of a file, what it expects, and the whole model."""
-    model = load_file(source, flag)
+    model = load_file(source, setting)
     try:
         given = single_input(model)
         shape = shape_for(given, data)
         encoder = body(model, shape)
     except ValueError as error:
         raise UserError(
-            f"{flag} {source} was given, expected a model of which a body can be transferred to "
-            f"{data.spec}, but it {in_a_sentence(error)}: give a functional or sequential model of "
-            "stock layers that takes such examples."
+            setting=setting,
+            given=source,
+            expected=f"a model of which a body can be transferred to {data.spec}",
+            but=f"it {in_a_sentence(error)}",
+            remedy="give a functional or sequential model of stock layers that takes such examples",
         ) from error
     try:
         values = values_for(encoder, data, value_range)
     except ValueError as error:
         raise UserError(
-            f"{flag} {source} was given, expected a model that tells which values it takes, but it "
-            f"{error}: say with {flag}-range what the smallest and the largest are to become."
+            setting=setting,
+            given=source,
+            expected="a model that tells which values it takes",
+            but=f"it {error}",
+            remedy=f"say with {named(f'{setting}_range')} what the smallest and the largest are to "
+            "become",
         ) from error
     return encoder, Expected(shape, values=values), model
 
@@ -174,7 +183,7 @@ def _from_application(source: str, data: Dataset) -> tuple[keras.Model, Expected
     return body(fetch_application(application, expected.shape)), expected
 
 
-def load_file(source, flag: str = "--source") -> keras.Model:
+def load_file(source, setting: str = "source") -> keras.Model:
     """A saved model, as data: what would run code of its own is refused."""
     try:
         if not zipfile.is_zipfile(source):
@@ -183,14 +192,19 @@ def load_file(source, flag: str = "--source") -> keras.Model:
         model = keras.saving.load_model(source, compile=False, safe_mode=True)
     except Exception as error:
         raise UserError(
-            f"{flag} {source} was given, expected a complete Keras file that needs no code but "
-            f"Keras, but it does not load ({in_a_sentence(error)}): save the model with stock "
-            "layers."
+            setting=setting,
+            given=source,
+            expected="a complete Keras file that needs no code but Keras",
+            but=f"it does not load ({in_a_sentence(error)})",
+            remedy="save the model with stock layers",
         ) from error
     if reason := why_not_finite(model.variables):
         raise UserError(
-            f"{flag} {source} was given, expected a model whose training went well, but it "
-            f"{reason}: give another one."
+            setting=setting,
+            given=source,
+            expected="a model whose training went well",
+            but=f"it {reason}",
+            remedy="give another one",
         )
     return model
 
@@ -219,12 +233,15 @@ def fill_shape(shape: tuple, data: Dataset) -> tuple[int, ...]:
 
 
 def misfit(
-    source, data: Dataset, reason: str, flag: str = "--source", wanted: str = "one"
+    source, data: Dataset, reason: str, setting: str = "source", wanted: str = "one"
 ) -> UserError:
     """What to say of a model that the examples cannot be made to fit."""
     return UserError(
-        f"{flag} {source} was given, expected {wanted} that examples of {data.spec} can be made "
-        f"to fit, but {reason}: give a {flag[2:]} for examples like these, or other --data."
+        setting=setting,
+        given=source,
+        expected=f"{wanted} that examples of {data.spec} can be made to fit",
+        but=reason,
+        remedy=f"give a {setting} for examples like these, or other {named('data')}",
     )
 
 
@@ -265,8 +282,10 @@ def preprocessing_for_new(
     expected, dtype = tuple(preprocessing.input_shape[1:]), preprocessing.input.dtype
     if expected != data.input_shape:
         raise UserError(
-            f"{data.spec} was given with examples of shape {data.input_shape}, but {run.path} "
-            f"expects {expected}: give data of that shape."
+            given=data.spec,
+            when=f"with examples of shape {data.input_shape}",
+            but=f"{run.path} expects {expected}",
+            remedy="give data of that shape",
         )
     if told := adaptation_to(run.path, examples_of(run), dtype, data):
         say(told)
@@ -288,8 +307,10 @@ def adaptation_to(path, made: MadeFor | None, dtype: str, data: Dataset) -> str 
     reason = why_not_cast(data, dtype) if made is None else why_unlike(made, data)
     if reason:
         raise UserError(
-            f"{data.spec} was given with examples of type {data.x.dtype}, but {path} was made for "
-            f"{reason}: convert the values to those that it was made for, or train on these."
+            given=data.spec,
+            when=f"with examples of type {data.x.dtype}",
+            but=f"{path} was made for {reason}",
+            remedy="convert the values to those that it was made for, or train on these",
         )
     if dtype == data.x.dtype:
         return None

@@ -13,7 +13,7 @@ from keras import ops
 
 from kt_transfer.data import Dataset
 from kt_transfer.data.made_for import MadeFor
-from kt_transfer.errors import UserError
+from kt_transfer.errors import UserError, named
 from kt_transfer.models.outputs import (
     said_by_last_layer,
     tell_output,
@@ -136,8 +136,11 @@ def load_teachers(
 def _from_run(run: Run, data: Dataset, say: Callable) -> Teacher:
     if run.is_autoencoder:
         raise UserError(
-            f"--teacher {run.path} was given, expected a classifier, but it is an autoencoder: "
-            f"run `python -m kt_transfer.finetune --source {run.path}` first."
+            setting="teacher",
+            given=run.path,
+            expected="a classifier",
+            but="it is an autoencoder",
+            remedy=f"run `python -m kt_transfer.finetune --source {run.path}` first",
         )
     names, (network, raw) = run.label_names, run.load_models()
     preprocessing = preprocessing_for_new(run, raw, data, say)
@@ -159,7 +162,7 @@ class _Foreign(NamedTuple):
 
 
 def _open_file(path: Path, data: Dataset, value_range, say: Callable) -> _Foreign:
-    network = load_file(path, "--teacher")
+    network = load_file(path, "teacher")
     try:
         if len(getattr(network, "inputs", ())) != 1 or len(network.outputs) != 1:
             raise ValueError("has not one input and one output")
@@ -180,7 +183,7 @@ def _open_file(path: Path, data: Dataset, value_range, say: Callable) -> _Foreig
 
 def _require_harmless(path: Path, data: Dataset) -> None:
     try:
-        require_harmless(path, "--teacher", "--trust-teacher")
+        require_harmless(path, "teacher", "trust_teacher")
     except ValueError as error:
         raise _misfit(path, data, error) from error
 
@@ -229,12 +232,16 @@ def _require_right_values(path, teacher: Teacher, foreign: _Foreign, data: Datas
         halved = (~other).mean() < 0.5 * (~right).mean()
         if halved and gained - lost > 3 * np.sqrt(gained + lost):
             raise UserError(
-                f"--teacher {path} was given, expected one that is right when it is shown values "
-                f"in [{shown[0]:g}, {shown[1]:g}], but it is so for {right.mean():.1%} of "
-                f"{len(rows)} labelled examples of {data.spec}, and for {other.mean():.1%} when it "
-                f"is shown values in [{values[0]:g}, {values[1]:g}]: say which it takes, with "
-                f"--teacher-range {values[0]:g} {values[1]:g} or "
-                f"--teacher-range {shown[0]:g} {shown[1]:g}."
+                setting="teacher",
+                given=path,
+                expected="one that is right when it is shown values in "
+                f"[{shown[0]:g}, {shown[1]:g}]",
+                but=f"it is so for {right.mean():.1%} of {len(rows)} labelled examples of "
+                f"{data.spec}, and for {other.mean():.1%} when it is shown values in "
+                f"[{values[0]:g}, {values[1]:g}]",
+                remedy="say which it takes, with "
+                f"{named('teacher_range', tuple(map(float, values)))} or "
+                f"{named('teacher_range', tuple(map(float, shown)))}",
             )
 
 
@@ -304,9 +311,12 @@ def _emitting_logits(path, model: keras.Model, data: Dataset, output: str, said:
         output = tell_output(said, ops.convert_to_numpy(rows))
     if output is None:
         raise UserError(
-            f"--teacher {path} was given, expected one whose last layer or output tells logits "
-            "from probabilities, but here that is in doubt: say which it emits with "
-            "--teacher-output logits or --teacher-output probabilities."
+            setting="teacher",
+            given=path,
+            expected="one whose last layer or output tells logits from probabilities",
+            but="here that is in doubt",
+            remedy=f"say which it emits with {named('teacher_output', 'logits')} or "
+            f"{named('teacher_output', 'probabilities')}",
         )
     return model if output == "logits" else with_logarithm(model)
 
@@ -321,10 +331,13 @@ def _of_students_classes(path, teacher: Teacher, data: Dataset, class_map) -> Te
     wrong_names = teacher.class_names and teacher.class_names != list(data.class_names)
     if wrong_names or width != data.num_classes:
         raise UserError(
-            f"--teacher {path} was given with {_classes(names)}, but {data.spec} has "
-            f"{_classes(data.class_names)}: teacher and student need the same classes; give "
-            "data or a teacher that has them, --class-map FILE.json, or --hint LAYER with "
-            "--loss none."
+            setting="teacher",
+            given=path,
+            when=f"with {_classes(names)}",
+            but=f"{data.spec} has {_classes(data.class_names)}",
+            remedy="teacher and student need the same classes; give data or a teacher that has "
+            f"them, {named('class_map', 'FILE.json')}, or {named('hint', 'LAYER')} with "
+            f"{named('loss', 'none')}",
         )
     return teacher
 
@@ -338,8 +351,9 @@ def _mapped(path, model: keras.Model, names: list[str], data: Dataset, class_map
     ]
     if not pairs:
         raise UserError(
-            f"--class-map was given, but it names no class of --teacher {path} "
-            f"({_classes(names)}): map the teacher's classes to the student's."
+            setting="class_map",
+            but=f"it names no class of {named('teacher', path)} ({_classes(names)})",
+            remedy="map the teacher's classes to the student's",
         )
     return with_mapped_classes(model, pairs, data.num_classes)
 
@@ -347,8 +361,8 @@ def _mapped(path, model: keras.Model, names: list[str], data: Dataset, class_map
 def _require_known(what: str, given, known) -> None:
     if unknown := sorted(set(given) - set(known)):
         raise UserError(
-            f"--class-map names {unknown[0]!r}, expected {what} ({_classes(sorted(known))}): "
-            "correct the file."
+            f"{named('class_map')} names {unknown[0]!r}, expected {what} "
+            f"({_classes(sorted(known))}): correct the file."
         )
 
 
@@ -364,7 +378,7 @@ def _together(teachers: list[Teacher], data: Dataset, weights) -> keras.Model:
 
 
 def _misfit(path, data: Dataset, error: Exception) -> UserError:
-    return misfit(path, data, f"it {in_a_sentence(error)}", "--teacher", "a classifier")
+    return misfit(path, data, f"it {in_a_sentence(error)}", "teacher", "a classifier")
 
 
 def _classes(names) -> str:

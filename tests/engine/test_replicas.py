@@ -144,6 +144,6 @@ def test_a_process_has_one_strategy_of_each_kind():
 
 def test_another_number_of_devices_than_the_process_has_is_refused():
     tf.config.list_logical_devices()
-    with pytest.raises(UserError, match="--num-devices 3 .* already runs with 2"):
+    with pytest.raises(UserError, match="num_devices=3 .* already runs with 2"):
         choose_strategy("auto", num_devices=3)
     assert choose_strategy("auto", num_devices=2).num_replicas_in_sync == 2

@@ -41,7 +41,7 @@ def test_fewer_locked_layers_unlock_the_others(encoder):
 
 @pytest.mark.parametrize("count", [4, -1])
 def test_beyond_the_depth_is_an_error(encoder, count):
-    with pytest.raises(UserError, match=f"--freeze {count} .*3 layers .*hidden_1.*0 to 3"):
+    with pytest.raises(UserError, match=f"count={count} .*3 layers .*hidden_1.*0 to 3"):
         freeze_layers(encoder, count)
 
 
@@ -84,7 +84,7 @@ def test_layers_of_a_nested_model_count_one_by_one():
     base.trainable = False
     freeze_layers(model, 1)
     assert len(model.trainable_weights) == 2 + 2
-    with pytest.raises(UserError, match="--freeze 4 .*3 layers"):
+    with pytest.raises(UserError, match="count=4 .*3 layers"):
         freeze_layers(model, 4)
 
 

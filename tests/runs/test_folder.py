@@ -109,7 +109,7 @@ def test_another_error_leaves_a_failed_run(tmp_path):
 def test_an_existing_folder_is_an_error(tmp_path):
     run = finish(tmp_path / "run")
     before = contents(run.path)
-    with pytest.raises(UserError, match=f"--out {run.path} was given.*exists.*--overwrite"):
+    with pytest.raises(UserError, match=f"out={run.path} was given.*exists.*overwrite=True"):
         finish(tmp_path / "run")
     assert contents(run.path) == before
 
@@ -125,7 +125,7 @@ def test_an_existing_file_is_an_error(tmp_path):
 def test_an_empty_folder_may_be_used(tmp_path):
     (tmp_path / "run").mkdir()
     finish(tmp_path / "run")
-    assert open_run(tmp_path / "run", "--run").read_json("metrics.json") == {"test": {}}
+    assert open_run(tmp_path / "run", "run").read_json("metrics.json") == {"test": {}}
 
 
 def test_overwrite_refuses_what_is_no_run(tmp_path):
@@ -189,7 +189,7 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path):
     assert any(command in note for note in stopped.__notes__)
     with pytest.raises(UserError, match="interrupted: continue it with .*--resume"):
         open_run(tmp_path / "run")
-    with pytest.raises(UserError, match="--resume continues it"):
+    with pytest.raises(UserError, match="was interrupted: continue it with resume=True"):
         finish(tmp_path / "run")
 
 
@@ -216,7 +216,7 @@ def test_resuming_refuses_changed_settings(tmp_path):
 
 
 def test_resuming_refuses_what_is_not_there_complete_or_anothers(tmp_path):
-    with pytest.raises(UserError, match="--resume was given without --out"):
+    with pytest.raises(UserError, match="resume=True was given without out"):
         finish(None, resume=True)
     with pytest.raises(UserError, match="absent was given.*there is no run"):
         finish(tmp_path / "absent", resume=True)
@@ -225,7 +225,7 @@ def test_resuming_refuses_what_is_not_there_complete_or_anothers(tmp_path):
         finish(tmp_path / "done", resume=True)
     interrupt(tmp_path / "run")
     with (
-        pytest.raises(UserError, match="given to distill, but pretrain wrote"),
+        pytest.raises(UserError, match="to distill, but pretrain wrote"),
         start("distill", SETTINGS, out=tmp_path / "run", resume=True),
     ):
         pass
@@ -277,9 +277,9 @@ def test_a_killed_process_leaves_no_lock(tmp_path):
 
 
 def test_what_is_no_run_folder_is_an_error(tmp_path):
-    with pytest.raises(UserError, match="--source absent .*does not exist"):
-        open_run("absent", "--source")
-    with pytest.raises(UserError, match=f"--run {tmp_path} .*is not a run folder"):
+    with pytest.raises(UserError, match="source=absent .*does not exist"):
+        open_run("absent", "source")
+    with pytest.raises(UserError, match=f"run={tmp_path} .*is not a run folder"):
         open_run(tmp_path)
 
 

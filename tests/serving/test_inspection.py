@@ -15,7 +15,7 @@ from kt_transfer.serving.inspection import require_harmless
 
 
 def looked_into(path):
-    require_harmless(path, "--teacher", "--trust-teacher")
+    require_harmless(path, "teacher", "trust_teacher")
 
 
 def save(path, body, **tracked):
@@ -87,7 +87,9 @@ def length_of(name):
 def test_what_reaches_beyond_the_model_is_refused_by_name(operation, body, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = save(tmp_path / "m", body)
-    with pytest.raises(UserError, match=f"m was given, .* it runs {operation} in .*--trust-teach"):
+    with pytest.raises(
+        UserError, match=f"m was given, .* it runs {operation} in .*trust_teacher=True"
+    ):
         looked_into(path)
     assert not (tmp_path / "seen").exists()
 

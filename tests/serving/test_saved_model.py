@@ -145,7 +145,7 @@ def test_an_autoencoder_is_served_too(chain, tmp_path, unchecked):
         for name, value in ask(served, signature, x).items():
             np.testing.assert_allclose(both[name], value, atol=1e-6)
     assert json.loads((version / "metadata.json").read_text())["labels"] == []
-    with pytest.raises(UserError, match=f"--model {version} .*autoencoder"):
+    with pytest.raises(UserError, match=f"model={version} .*autoencoder"):
         predict.run(model=version, out=tmp_path / "p.csv")
 
 
@@ -241,11 +241,11 @@ def test_features_that_are_no_images(tmp_path, unchecked, names):
 
 
 def test_what_is_no_export_is_an_error(chain, tmp_path):
-    with pytest.raises(UserError, match=f"--model {tmp_path}/absent .*cannot be read"):
+    with pytest.raises(UserError, match=f"model={tmp_path}/absent .*cannot be read"):
         load_saved_model(tmp_path / "absent")
     broken = shutil.copytree(chain.exported, tmp_path / "1")
     (broken / "saved_model.pb").write_bytes(b"no model")
-    with pytest.raises(UserError, match=f"--model {broken} .*cannot be read"):
+    with pytest.raises(UserError, match=f"model={broken} .*cannot be read"):
         load_saved_model(broken)
 
 

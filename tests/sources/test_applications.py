@@ -76,7 +76,7 @@ def test_a_network_that_does_not_answer_is_given_up(tmp_path, monkeypatch, capsy
         with pytest.raises(UserError) as refused:
             fetch_application(offline(url, tmp_path), (32, 32, 3))
     message = str(refused.value)
-    assert message.startswith("--source keras_applications:Tiny was given")
+    assert message.startswith("source=keras_applications:Tiny was given")
     assert str(tmp_path / "models" / "tiny.h5") in message
     assert url in message
     assert socket.getdefaulttimeout() == before

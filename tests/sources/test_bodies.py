@@ -238,5 +238,5 @@ def test_features_of_all_layers_one_after_the_other():
 
 def test_a_layer_that_is_not_there_is_refused_with_those_that_are():
     encoder = dense_autoencoder(6, (5, 4), 3).get_layer("encoder")
-    with pytest.raises(UserError, match=r"--features-from conv9 .*hidden_1, hidden_2, bottleneck"):
+    with pytest.raises(UserError, match=r"features_from=conv9 .*hidden_1, hidden_2, bottleneck"):
         features_from(encoder, "conv9")

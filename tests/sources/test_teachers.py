@@ -82,7 +82,7 @@ def test_a_nested_file_is_understood_too(saved, digits):
 
 def test_a_file_in_doubt_is_decided_by_the_flag(saved, digits):
     path = saved(layers.Activation("sigmoid"))
-    with pytest.raises(UserError, match="m.keras was given.* in doubt.*--teacher-output logits"):
+    with pytest.raises(UserError, match="m.keras was given.* in doubt.*teacher_output=logits"):
         taught(digits, path)
     scaled = digits.x_test[:20] / 8.0 - 1.0
     emitted = keras.saving.load_model(path)(scaled).numpy()
@@ -163,7 +163,7 @@ def test_any_saved_model_with_raw_input_teaches(tmp_path, digits, function, shap
 @pytest.mark.parametrize(
     ("function", "reason"),
     [
-        (lambda z: {"scores": tf.sigmoid(z)}, "in doubt.*--teacher-output"),
+        (lambda z: {"scores": tf.sigmoid(z)}, "in doubt.*teacher_output"),
         (lambda z: {"a": z, "b": z}, r"outputs of which none \(a, b\) is probabilities"),
         (lambda z: {"class_id": tf.argmax(z, axis=1)}, r"emits \(\) for an example"),
         (lambda z: {"logits": z[:, :7]}, "7 classes"),
@@ -173,7 +173,7 @@ def test_a_saved_model_that_does_not_fit_is_refused(tmp_path, digits, function, 
     export(tmp_path / "served", function)
     with pytest.raises(UserError, match=reason) as refused:
         taught(digits, tmp_path / "served")
-    assert f"--teacher {tmp_path / 'served'} was given" in str(refused.value)
+    assert f"teacher={tmp_path / 'served'} was given" in str(refused.value)
 
 
 def test_a_saved_model_for_other_examples_is_refused(tmp_path, three):
@@ -209,7 +209,7 @@ def test_classes_are_mapped(saved, tmp_path, digits):
     np.savez(tmp_path / "few.npz", x=digits.x[rows], y=(digits.y[rows] == 3).astype(int))
     data = load_data(f"npz:{tmp_path / 'few.npz'}")
     all_classes = says(digits, saved())
-    with pytest.raises(UserError, match=r"10 classes .*2 classes \(0, 1\).*--class-map"):
+    with pytest.raises(UserError, match=r"10 classes .*2 classes \(0, 1\).*class_map"):
         taught(data, saved())
     class_map = {"3": "1", "5": "1", "8": "0"}
     # The file is shown the same values, whatever the range of the other data set.
@@ -234,7 +234,7 @@ def test_a_class_that_no_teacher_knows_is_never_taught(saved, digits):
 @pytest.mark.parametrize(
     ("class_map", "reason"),
     [
-        ({"ten": "1"}, "no class of --teacher"),
+        ({"ten": "1"}, "no class of teacher="),
         ({"0": "0", "ten": "1"}, "names 'ten', expected a class of the teacher .*10 classes"),
         ({"0": "zero"}, "names 'zero', expected a class of digits"),
     ],
@@ -303,7 +303,9 @@ def test_a_teacher_of_other_values_is_asked_about(digits, tmp_path):
     right = (network(digits.x_test * (255 / 16)).numpy().argmax(axis=1) == digits.y_test).mean()
     assert right > 0.85
     for path in (tmp_path / "m.keras", tmp_path / "served"):
-        with pytest.raises(UserError, match=r"so for \d+\.\d% of 500 .*--teacher-range 0 255"):
+        with pytest.raises(
+            UserError, match=r"so for \d+\.\d% of 500 .*teacher_range=\(0.0, 255.0\)"
+        ):
             taught(digits, path)
         assert accuracy(digits, path, value_range=(0, 255)) == pytest.approx(right)
         taught(digits, path, value_range=(-1, 1))  # what is said is not doubted
