@@ -20,13 +20,13 @@ from kt_transfer.data.rows import take_rows
 from kt_transfer.data.splits import without_copies_of
 from kt_transfer.engine.fused_model import FusedModel, predict_raw, scaling
 from kt_transfer.errors import UserError
+from kt_transfer.methods.reconstruction import reconstruct_itself, reconstructing
 from kt_transfer.models.autoencoders import (
     dense_autoencoder,
     sparse_autoencoder,
     transferable_encoder,
-    units_that_stay,
 )
-from kt_transfer.models.classifiers import classifier
+from kt_transfer.models.classifiers import classifier, compile_classifier
 from kt_transfer.models.convolutional import conv_autoencoder
 from kt_transfer.models.freezing import layers_with_weights
 from kt_transfer.models.preprocessing import as_image, image_shape, raw_values
@@ -38,9 +38,7 @@ from kt_transfer.runs import recording, session
 from kt_transfer.runs.folder import Run
 from kt_transfer.settings import PretrainConfig
 from kt_transfer.training import semi_supervised
-from kt_transfer.training.fitting import fit_in_folder
-from kt_transfer.training.k_sparse import with_falling_k
-from kt_transfer.training.losses import ReconstructionLoss
+from kt_transfer.training.fitting import fit
 
 # Share of the examples that is held out to watch the training.
 HELD_OUT = 0.1
@@ -71,10 +69,9 @@ def execute(config: PretrainConfig) -> Run:
             task = learn(config, network, preprocessing, data, train, labelled)
         layers = layers_with_weights(task.network)
         before = layer_weights(layers)
-        history = fit_in_folder(
+        fit(
             task.model,
             task.model.model,
-            run,
             take_rows(data.x, task.rows),
             task.targets,
             epochs=config.epochs,
@@ -84,18 +81,19 @@ def execute(config: PretrainConfig) -> Run:
                 if len(validation)
                 else None
             ),
-            callbacks=task.callbacks,
             patience=config.patience,
-            title=f"pretrain {config.data}",
-            quiet=config.quiet,
+            schedule=task.callbacks,
+            callbacks=recording.watching(
+                run, config.epochs, f"pretrain {config.data}", config.quiet
+            ),
         )
         run.save_model("model.keras", task.network)
         run.save_model("preprocessing.keras", preprocessing)
         metrics = measure(config, run, task, preprocessing, data, validation)
         metrics["layers"] = layer_rows(layers, before, config.learning_rate, {})
         run.write_json("metrics.json", metrics)
-        recording.note_execution(run, task.model)
-        plot_history(history, run.folder("plots") / "loss.png")
+        run.update_json("run.json", execution=task.model.execution)
+        plot_history(recording.history_of(run), run.folder("plots") / "loss.png")
     _tell(config, run, data, metrics)
     return run
 
@@ -139,10 +137,8 @@ def _split(config: PretrainConfig, data) -> tuple[np.ndarray, np.ndarray, np.nda
 
 def _reconstruct(config, autoencoder, preprocessing, data, train, labelled) -> _Task:
     """An autoencoder alone."""
-    k = units_that_stay(autoencoder)
-    trained, callbacks = with_falling_k(autoencoder, k, config.epochs)
-    trained.compile(optimizer=_adam(config), loss=ReconstructionLoss(), metrics=["mse"])
-    model = _fused(trained, _reconstruct_itself(preprocessing), config)
+    trained, callbacks = reconstructing(autoencoder, config, metrics=["mse"])
+    model = _fused(trained, reconstruct_itself(preprocessing), config)
     return _Task(autoencoder, model, train, None, lambda rows: None, callbacks)
 
 
@@ -162,7 +158,7 @@ def _reconstruct_and_classify(config, autoencoder, preprocessing, data, train, l
 def _classify(config, autoencoder, preprocessing, data, train, labelled) -> _Task:
     """A classifier with the autoencoder's encoder as its body."""
     network = classifier(transferable_encoder(autoencoder), data.num_classes)
-    recording.compile_classifier(network, _adam(config))
+    compile_classifier(network, _adam(config))
     model = _fused(network, scaling(preprocessing), config)
     return _Task(network, model, train, data.y[train], lambda rows: data.y[rows])
 
@@ -175,14 +171,6 @@ def _fused(network, transform, config: PretrainConfig):
     return FusedModel(
         network, transform=transform, seed=config.seed, jit_compile=session.jit_choice(config)
     )
-
-
-def _reconstruct_itself(preprocessing):
-    def transform(x, y, sample_weight):
-        features = preprocessing(x)
-        return features, features, sample_weight
-
-    return transform
 
 
 def _build(config: PretrainConfig, data):

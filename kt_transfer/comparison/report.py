@@ -22,13 +22,12 @@ from kt_transfer.reporting.examples import Answers
 from kt_transfer.reporting.page import comparison_page
 from kt_transfer.reporting.plots import plot_reconstructions
 from kt_transfer.runs.folder import SESSION_SETTINGS, Run, replacing
-from kt_transfer.settings import CompareConfig
 
 _NUM_RECONSTRUCTIONS = 8
 
 
 def write_report(
-    config: CompareConfig,
+    config,
     run: Run,
     data: Dataset,
     comparison: Comparison,
@@ -74,7 +73,7 @@ def write_report(
         temporary.write_text(page)
 
 
-def command_of(config: CompareConfig) -> str:
+def command_of(config) -> str:
     """The command line that asks for the same: every setting that is not the default.
 
     Example:

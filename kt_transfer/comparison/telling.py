@@ -33,28 +33,42 @@ def tell_comparison(found: dict) -> Iterator[str]:
         )
 
 
-def tell_budget(rows: list[dict], epochs: int) -> str:
+def tell_budget(rows: list[dict], methods: dict) -> str:
     """How long each method trains, in one sentence.
 
     Args:
         rows: Of a :class:`~.table.Table`.
-        epochs: Passes over the labelled examples.
+        methods: The candidates by name.
     """
     steps: dict[str, set[int]] = {}
     for row in rows:
         steps.setdefault(row["method"], set()).add(row["steps"])
-    networks = [name for name in ("scratch", "parameters") if name in steps]
-    if "distilled" in steps:
-        networks.append("the teachers of distilled")
-    told = (
-        f"equal budgets: {_listed(networks)} train {epochs} epochs over the same labelled "
-        f"examples ({_span(steps['scratch'])} steps)"
-    )
-    if "distilled" in steps:
-        told += f"; students {_span(steps['distilled'])} steps over all examples"
-    if regressions := [name for name in ("features", "linear") if name in steps]:
+    epochs: dict[int, list[str]] = {}
+    students = [name for name in steps if methods[name].sees_unlabelled]
+    for name in steps:
+        if name not in students and max(steps[name]) > 0:
+            epochs.setdefault(methods[name].epochs, []).append(name)
+    taught = dict.fromkeys(methods[name].teacher for name in students)
+    for teacher in filter(None, taught):
+        of = [name for name in students if methods[name].teacher == teacher]
+        epochs.setdefault(teacher.epochs, []).append(f"the teachers of {_listed(of)}")
+    each = [
+        f"{_listed(names)} train {number} epochs over the same labelled examples"
+        + _steps_of(names, steps)
+        for number, names in epochs.items()
+    ]
+    told = "equal budgets: " + "; ".join(each)
+    if students:
+        spans = set().union(*(steps[name] for name in students))
+        told += f"; students {_span(spans)} steps over all examples"
+    if regressions := [name for name in steps if max(steps[name]) == 0]:
         told += f"; {_listed(regressions)}: logistic regression until it converges"
     return told
+
+
+def _steps_of(names: list[str], steps: dict[str, set[int]]) -> str:
+    found = set().union(*(steps.get(name, ()) for name in names))
+    return f" ({_span(found)} steps)" if found else ""
 
 
 def tell_worth(entry: dict, largest: int) -> str:

@@ -85,6 +85,15 @@ def after_encoder(model: keras.Model, features):
     return features
 
 
+def compile_classifier(network: keras.Model, optimizer) -> None:
+    """Cross-entropy of logits, and accuracy."""
+    network.compile(
+        optimizer=optimizer,
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+
+
 def fit_logistic_regression(
     features: np.ndarray,
     labels: np.ndarray,

@@ -15,7 +15,6 @@ from kt_transfer.reporting.comparison_plots import (
 )
 from kt_transfer.reporting.examples import Answers, pairs, surest_mistakes
 from kt_transfer.reporting.wording import (
-    METHODS,
     METRICS,
     candidate_name,
     gains,
@@ -85,7 +84,7 @@ def comparison_page(
         metric=METRICS[metric],
         num_folds=len({(row["repeat"], row["fold"]) for row in scores}),
         budgets=_budgets(comparison),
-        methods=[(name, METHODS[name]) for name in METHODS if name in _present(scores)],
+        methods=[(name, comparison["methods"][name]) for name in _present(scores)],
         has_curve=len(budgets) > 1,
         figures=_figures(curve, scores, metric),
         cost_labels=[f"{labels:,}" for labels in budgets],
@@ -105,8 +104,8 @@ def comparison_page(
     )
 
 
-def _present(rows: Sequence[dict]) -> set[str]:
-    return {row["method"] for row in rows}
+def _present(rows: Sequence[dict]) -> list[str]:
+    return list(dict.fromkeys(row["method"] for row in rows))
 
 
 def _sentence(told: str) -> str:

@@ -11,16 +11,8 @@ METRICS = {
     "auc": "AUC",
     "log_loss": "log loss",
 }
-METHODS = {
-    "scratch": "the network from fresh weights: nothing is transferred",
-    "linear": "logistic regression on the raw input: the floor",
-    "parameters": "the source's weights, trained further on the labels",
-    "distilled": "a small student, taught by a fine-tuned teacher on the unlabelled data as well",
-    "features": "the source's encoder as it is, with logistic regression on top",
-}
 LOWER_IS_BETTER = frozenset({"log_loss"})
 IN_PERCENT = ("accuracy", "balanced_accuracy", "macro_f1")
-_NO_TRANSFER = ("scratch", "linear")
 
 
 def improvement(metric: str, difference):
@@ -84,7 +76,7 @@ def tell_reason(metric: str, verdict: dict) -> str:
             return "so little data can show none"
         return f"{tell_size(metric, verdict['detectable'])} or more would probably have shown"
     near, far = sorted(map(abs, verdict["interval"]))
-    transferred = verdict["method"] not in _NO_TRANSFER
+    transferred = bool(verdict["source"])
     return f"by {_number(metric, near)} to {tell_size(metric, far)}" + ": negative transfer" * (
         transferred and verdict["verdict"] == "worse"
     )
@@ -115,9 +107,10 @@ def headline(comparison: dict) -> str:
     own = next((row for row in comparison["verdicts"] if is_same(row, winner)), None)
     with_labels = f"with {winner['labels']:,} labels"
     if own is not None and own["verdict"] == "better":
-        if winner["method"] in _NO_TRANSFER:
+        if not winner["source"]:
+            model = "a linear model" if winner["method"] == "linear" else winner["method"]
             reached = _reached(comparison, own)
-            return f"Nothing needs to be transferred: {with_labels} a linear model {reached}."
+            return f"Nothing needs to be transferred: {with_labels} {model} {reached}."
         name = _name(comparison, own)
         return f"Transferring is worth it: {with_labels} {name} {_reached(comparison, own)}."
     better = [row for row in _better_transfers(comparison) if row["labels"] == winner["labels"]]
@@ -131,11 +124,7 @@ def headline(comparison: dict) -> str:
 
 
 def _better_transfers(comparison: dict) -> list[dict]:
-    return [
-        row
-        for row in comparison["verdicts"]
-        if row["verdict"] == "better" and row["method"] not in _NO_TRANSFER
-    ]
+    return [row for row in comparison["verdicts"] if row["verdict"] == "better" and row["source"]]
 
 
 def _name(comparison: dict, row: dict) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import keras
 import numpy as np
 
 from kt_transfer.data import Dataset
@@ -16,6 +17,7 @@ from kt_transfer.models.preprocessing import can_take, preprocessing_model, take
 from kt_transfer.reporting.classification import classification_metrics
 from kt_transfer.reporting.plots import plot_history
 from kt_transfer.runs.folder import Run
+from kt_transfer.training.callbacks import Checkpoint, EpochLog, Progress, read_history
 
 # Examples seen in all epochs together, and these times parameters, up to which a training takes
 # seconds.
@@ -24,8 +26,6 @@ CHEAP_EXAMPLES, CHEAP_PRODUCT = 200_000, 5e10
 
 def begin(run: Run, config):
     """Fix every seed and choose the strategy; noted in ``run.json``."""
-    import keras
-
     strategy = choose_strategy(config.strategy, config.num_devices)
     keras.utils.set_random_seed(config.seed)
     run.update_json(
@@ -58,9 +58,27 @@ def preprocessing_for(network, data: Dataset):
     )
 
 
-def note_execution(run: Run, model) -> None:
-    """Write how the steps were executed."""
-    run.update_json("run.json", execution=model.execution)
+def watching(run: Run, epochs: int, title: str, quiet: bool) -> list[keras.callbacks.Callback]:
+    """The callbacks that write a run's files while it trains, and show its progress.
+
+    Args:
+        run: Gets ``history.csv``, TensorBoard's ``logs/`` and a ``checkpoint/``, from which a
+            resumed run continues exactly.
+        epochs: Epochs of the whole fit.
+        title: Title of the progress bar.
+        quiet: Whether to leave the progress bar out.
+    """
+    callbacks = [
+        EpochLog(run.path / "history.csv"),
+        keras.callbacks.TensorBoard(run.path / "logs", write_graph=False),
+        Checkpoint(run.checkpoint, writes=run.is_chief),
+    ]
+    return callbacks + ([Progress(epochs, title)] if run.is_chief and not quiet else [])
+
+
+def history_of(run: Run) -> list[dict]:
+    """The rows of ``history.csv``, one for each epoch since the very start."""
+    return read_history(run.path / "history.csv")
 
 
 def wants_scratch(config, num_examples: int, network) -> bool:
@@ -68,17 +86,6 @@ def wants_scratch(config, num_examples: int, network) -> bool:
     examples = num_examples * config.epochs
     cheap = examples <= CHEAP_EXAMPLES and examples * network.count_params() <= CHEAP_PRODUCT
     return config.compare_scratch == "yes" or (config.compare_scratch == "auto" and cheap)
-
-
-def compile_classifier(network, optimizer) -> None:
-    """Cross-entropy of logits, and accuracy."""
-    import keras
-
-    network.compile(
-        optimizer=optimizer,
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-    )
 
 
 def save_classifier(run: Run, network, preprocessing, source: Run | None, data: Dataset) -> None:

@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from kt_transfer.errors import UserError
+from kt_transfer.methods import BY_NAME
+from kt_transfer.methods.parameters import TRANSFERRED_LEARNING_RATE
+from kt_transfer.methods.pretraining import MASKED_SHARE, WIDE_LATENT_DIM, WIDE_UNITS
 from kt_transfer.settings.requirements import (
     require,
     require_fewer_epochs,
@@ -28,19 +31,13 @@ from kt_transfer.settings.requirements import (
 )
 
 LearningRateDecay = Literal["none", "exponential", "step", "cosine", "plateau"]
-Method = Literal["scratch", "parameters", "features", "distilled", "linear"]
+Method = Literal[tuple(BY_NAME)]
 Metric = Literal["accuracy", "balanced_accuracy", "macro_f1", "auc", "log_loss"]
 Sparsity = Literal["squared_l1", "l1", "kl", "k_sparse"]
 LABEL_WEIGHT = 100.0
 
-# What pretraining builds and how it corrupts where nothing is given: two wide layers that denoise.
-# benchmarks/defaults.py measures it against the reference network of the README.
-WIDE_UNITS, WIDE_LATENT_DIM, MASKED_SHARE = (500,), 500, 0.7
 REFERENCE_UNITS, REFERENCE_LATENT_DIM = (128, 64, 32, 16), 8
 CONV_LATENT_DIM = 256
-# What was transferred is only tuned, as selection.learners does: with larger steps it is soon
-# forgotten.
-TRANSFERRED_LEARNING_RATE = 1e-4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -541,6 +538,10 @@ class CompareConfig(Training):
     methods: tuple[Method, ...] = ("scratch", "parameters", "features", "distilled", "linear")
     """What to compare; scratch, no transfer, is what all others are held against."""
 
+    candidates: Path | None = None
+    """JSON file of further candidates, [{"name": NAME, "method": METHOD, SETTING: VALUE, ...}]: a
+    method with the settings that finetune or distill can set, or "run", a run folder of either."""
+
     metric: Metric = "accuracy"
     """What to judge by, on held-out examples."""
 
@@ -553,6 +554,10 @@ class CompareConfig(Training):
 
     batch_size: int = 32
     """Examples per step, over all devices together."""
+
+    learning_rate: float | None = None
+    """Initial learning rate of Adam in all that is trained (default: 1e-3, and 1e-4 where
+    pretrained parameters are trained further, as finetune has it)."""
 
     pretrain_epochs: int = 50
     """Passes over the unlabelled examples in pretraining."""
@@ -589,7 +594,7 @@ class CompareConfig(Training):
         require(self.repeats >= 1, "--repeats", self.repeats, "at least 1")
         require(self.pretrain_epochs >= 1, "--pretrain-epochs", self.pretrain_epochs, "at least 1")
         require(
-            "scratch" in self.methods and len(set(self.methods)) > 1,
+            "scratch" in self.methods and (self.candidates or len(set(self.methods)) > 1),
             "--methods",
             " ".join(self.methods),
             "scratch and at least one other",
@@ -762,10 +767,17 @@ class TuneDistillConfig(Search, DistillConfig):
     """The command whose settings are searched."""
 
 
-def narrow(config, config_class):
-    """The fields of ``config`` that ``config_class`` has, as a ``config_class``."""
-    names = (field.name for field in dataclasses.fields(config_class))
-    return config_class(**{name: getattr(config, name) for name in names})
+def narrow(config, narrower, *without: str):
+    """The fields of ``config`` that the dataclass ``narrower`` has, as one of it.
+
+    Args:
+        config: Settings of a command.
+        narrower: Settings of a command within it, or a method; what the command cannot set keeps
+            its default.
+        *without: Fields to leave at their default.
+    """
+    names = {field.name for field in dataclasses.fields(narrower)} - set(without)
+    return narrower(**{name: getattr(config, name) for name in names if hasattr(config, name)})
 
 
 def augmentation_of(spec: str | None) -> tuple[str, float] | None:

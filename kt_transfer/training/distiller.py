@@ -156,14 +156,14 @@ class Distiller(keras.Model):
         self._hard_tracker = keras.metrics.Mean(name="student_loss")
         if self._soft_loss is not None:
             self._soft_tracker = keras.metrics.Mean(name="distillation_loss")
-        asked, answering, self._projection = teacher, student, None
+        asked, answering, self.projection = teacher, student, None
         if hint is not None:
             asked = emitting(teacher, find_layer(teacher, hint))
             own = find_layer(student, hint_student) if hint_student else last_hidden(student)
             answering = emitting(student, own)
             width = asked.output_shape[1][-1]
-            self._projection = keras.layers.Dense(width, name="projection", dtype=dtype)
-            self._projection.build(answering.output_shape[1])
+            self.projection = keras.layers.Dense(width, name="projection", dtype=dtype)
+            self.projection.build(answering.output_shape[1])
             self._hint_loss = _chosen("hint_loss", hint_loss, _HINT_LOSSES, dtype)
             self._hint_tracker = keras.metrics.Mean(name="hint_loss")
         # In closures, where Keras does not track them: not trained, not saved, not counted.
@@ -200,7 +200,7 @@ class Distiller(keras.Model):
     def call(self, inputs, training=None):
         """The student's logits; with a hint, ``[logits, features]``."""
         emitted = self._answering()(inputs, training=training)
-        if self._projection is None:
+        if self.projection is None:
             return self._student_emits.as_logits(emitted, self._loss_dtype)
         return [self._student_emits.as_logits(emitted[0], self._loss_dtype), emitted[1]]
 
@@ -338,8 +338,8 @@ class Distiller(keras.Model):
             soft = self._soft_loss(soft_targets, logits, sample_weight=(1 - hard_share) * counted)
             loss += ops.cast(soft, loss.dtype)
             self._soft_tracker.update_state(self._soft_loss.call(soft_targets, logits))
-        if self._projection is not None:
-            features = self._projection(ops.cast(y_pred[1], logits.dtype))
+        if self.projection is not None:
+            features = self.projection(ops.cast(y_pred[1], logits.dtype))
             hint_weight = weight * self._setting("hint_weight", logits.dtype)
             each = ops.ones_like(logits[:, 0])
             hint = self._hint_loss(targets[1], features, sample_weight=hint_weight * each)
@@ -361,7 +361,7 @@ class Distiller(keras.Model):
         self.student.save(filepath, *args, **kwargs)
 
     def _logits_of(self, outputs):
-        return outputs if self._projection is None else outputs[0]
+        return outputs if self.projection is None else outputs[0]
 
     def _setting(self, name: str, dtype):
         return ops.cast(self.settings[name], dtype)
