@@ -21,6 +21,14 @@ def looks_at_batches(callbacks: keras.callbacks.CallbackList, kind: str) -> bool
     return any(_acts(callback, hook) for callback in callbacks.callbacks for hook in _HOOKS[kind])
 
 
+def writes_summaries(callbacks: keras.callbacks.CallbackList) -> bool:
+    """Whether one of these callbacks opens a writer for the summaries of layers, batch by batch."""
+    return any(
+        isinstance(callback, keras.callbacks.TensorBoard) and callback.update_freq != "epoch"
+        for callback in callbacks.callbacks
+    )
+
+
 def _acts(callback: keras.callbacks.Callback, hook: str) -> bool:
     if hook in vars(callback):  # LambdaCallback, or whoever sets it on an instance
         return True

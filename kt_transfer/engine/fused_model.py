@@ -13,6 +13,7 @@ This is the one module that stands on private methods of Keras (``_symbolic_buil
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable
 
@@ -23,7 +24,7 @@ from keras import tree
 
 from kt_transfer.data.rows import quarter_of_memory
 from kt_transfer.engine import feeds, handover
-from kt_transfer.engine.batch_hooks import looks_at_batches
+from kt_transfer.engine.batch_hooks import looks_at_batches, writes_summaries
 from kt_transfer.engine.dataset_feed import DatasetFeed
 from kt_transfer.engine.handover import HandOver
 from kt_transfer.engine.program import Program, map_arrays
@@ -128,6 +129,7 @@ class FusedModel(StandIn):
     def _forget(self) -> None:
         """Drop what was made for the model as it was compiled."""
         self._programs: dict[str, Program] = {}
+        self._with_summaries: dict[str, Program] = {}
         self._stock_functions: dict[str, Callable] = {}
         self._made_for: tuple = ()
         self._traced_predict = None
@@ -209,6 +211,7 @@ class FusedModel(StandIn):
         every = model.steps_per_execution if looks_at_batches(callbacks, "train") else None
 
         model.stop_training = False
+        self._with_summaries.clear()
         callbacks.on_train_begin()
         # BackupAndRestore says here where to go on.
         first = model._initial_epoch or initial_epoch
@@ -217,7 +220,7 @@ class FusedModel(StandIn):
             model.reset_metrics()
             callbacks.on_epoch_begin(epoch)
             blocks = feed.blocks(order_seed, epoch, epoch + 1 < epochs)
-            for end, logs in self._programs["train"].run(
+            for end, logs in self._program("train", callbacks).run(
                 feed, blocks, every, callbacks.on_train_batch_begin
             ):
                 callbacks.on_train_batch_end(end, logs)
@@ -267,6 +270,7 @@ class FusedModel(StandIn):
                 steps=feed.num_steps,
                 model=self.model,
             )
+        self._with_summaries.clear()
         logs = self._evaluate(feed, callbacks)
         return logs if return_dict else self.model._flatten_metrics_in_order(logs)
 
@@ -302,12 +306,16 @@ class FusedModel(StandIn):
             step = self._traced_predict
         self.model.stop_predicting = False
         callbacks.on_predict_begin()
+        every = self.model.steps_per_execution
+        batches = feeds.batches_of(arrays, size)
         pieces = []
-        for number, batch in enumerate(feeds.batches_of(arrays, size)):
-            callbacks.on_predict_batch_begin(number)
-            outputs = step(batch)
-            pieces.append(tree.map_structure(to_numpy, outputs))
-            callbacks.on_predict_batch_end(number, {"outputs": outputs})
+        for first in range(0, num_steps, every):
+            callbacks.on_predict_batch_begin(first)
+            together = itertools.islice(batches, every)
+            executed = [tree.map_structure(to_numpy, step(batch)) for batch in together]
+            pieces += executed
+            # Stock Keras counts to the end of the execution, too, where fewer batches are left.
+            callbacks.on_predict_batch_end(first + every - 1, {"outputs": joined(executed)})
             if self.model.stop_predicting:
                 break
         callbacks.on_predict_end()
@@ -526,6 +534,19 @@ class FusedModel(StandIn):
                 f"its step cannot be traced for many batches: {type(error).__name__}: {first}"
             ) from error
 
+    def _program(self, kind: str, callbacks) -> Program:
+        """The program; for a callback that opens a summary writer, one traced with that writer.
+
+        Where a step's summaries go is settled when it is traced, in stock Keras at the first
+        batch of a fit. Such a program lasts for one fit, since its writer does.
+        """
+        program = self._programs[kind]
+        if not writes_summaries(callbacks):
+            return program
+        if kind not in self._with_summaries:
+            self._with_summaries[kind] = Program(self.strategy, program.step, program.jit)
+        return self._with_summaries[kind]
+
     def _batch_spec(self, feed):
         """A batch as the model sees it, as shapes and types."""
         batch = map_arrays(
@@ -574,7 +595,7 @@ class FusedModel(StandIn):
         model.reset_metrics()
         logs = {}
         blocks = feed.blocks(None, 0)
-        for end, logs in self._programs["test"].run(
+        for end, logs in self._program("test", callbacks).run(
             feed, blocks, every, callbacks.on_test_batch_begin
         ):
             callbacks.on_test_batch_end(end, logs)

@@ -30,6 +30,8 @@ def joined(pieces: list):
 
 
 def _joined(parts):
+    if len(parts) == 1:
+        return parts[0]
     if isinstance(parts[0], tf.SparseTensor):
         return tf.sparse.concat(0, parts)
     if isinstance(parts[0], tf.RaggedTensor):
