@@ -136,8 +136,8 @@ def _run(source: Path, tests: list[str], keyword: str, mode: str | None) -> dict
             "-n",
             "0",
         ]
-        command += ["-p", "no:cacheprovider", "-W", "ignore", "-k", keyword, "--rootdir", str(source)]
-        command += ["--import-mode", "importlib", "-c", os.devnull]
+        command += ["-p", "no:cacheprovider", "-W", "ignore", "-k", keyword]
+        command += ["--import-mode", "importlib", "-c", os.devnull, "--rootdir", str(source)]
         command += ["--continue-on-collection-errors", *(str(source / test) for test in tests)]
         print(f"== {mode or 'stock Keras'}", flush=True)
         subprocess.run(command, env=environment, cwd=folder, check=False)

@@ -101,7 +101,8 @@ def summaries(folder):
     counts = collections.Counter()
     for file in folder.rglob("events*"):
         for event in tf.compat.v1.train.summary_iterator(str(file)):
-            counts.update((file.parent.name, value.tag.split("/")[-1]) for value in event.summary.value)
+            for value in event.summary.value:
+                counts[file.parent.name, value.tag.split("/")[-1]] += 1
     return counts
 
 
