@@ -223,7 +223,9 @@ def pytest_runtest_logreport(report) -> None:
     if report.when == "call" or report.outcome != "passed":
         # The parameters of some tests are functions, whose addresses differ from run to run.
         name = re.sub(r"at0x[0-9a-f]+", "", report.nodeid)
-        _outcomes[name] = [report.outcome, _uses]
+        # What Keras itself expects to fail may pass in one run and not in the next.
+        outcome = "expected to fail" if hasattr(report, "wasxfail") else report.outcome
+        _outcomes[name] = [outcome, _uses]
 
 
 def pytest_sessionfinish(session) -> None:

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from kt_transfer import FusedModel
-from kt_transfer.engine.batch_hooks import looks_at_batches
+from kt_transfer.engine.batch_hooks import uses_batch_hooks
 
 X = np.random.default_rng(0).normal(size=(70, 2)).astype("float32")
 OPTIONS = {"batch_size": 4, "shuffle": False, "verbose": 0}  # 18 steps, the last one of 2
@@ -173,8 +173,8 @@ def test_what_of_keras_looks_at_batches(tmp_path):
         kinds.CSVLogger(tmp_path / "c.csv"),
         kinds.LambdaCallback(on_epoch_end=print),
     ]
-    assert not looks_at_batches(callback_list(*idle), "train")
-    assert not looks_at_batches(callback_list(*idle), "test")
+    assert not uses_batch_hooks(callback_list(*idle), "train")
+    assert not uses_batch_hooks(callback_list(*idle), "test")
     for busy in (
         kinds.TensorBoard(tmp_path / "t", update_freq=10),
         kinds.TensorBoard(tmp_path / "t", update_freq="batch"),
@@ -184,4 +184,4 @@ def test_what_of_keras_looks_at_batches(tmp_path):
         kinds.TerminateOnNaN(),
         kinds.LambdaCallback(on_train_batch_end=print),
     ):
-        assert looks_at_batches(callback_list(busy), "train")
+        assert uses_batch_hooks(callback_list(busy), "train")
