@@ -116,6 +116,17 @@ def invoke(tmp_path, monkeypatch, capfd):
     return call
 
 
+@pytest.fixture(scope="module")
+def unchecked_exports():
+    """Leaves out the check of an export in a process of its own, which takes seconds.
+
+    For tests of what is exported and asked elsewhere; serving/test_saved_model.py has the check.
+    """
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("kt_transfer.serving.saved_model.check_saved_model", lambda *_: 0.0)
+        yield
+
+
 @pytest.fixture
 def peak_memory():
     """A block that must not take more than so many bytes at once, as Python and NumPy count."""
