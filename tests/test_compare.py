@@ -15,6 +15,8 @@ from kt_transfer.comparison.table import COLUMNS
 from kt_transfer.data import load_data
 from kt_transfer.runs.folder import Run
 
+# Of the comparison in a process of its own the export is checked.
+pytestmark = pytest.mark.usefixtures("unchecked_exports")
 METHODS = ("scratch", "linear", "parameters", "distilled", "features")
 
 

@@ -242,7 +242,6 @@ def test_labels_that_are_noise_are_guessed_as_by_chance(tmp_path):
         assert abs(right - 1 / CLASSES) < 0.14, method
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_a_planted_leak_would_be_found(tmp_path, method):
     """What the test above rests on: a learner that has seen the answers gives them."""
