@@ -19,7 +19,7 @@ from kt_transfer import export
 from kt_transfer.comparison import comparing, pacing
 from kt_transfer.comparison.report import write_report
 from kt_transfer.comparison.table import Table
-from kt_transfer.errors import UserError
+from kt_transfer.errors import UserError, named
 from kt_transfer.methods.candidates import chosen_methods, read_candidates, require_candidates
 from kt_transfer.runs import recording, session
 from kt_transfer.settings import CompareConfig
@@ -91,7 +91,10 @@ def _methods(config: CompareConfig, candidates: Mapping | None) -> dict:
     further = read_candidates(config.candidates) if config.candidates else candidates or {}
     if twice := sorted(set(methods) & set(further)):
         raise UserError(
-            f"--candidates was given with a candidate named {twice[0]}, expected names that are "
-            "not among --methods: give it another name, or leave the method out."
+            setting="candidates",
+            given=config.candidates or list(further),
+            expected=f"names that are not among {named('methods')}",
+            but=f"{twice[0]} is",
+            remedy="give it another name, or leave the method out",
         )
     return methods | further

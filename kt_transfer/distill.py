@@ -24,6 +24,7 @@ from kt_transfer.engine.fused_model import FusedModel, scaling
 from kt_transfer.errors import TrainingFailed, UserError
 from kt_transfer.files.reading import read_json
 from kt_transfer.methods import Distilled
+from kt_transfer.methods.distilled import augmentation_of
 from kt_transfer.methods.learning import Examples, Problem, RepeatedFit, copy_of
 from kt_transfer.methods.steps import Steps
 from kt_transfer.methods.students import on_raw
@@ -36,7 +37,7 @@ from kt_transfer.reporting.speed import measure_speeds
 from kt_transfer.runs import folder as runs
 from kt_transfer.runs import recording, session
 from kt_transfer.runs.folder import Run
-from kt_transfer.settings import DistillConfig, augmentation_of, narrow
+from kt_transfer.settings import DistillConfig, narrow
 from kt_transfer.sources.adapting import adapting_model, describe
 from kt_transfer.sources.loading import like, load_student
 from kt_transfer.sources.teachers import Teacher, load_teachers, no_better_than_chance

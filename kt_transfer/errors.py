@@ -2,22 +2,100 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+import re
+from collections.abc import Iterable, Iterator
+
+# How a sentence holds a setting until it is told: no file name and no argument contains a NUL.
+_MARK = re.compile("\0(\\w+)(?: ([^\0]*))?\0")
 
 
 class UserError(Exception):
     """A mistake that the user can mend: one sentence, no traceback, exit code 2.
 
-    The sentence names what was given, what was expected and how to mend it. Not a
-    ``ValueError``: what reads the flags would wrap that in words of its own.
+    ``SETTING GIVEN was given WHEN, expected EXPECTED, but BUT: REMEDY.``, without the parts that
+    are left out. Settings have the names that they have in Python; the shell tells them as flags.
+    Not a ``ValueError``: what reads the flags would wrap that in words of its own.
+
+    Args:
+        sentence: The whole, where it does not have these parts.
+        setting: Name of the setting that was given.
+        given: Its value; without a setting, what was given.
+        when: With what else, or for what.
+        expected: What would have been right.
+        but: What is the case instead.
+        remedy: How to correct it.
+
+    The sentence and its parts mention further settings by :func:`named`.
 
     Example:
-        >>> raise UserError("--labels 5000 was given, but digits has 1437 training "
-        ...                 "examples: give at most 1437.")
+        >>> raise UserError(setting="labels", given=5000, remedy="give at most 1437",
+        ...                 but="digits has 1437 training examples")
         Traceback (most recent call last):
         ...
-        kt_transfer.errors.UserError: --labels 5000 was given, but digits has 1437 ...
+        kt_transfer.errors.UserError: labels=5000 was given, but digits has 1437 training ...
     """
+
+    def __init__(
+        self,
+        sentence: str | None = None,
+        *,
+        setting: str | None = None,
+        given: object = None,
+        when: str = "",
+        expected: str = "",
+        but: str = "",
+        remedy: str = "",
+    ):
+        super().__init__(sentence)
+        self.given = given
+        self._sentence, self._setting = sentence, setting
+        self._when, self._expected, self._but, self._remedy = when, expected, but, remedy
+        self._renamings: list[dict[str, str]] = []
+
+    @property
+    def setting(self) -> str | None:
+        """Name of the setting that was given, as the caller knows it."""
+        return self._setting and self._renamed(self._setting)
+
+    @property
+    def expected(self) -> str:
+        """What would have been right."""
+        return self._told(self._expected, _in_python)
+
+    @property
+    def remedy(self) -> str:
+        """How to correct it."""
+        return self._told(self._remedy, _in_python)
+
+    def __str__(self) -> str:
+        return self._told(self._whole(_in_python), _in_python)
+
+    def as_flags(self) -> str:
+        """The sentence as a command line says it: ``--labels 5000`` for ``labels=5000``."""
+        return self._told(self._whole(_as_flag), _as_flag)
+
+    def rename(self, names: dict[str, str]) -> None:
+        """Name settings as a caller further up knows them."""
+        self._renamings.append(names)
+
+    def _whole(self, form) -> str:
+        if self._sentence is not None:
+            return self._sentence
+        given = form(self.setting, self.given) if self.setting else str(self.given)
+        parts = [f"{given} was given"]
+        parts += [f" {self._when}"] if self._when else []
+        parts += [f", expected {self._expected}"] if self._expected else []
+        parts += [f", but {self._but}"] if self._but else []
+        return "".join(parts) + f": {self._remedy}."
+
+    def _told(self, text: str, form) -> str:
+        return _MARK.sub(lambda mark: form(self._renamed(mark[1]), mark[2]), text)
+
+    def _renamed(self, name: str) -> str:
+        for names in self._renamings:
+            name = names.get(name, name)
+        return name
 
 
 class TrainingFailed(UserError):
@@ -26,6 +104,29 @@ class TrainingFailed(UserError):
     Told as a :class:`UserError` is, but found in the midst of the work: the run folder keeps
     what it has, marked ``failed``.
     """
+
+
+def named(setting: str, given: object = None) -> str:
+    """A setting within a sentence of :class:`UserError`, with a value or alone.
+
+    Example:
+        >>> error = UserError(f"leave {named('source_data')} out, or give {named('hint', 'LAYER')}")
+        >>> print(error)
+        leave source_data out, or give hint=LAYER
+        >>> print(error.as_flags())
+        leave --source-data out, or give --hint LAYER
+    """
+    return f"\0{setting}\0" if given is None else f"\0{setting} {given}\0"
+
+
+@contextlib.contextmanager
+def settings_named(**names: str) -> Iterator[None]:
+    """Errors from within name settings as the caller does: ``settings_named(count="freeze")``."""
+    try:
+        yield
+    except UserError as error:
+        error.rename(names)
+        raise
 
 
 def listed(names: Iterable[str], most: int = 10) -> str:
@@ -38,3 +139,17 @@ def listed(names: Iterable[str], most: int = 10) -> str:
     names = list(names)
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def _in_python(setting: str, given: object) -> str:
+    return setting if given is None else f"{setting}={given}"
+
+
+def _as_flag(setting: str, given: object) -> str:
+    """The words of a command line, where a switch stands alone and values stand in a row."""
+    flag = "--" + setting.replace("_", "-")
+    if given is None or given is True or given == "True":
+        return flag
+    if isinstance(given, tuple):
+        given = " ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in given)
+    return f"{flag} {given}".rstrip()

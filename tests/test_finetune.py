@@ -121,13 +121,13 @@ def test_dropout_changes_what_is_learned_and_is_saved_with_it(source, tmp_path, 
 
 
 def test_dropout_with_logistic_regression_is_refused():
-    with pytest.raises(UserError, match="--dropout 0.5"):
+    with pytest.raises(UserError, match="dropout=0.5"):
         finetune.run(source="source", method="features", dropout=0.5)
 
 
 @pytest.mark.parametrize("setting", [{"head_epochs": 2}, {"unfreeze_every": 1}])
 def test_features_have_no_stages(setting):
-    with pytest.raises(UserError, match="--method features.*leave the flag out"):
+    with pytest.raises(UserError, match="method=features.*leave it out"):
         finetune.run(source="runs/source", method="features", **setting)
 
 
@@ -156,5 +156,5 @@ def test_what_transfers_nothing_starts_from_a_random_head(source, tmp_path):
 )
 def test_a_head_that_cannot_start_from_regression_is_refused(source, tmp_path, given):
     settings = {"source": str(source.path), "out": tmp_path / "run"} | given
-    with pytest.raises(UserError, match="--head-start logistic_regression .*no pretrained"):
+    with pytest.raises(UserError, match="head_start=logistic_regression .*no pretrained"):
         finetune.run(head_start="logistic_regression", **settings)

@@ -22,9 +22,11 @@ from kt_transfer.engine.fused_model import predict_raw
 from kt_transfer.errors import TrainingFailed
 from kt_transfer.files.writing import replacing
 from kt_transfer.methods import Scratch
+from kt_transfer.methods.distilled import augmentation_of
 from kt_transfer.methods.learning import Examples, Learned, Problem, Start, copy_of
 from kt_transfer.methods.reconstruction import AutoencoderLearner
 from kt_transfer.methods.students import on_raw
+from kt_transfer.training.augmentation import augmentation
 
 # How often in a fit the held-out examples are looked at, for the report alone.
 EVALUATIONS = 20
@@ -93,6 +95,7 @@ class Comparison:
             that learns from it; ``None`` for all alike.
         copies: A number for each example, shared by equal ones, ``-1`` for those that must not
             teach (default: found here).
+        value_range: Of the raw values, for random views of them (a student's ``augment``).
 
     Preprocessing that is :func:`~.refitting.refittable` goes, in each fold, by the range of what
     the fold may see.
@@ -113,6 +116,7 @@ class Comparison:
         folder: Path,
         sample_weight: np.ndarray | None = None,
         copies: np.ndarray | None = None,
+        value_range=None,
     ):
         self.x, self.y, self.num_classes = x, y, num_classes
         self.copies = same_examples(x)[0] if copies is None else copies
@@ -121,7 +125,7 @@ class Comparison:
         self.sources = {source.name: source for source in sources}
         self.methods = methods
         self.folder = Path(folder)
-        self.sample_weight = sample_weight
+        self.sample_weight, self.value_range = sample_weight, value_range
         self.first = sources[0]
         self.candidates = [(name, NO_SOURCE) for name in methods if not self.transfers(name)]
         self.candidates += [
@@ -362,7 +366,7 @@ class Comparison:
 
     def _problem(self, method, source: str, labels: int) -> Problem:
         found = self.first if source == NO_SOURCE else self.sources[source]
-        teacher = None
+        teacher, views = None, augmentation_of(getattr(method, "augment", None))
         if method.teacher is not None:
             learner = self.learner(method.teacher, source, labels)
             teacher = on_raw(learner.network, learner.preprocessing)
@@ -373,4 +377,5 @@ class Comparison:
             found.preprocessing,
             flat=self.preprocessing,
             teacher=teacher,
+            augment=views and augmentation(*views, self.value_range),
         )

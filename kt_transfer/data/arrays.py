@@ -54,8 +54,11 @@ def dataset_from_arrays(
     largest = int(max(y.max(initial=-1), y_test.max(initial=-1)))
     if largest >= len(class_names):
         raise UserError(
-            f"--data {spec} was given with the label {largest}, expected labels from 0 to "
-            f"{len(class_names) - 1}: correct the labels."
+            setting="data",
+            given=spec,
+            when=f"with the label {largest}",
+            expected=f"labels from 0 to {len(class_names) - 1}",
+            remedy="correct the labels",
         )
     if x_test is None:
         rows, rows_test = split_test(y, *same_examples(x))
@@ -65,13 +68,20 @@ def dataset_from_arrays(
         rows, rows_test = np.arange(len(x)), np.arange(len(x_test))
     if x.shape[1:] != x_test.shape[1:]:
         raise UserError(
-            f"--data {spec} was given with examples of shape {x.shape[1:]} but test examples of "
-            f"shape {x_test.shape[1:]}, expected one shape: mend the data."
+            setting="data",
+            given=spec,
+            when=f"with examples of shape {x.shape[1:]} but test examples of shape "
+            f"{x_test.shape[1:]}",
+            expected="one shape",
+            remedy="mend the data",
         )
     if x.dtype != x_test.dtype:
         raise UserError(
-            f"--data {spec} was given with examples of type {x.dtype} but test examples of type "
-            f"{x_test.dtype}, expected one type, since they are scaled as one: convert them."
+            setting="data",
+            given=spec,
+            when=f"with examples of type {x.dtype} but test examples of type {x_test.dtype}",
+            expected="one type, since they are scaled as one",
+            remedy="convert them",
         )
     return Dataset(
         spec=spec,
@@ -111,18 +121,27 @@ def require_shapes(
     if x is not None and (len(x) < 2 or x[0] < least or 0 in x[1:]):
         s = "s" if least != 1 else ""
         raise UserError(
-            f"--data {spec} was given with {x_name} of shape {x}, expected (examples, ...) with at "
-            f"least {least} example{s} of at least one value: correct the data."
+            setting="data",
+            given=spec,
+            when=f"with {x_name} of shape {x}",
+            expected=f"(examples, ...) with at least {least} example{s} of at least one value",
+            remedy="correct the data",
         )
     if y is not None and x is None:
         raise UserError(
-            f"--data {spec} was given with {y_name} but without {x_name}, expected both or "
-            f"neither: add {x_name}, or leave {y_name} out."
+            setting="data",
+            given=spec,
+            when=f"with {y_name} but without {x_name}",
+            expected="both or neither",
+            remedy=f"add {x_name}, or leave {y_name} out",
         )
     if y is not None and y != x[:1]:
         raise UserError(
-            f"--data {spec} was given with {y_name} of shape {y}, expected {x[:1]}, one label for "
-            f"each row of {x_name}: correct the data."
+            setting="data",
+            given=spec,
+            when=f"with {y_name} of shape {y}",
+            expected=f"{x[:1]}, one label for each row of {x_name}",
+            remedy="correct the data",
         )
 
 
@@ -131,7 +150,10 @@ def _checked(spec, x_name, x, y_name, y, least: int) -> np.ndarray:
     if x.dtype.kind == "f" and not np.isfinite(x).all():
         bad = int(np.argmin(np.isfinite(x.reshape(len(x), -1)).all(axis=1)))
         raise UserError(
-            f"--data {spec} was given with a value in row {bad} of {x_name} that is not finite, "
-            "expected numbers: replace or drop it."
+            setting="data",
+            given=spec,
+            when=f"with a value in row {bad} of {x_name} that is not finite",
+            expected="numbers",
+            remedy="replace or drop it",
         )
     return np.full(len(x), UNLABELLED, np.int32) if y is None else y

@@ -70,8 +70,10 @@ def _unfinished(folder: Path) -> Path:
         return Path(tempfile.mkdtemp(dir=folder.parent))
     except OSError as error:
         raise UserError(
-            f"{cache_folder()} was given as the cache, expected a folder that can be written "
-            f"({error.strerror}): set XDG_CACHE_HOME to one."
+            given=cache_folder(),
+            when="as the cache",
+            expected=f"a folder that can be written ({error.strerror})",
+            remedy="set XDG_CACHE_HOME to one",
         ) from error
 
 
@@ -97,9 +99,12 @@ def _require_room(folder: Path, needed: int) -> None:
     """Refuse a disk that is too full before hours of decoding, not after."""
     if needed > (free := shutil.disk_usage(folder).free):
         raise UserError(
-            f"{cache_folder()} was given as the cache, expected room for {size_in_words(needed)}, "
-            f"but {size_in_words(free)} are free: free {size_in_words(needed - free)}, or set "
-            "XDG_CACHE_HOME to a folder on another disk."
+            given=cache_folder(),
+            when="as the cache",
+            expected=f"room for {size_in_words(needed)}",
+            but=f"{size_in_words(free)} are free",
+            remedy=f"free {size_in_words(needed - free)}, or set XDG_CACHE_HOME to a folder on "
+            "another disk",
         )
 
 

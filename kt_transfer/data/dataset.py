@@ -13,7 +13,7 @@ import numpy as np
 
 from kt_transfer.data.overlap import same_examples
 from kt_transfer.data.ranges import Range, range_of
-from kt_transfer.errors import UserError, listed
+from kt_transfer.errors import UserError, listed, named
 
 UNLABELLED = -1
 _ROWS_AT_ONCE = 2**16
@@ -149,8 +149,10 @@ class Dataset:
         parts = [part for part in wanted if len(part.x)]
         if not parts:
             raise UserError(
-                f"--split {split} was given, but {self.spec} has no example in that split: give "
-                "--split all."
+                setting="split",
+                given=split,
+                but=f"{self.spec} has no example in that split",
+                remedy=f"give {named('split', 'all')}",
             )
         return parts
 
@@ -170,8 +172,11 @@ class Dataset:
             near = difflib.get_close_matches(unknown[0], names, 1, 0.5)
             meant = f" (did you mean {near[0]!r}?)" if near else ""
             raise UserError(
-                f"--data {self.spec} was given with the class {listed(unknown, 5)}, but {owner} "
-                f"knows {listed(names)}{meant}: rename it, or leave its examples out."
+                setting="data",
+                given=self.spec,
+                when=f"with the class {listed(unknown, 5)}",
+                but=f"{owner} knows {listed(names)}{meant}",
+                remedy="rename it, or leave its examples out",
             )
         # One entry more, at the end, which -1 finds.
         numbers = np.full(self.num_classes + 1, UNLABELLED, np.int32)
@@ -187,7 +192,9 @@ class Dataset:
         if len(taught) < 2:
             only = ", ".join(self.class_names[number] for number in taught)
             raise UserError(
-                f"--data {self.spec} was given, expected labelled examples of at least 2 classes, "
-                f"but it has {len(taught)}{only and f' ({only}; -1 stands for no label)'}: give "
-                "data with labels (npz: an array y; images: a folder for each class)."
+                setting="data",
+                given=self.spec,
+                expected="labelled examples of at least 2 classes",
+                but=f"it has {len(taught)}{only and f' ({only}; -1 stands for no label)'}",
+                remedy="give data with labels (npz: an array y; images: a folder for each class)",
             )

@@ -66,8 +66,11 @@ def find_pictures(
 
 def _no_pictures(spec: str, root: Path) -> UserError:
     return UserError(
-        f"--data {spec} was given, expected one folder of pictures per class "
-        f"({', '.join(sorted(SUFFIXES))}), but there is none: put them in {root}/CLASS/."
+        setting="data",
+        given=spec,
+        expected=f"one folder of pictures per class ({', '.join(sorted(SUFFIXES))})",
+        but="there is none",
+        remedy=f"put them in {root}/CLASS/",
     )
 
 
@@ -87,18 +90,25 @@ def _split_folders(spec: str, reading: _Reading, tops: list[Path]) -> dict[str, 
     if others:
         inner = listed(folder.name for folder in reading.folders_in(with_classes[0]))
         raise UserError(
-            f"--data {spec} was given with the folder {with_classes[0].name}/, which holds folders "
-            f"of its own ({inner}), beside {listed(top.name for top in others)}, expected either "
-            "one folder of pictures per class or train/ and test/ with such folders: move the "
-            "classes into train/, or the pictures of the class directly into its folder."
+            setting="data",
+            given=spec,
+            when=f"with the folder {with_classes[0].name}/, which holds folders of its own "
+            f"({inner}), beside {listed(top.name for top in others)}",
+            expected="either one folder of pictures per class or train/ and test/ with such "
+            "folders",
+            remedy="move the classes into train/, or the pictures of the class directly into its "
+            "folder",
         )
     splits: dict[str, Path] = {}
     for top in called:
         split = _SPLITS[top.name.casefold()]
         if split in splits:
             raise UserError(
-                f"--data {spec} was given with both {splits[split].name}/ and {top.name}/, "
-                f"expected one folder for {split}: move their pictures together."
+                setting="data",
+                given=spec,
+                when=f"with both {splits[split].name}/ and {top.name}/",
+                expected=f"one folder for {split}",
+                remedy="move their pictures together",
             )
         splits[split] = top
     return splits

@@ -40,8 +40,11 @@ def load(spec: str, folder: Path, like: Like | None = None) -> Dataset:
     """
     if not folder.is_dir():
         raise UserError(
-            f"--data {spec} was given, expected a folder with train-images-idx3-ubyte(.gz) and "
-            "train-labels-idx1-ubyte(.gz), but there is none: give such a folder."
+            setting="data",
+            given=spec,
+            expected="a folder with train-images-idx3-ubyte(.gz) and train-labels-idx1-ubyte(.gz)",
+            but="there is none",
+            remedy="give such a folder",
         )
     x = _find(spec, folder, "train-images")
     y = _find(spec, folder, "train-labels", optional=like is not None)
@@ -76,8 +79,11 @@ def _find(spec: str, folder: Path, stem: str, optional: bool = False) -> _File |
         if optional:
             return None
         raise UserError(
-            f"--data {spec} was given, expected a file {stem}-idx*-ubyte(.gz) in it, but there is "
-            "none: put it there."
+            setting="data",
+            given=spec,
+            expected=f"a file {stem}-idx*-ubyte(.gz) in it",
+            but="there is none",
+            remedy="put it there",
         )
     path = found[0]
     try:
@@ -132,6 +138,9 @@ def _header(content: bytes) -> tuple[tuple[int, ...], int]:
 
 def _unreadable(spec: str, path: Path, error: Exception) -> UserError:
     return UserError(
-        f"--data {spec} was given, expected {path.name} to be an idx file of unsigned bytes, "
-        f"but it cannot be read ({error}): fetch it again."
+        setting="data",
+        given=spec,
+        expected=f"{path.name} to be an idx file of unsigned bytes",
+        but=f"it cannot be read ({error})",
+        remedy="fetch it again",
     )

@@ -49,8 +49,11 @@ def load(spec: str, folder: Path, like: Like | None = None) -> Dataset:
     is_test = np.array([picture.is_test for picture in found])
     if is_test.all() and (like is None or like.least > 1):
         raise UserError(
-            f"--data {spec} was given with a test folder alone, expected a train folder too: add "
-            "one, or give the test folder itself to have part of it for training."
+            setting="data",
+            given=spec,
+            when="with a test folder alone",
+            expected="a train folder too",
+            remedy="add one, or give the test folder itself to have part of it for training",
         )
     rows = _decoded(spec, folder, [picture.path for picture in found], like)
     x, train, test = rows["x"], np.flatnonzero(~is_test), np.flatnonzero(is_test)
@@ -187,8 +190,11 @@ def _shape_like(spec: str, like: Like) -> tuple[int, int, int]:
     shape = (*like.input_shape, 1) if len(like.input_shape) == 2 else like.input_shape
     if len(shape) != 3 or shape[2] not in (1, 3):
         raise UserError(
-            f"--data {spec} was given, but pictures cannot become examples of shape "
-            f"{like.input_shape}, which the model expects: give data of that kind."
+            setting="data",
+            given=spec,
+            but=f"pictures cannot become examples of shape {like.input_shape}, which the model "
+            "expects",
+            remedy="give data of that kind",
         )
     return shape
 
@@ -204,24 +210,33 @@ def _require_kind(spec: str, root: Path, headers: dict, like: Like | None) -> No
             for kind, paths in by_kind.items()
         )
         raise UserError(
-            f"--data {spec} was given with pictures of several kinds, {counts}, expected one, "
-            "since their values are not in proportion: convert them to one kind."
+            setting="data",
+            given=spec,
+            when=f"with pictures of several kinds, {counts}",
+            expected="one, since their values are not in proportion",
+            remedy="convert them to one kind",
         )
     if like is None or not by_kind or (like.dtype == "uint8") == (pictures.BYTES in by_kind):
         return
     ((kind, paths),) = by_kind.items()
     wanted = "8-bit" if like.dtype == "uint8" else "not 8-bit"
     raise UserError(
-        f"--data {spec} was given with {kind} pictures such as {_name(root, paths[0])}, but the "
-        f"model was trained on examples that are {wanted}: give pictures like those."
+        setting="data",
+        given=spec,
+        when=f"with {kind} pictures such as {_name(root, paths[0])}",
+        but=f"the model was trained on examples that are {wanted}",
+        remedy="give pictures like those",
     )
 
 
 def _unreadable(spec: str, root: Path, errors: dict[Path, Exception]) -> UserError:
     named = [f"{_name(root, path)} ({_reason(error)})" for path, error in sorted(errors.items())]
     return UserError(
-        f"--data {spec} was given, expected pictures, but {listed(named, _MOST_NAMED)} cannot be "
-        "read: replace or remove them."
+        setting="data",
+        given=spec,
+        expected="pictures",
+        but=f"{listed(named, _MOST_NAMED)} cannot be read",
+        remedy="replace or remove them",
     )
 
 

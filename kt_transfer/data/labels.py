@@ -61,8 +61,11 @@ def number_classes(
     )
     if len({type(value) for value in (*values, *test_values)}) > 1:
         raise UserError(
-            f"--data {spec} was given with y of type {y.dtype} but y_test of type {y_test.dtype}, "
-            "expected the same kind of labels in both: convert them."
+            setting="data",
+            given=spec,
+            when=f"with y of type {y.dtype} but y_test of type {y_test.dtype}",
+            expected="the same kind of labels in both",
+            remedy="convert them",
         )
     classes = sorted({*values, *test_values})
     number_of = {value: number for number, value in enumerate(classes)}
@@ -101,6 +104,9 @@ def _numbered(values: list, numbers: np.ndarray, number_of: dict) -> np.ndarray:
 
 def _not_labels(spec: str, name: str, received: str) -> UserError:
     return UserError(
-        f"--data {spec} was given with {name} {received}, expected whole numbers or names of "
-        "classes, -1 for no label: correct the labels."
+        setting="data",
+        given=spec,
+        when=f"with {name} {received}",
+        expected="whole numbers or names of classes, -1 for no label",
+        remedy="correct the labels",
     )

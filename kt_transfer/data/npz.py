@@ -38,8 +38,11 @@ def load(spec: str, path: Path, like: Like | None = None) -> Dataset:
     for name in ("x", "x_test"):
         if name in headers and headers[name].dtype.kind not in "buif":
             raise UserError(
-                f"--data {spec} was given with {name} of type {headers[name].dtype}, expected "
-                "numbers: convert it."
+                setting="data",
+                given=spec,
+                when=f"with {name} of type {headers[name].dtype}",
+                expected="numbers",
+                remedy="convert it",
             )
     shapes = {name: header.shape for name, header in headers.items()}
     for x, y in (("x", "y"), ("x_test", "y_test")):
@@ -62,8 +65,11 @@ def _readable(spec: str, path: Path, read):
         return read(path)
     except Exception as error:
         raise UserError(
-            f"--data {spec} was given, expected an .npz file with an array x, but it cannot be "
-            f"read ({error}): write one with numpy.savez(FILE, x=..., y=...)."
+            setting="data",
+            given=spec,
+            expected="an .npz file with an array x",
+            but=f"it cannot be read ({error})",
+            remedy="write one with numpy.savez(FILE, x=..., y=...)",
         ) from error
 
 
@@ -103,17 +109,22 @@ def _require_names(spec: str, found) -> None:
     given = ", ".join(found) or "(none)"
     if "x" not in found:
         raise UserError(
-            f"--data {spec} was given with the arrays {given}, expected x: name the examples x "
-            "and the labels y."
+            setting="data",
+            given=spec,
+            when=f"with the arrays {given}",
+            expected="x",
+            remedy="name the examples x and the labels y",
         )
     if unknown := [name for name in found if name not in _NAMES]:
         meant = difflib.get_close_matches(unknown[0].lower(), _NAMES, 1)
+        rename = f"rename it to {meant[0]}, " if meant and meant[0] not in found else ""
         raise UserError(
-            f"--data {spec} was given with an array {unknown[0]}, expected "
-            f"{', '.join(_NAMES[:-1])} and {_NAMES[-1]} alone: "
-            + (f"rename it to {meant[0]}, " if meant and meant[0] not in found else "")
-            + "leave it out, or, if it holds examples without labels, append them to x with labels "
-            "of -1."
+            setting="data",
+            given=spec,
+            when=f"with an array {unknown[0]}",
+            expected=f"{', '.join(_NAMES[:-1])} and {_NAMES[-1]} alone",
+            remedy=f"{rename}leave it out, or, if it holds examples without labels, append them to "
+            "x with labels of -1",
         )
 
 
@@ -129,8 +140,11 @@ def _numbers(spec: str, name: str, x: np.ndarray) -> np.ndarray:
     largest = float(np.abs(numbers).max(initial=0.0, where=np.isfinite(numbers)))
     if largest > LARGEST_VALUE:
         raise UserError(
-            f"--data {spec} was given with a value beyond {LARGEST_VALUE:g} in {name}, expected "
-            "smaller ones: divide it, or take its logarithm."
+            setting="data",
+            given=spec,
+            when=f"with a value beyond {LARGEST_VALUE:g} in {name}",
+            expected="smaller ones",
+            remedy="divide it, or take its logarithm",
         )
     return numbers
 
@@ -143,7 +157,10 @@ def _require_told_apart(spec: str, name: str, x: np.ndarray) -> None:
     apart = np.spacing(np.maximum(abs(low), abs(high)).astype(np.float64))
     if ((apart > 1) & (high > low) & (high - low < 1000 * apart)).any():
         raise UserError(
-            f"--data {spec} was given with whole numbers around {int(np.ravel(high).max()):.3g} in "
-            f"{name} that lie closer together than floats of that size do, expected numbers that "
-            "float64 tells apart: subtract what they have in common."
+            setting="data",
+            given=spec,
+            when=f"with whole numbers around {int(np.ravel(high).max()):.3g} in {name} that lie "
+            "closer together than floats of that size do",
+            expected="numbers that float64 tells apart",
+            remedy="subtract what they have in common",
         )

@@ -22,13 +22,19 @@ def require_variety(data: Dataset) -> None:
     train, _ = data.same
     if len(train) > 1 and (train == train[0]).all():
         raise UserError(
-            f"--data {data.spec} was given with {len(train):,} training examples that are all the "
-            "same, expected examples that differ: correct the data."
+            setting="data",
+            given=data.spec,
+            when=f"with {len(train):,} training examples that are all the same",
+            expected="examples that differ",
+            remedy="correct the data",
         )
     if (data.copies < 0).all():
         raise UserError(
-            f"--data {data.spec} was given with {len(train):,} training examples that are all in "
-            "the test part as well, expected others to learn from: correct the data."
+            setting="data",
+            given=data.spec,
+            when=f"with {len(train):,} training examples that are all in the test part as well",
+            expected="others to learn from",
+            remedy="correct the data",
         )
 
 

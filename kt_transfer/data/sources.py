@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 from kt_transfer.data import digits, idx, images, npz, tfds
@@ -23,7 +21,6 @@ def load_data(
     spec: str,
     *,
     data_dir: str | os.PathLike | None = None,
-    flag: str = "--data",
     like: Like | None = None,
 ) -> Dataset:
     """Load a data set.
@@ -35,7 +32,6 @@ def load_data(
             without; or ``train/`` and ``test/`` holding such, ``val/`` too) or ``npz:FILE``
             (arrays ``x``, ``y``, optional ``x_test``, ``y_test``).
         data_dir: TensorFlow Datasets directory, for ``tfds:``.
-        flag: What a message calls the spec.
         like: What a model was made for: pictures are read in that size, with these channels, and
             few examples are enough.
 
@@ -50,54 +46,43 @@ def load_data(
         >>> data.x.shape, data.x.dtype, data.value_range
         ((1438, 8, 8), dtype('uint8'), (0.0, 16.0))
     """
-    with _called(flag):
-        kind, where = _parse(spec)
-        if kind == "digits":
-            return digits.load(spec)
-        if kind == "tfds":
-            return tfds.load(spec, where, data_dir, like)
-        if kind == "idx":
-            return idx.load(spec, Path(where).expanduser(), like)
-        if kind == "images":
-            return images.load(spec, Path(where).expanduser(), like)
-        return npz.load(spec, Path(where).expanduser(), like)
+    kind, where = _parse(spec)
+    if kind == "digits":
+        return digits.load(spec)
+    if kind == "tfds":
+        return tfds.load(spec, where, data_dir, like)
+    if kind == "idx":
+        return idx.load(spec, Path(where).expanduser(), like)
+    if kind == "images":
+        return images.load(spec, Path(where).expanduser(), like)
+    return npz.load(spec, Path(where).expanduser(), like)
 
 
-def require_data(
-    spec: str, *, data_dir: str | os.PathLike | None = None, flag: str = "--data"
-) -> None:
+def require_data(spec: str, *, data_dir: str | os.PathLike | None = None) -> None:
     """Refuse at once, before anything heavy is imported, a set that is not to be had.
 
     Args:
         spec: As for :func:`load_data`.
         data_dir: The same.
-        flag: The same.
 
     Raises:
         UserError: If the spec is unknown, or the set is not there and cannot be fetched.
     """
-    with _called(flag):
-        kind, where = _parse(spec)
-        if kind == "tfds":
-            tfds.prepare(spec, where, data_dir)
-        elif kind != "digits" and not Path(where).expanduser().exists():
-            raise UserError(
-                f"--data {spec} was given, expected {_FILES[kind]}, but {where} does not exist: "
-                "give one that does."
-            )
-
-
-@contextlib.contextmanager
-def _called(flag: str) -> Iterator[None]:
-    """Messages name the flag by which the data was given."""
-    try:
-        yield
-    except UserError as error:
-        raise UserError(str(error).replace("--data ", f"{flag} ", 1)) from error
+    kind, where = _parse(spec)
+    if kind == "tfds":
+        tfds.prepare(spec, where, data_dir)
+    elif kind != "digits" and not Path(where).expanduser().exists():
+        raise UserError(
+            setting="data",
+            given=spec,
+            expected=_FILES[kind],
+            but=f"{where} does not exist",
+            remedy="give one that does",
+        )
 
 
 def _parse(spec: str) -> tuple[str, str]:
     kind, _, where = spec.partition(":")
     if kind in ("tfds", *_FILES) and where or spec == "digits":
         return kind, where
-    raise UserError(f"--data {spec} was given, expected {_EXPECTED}: give one of these.")
+    raise UserError(setting="data", given=spec, expected=_EXPECTED, remedy="give one of these")

@@ -144,14 +144,18 @@ def draw_labels(
     labelled = _labelled(y, copies)
     if labels is not None and labels > len(labelled):
         raise UserError(
-            f"--labels {labels} was given, but the training split has {len(labelled)} labelled "
-            f"examples: give at most {len(labelled)}."
+            setting="labels",
+            given=labels,
+            but=f"the training split has {len(labelled)} labelled examples",
+            remedy=f"give at most {len(labelled)}",
         )
     num_classes = len(np.unique(y[labelled]))
     if labels is not None and labels < num_classes:
         raise UserError(
-            f"--labels {labels} was given, expected at least one for each of the {num_classes} "
-            f"classes: give at least {num_classes}."
+            setting="labels",
+            given=labels,
+            expected=f"at least one for each of the {num_classes} classes",
+            remedy=f"give at least {num_classes}",
         )
     first, its_label, place = _labelled_pairs(y, copies)
     order = stratified_order(its_label, np.random.default_rng(seed))

@@ -12,7 +12,7 @@ import numpy as np
 from kt_transfer.data.arrays import dataset_from_arrays
 from kt_transfer.data.cache import cached_rows, file_key
 from kt_transfer.data.dataset import Dataset, Like
-from kt_transfer.errors import UserError
+from kt_transfer.errors import UserError, named
 
 _ROWS_AT_ONCE = 1000
 
@@ -32,8 +32,11 @@ def load(
     }
     if "train" not in parts:
         raise UserError(
-            f"--data {spec} was given with the splits {', '.join(builder.info.splits)}, expected "
-            "train: give a set that has one."
+            setting="data",
+            given=spec,
+            when=f"with the splits {', '.join(builder.info.splits)}",
+            expected="train",
+            remedy="give a set that has one",
         )
     x_test, y_test = parts.get("test", (None, None))
     is_image = isinstance(builder.info.features[x_name], tfds.features.Image)
@@ -63,8 +66,10 @@ def prepare(spec: str, name: str, data_dir: str | os.PathLike | None):
     except Exception as error:
         reason = str(error).strip().split("\n")[0]
         raise UserError(
-            f"--data {spec} was given, expected the name of a TensorFlow Datasets set ({reason}): "
-            "see https://www.tensorflow.org/datasets/catalog."
+            setting="data",
+            given=spec,
+            expected=f"the name of a TensorFlow Datasets set ({reason})",
+            remedy="see https://www.tensorflow.org/datasets/catalog",
         ) from error
     if builder.data_path.exists():
         return builder
@@ -75,10 +80,12 @@ def prepare(spec: str, name: str, data_dir: str | os.PathLike | None):
             builder.download_and_prepare()
     except Exception as error:
         raise UserError(
-            f"--data {spec} was given, expected {builder.info.full_name} in {data_dir or _home()}, "
-            f"but it is not there and cannot be fetched ({type(error).__name__}): where there is a "
-            f"network run `tfds build {builder.name}`, then copy its folder here, or name the "
-            "right folder with --data-dir or TFDS_DATA_DIR."
+            setting="data",
+            given=spec,
+            expected=f"{builder.info.full_name} in {data_dir or _home()}",
+            but=f"it is not there and cannot be fetched ({type(error).__name__})",
+            remedy=f"where there is a network run `tfds build {builder.name}`, then copy its "
+            f"folder here, or name the right folder with {named('data_dir')} or TFDS_DATA_DIR",
         ) from error
     return builder
 
@@ -107,8 +114,11 @@ def _feature_names(tfds, spec: str, builder) -> tuple[str, str]:
         features[y_name], tfds.features.ClassLabel
     ):
         raise UserError(
-            f"--data {spec} was given with the features {', '.join(features)}, expected an image "
-            "and a class label: give a classification set."
+            setting="data",
+            given=spec,
+            when=f"with the features {', '.join(features)}",
+            expected="an image and a class label",
+            remedy="give a classification set",
         )
     return x_name, y_name
 
@@ -118,8 +128,11 @@ def _read(tfds, spec, builder, split, x_name, y_name):
     shape = builder.info.features[x_name].shape
     if None in shape:
         raise UserError(
-            f"--data {spec} was given with examples of shape {shape}, expected one size for all: "
-            "resize them first, for example to an npz: file."
+            setting="data",
+            given=spec,
+            when=f"with examples of shape {shape}",
+            expected="one size for all",
+            remedy="resize them first, for example to an npz: file",
         )
 
     def batches():

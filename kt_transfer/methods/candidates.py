@@ -57,9 +57,12 @@ def read_candidates(path: Path) -> dict:
             raise ValueError("it is not a list of candidates")
     except (OSError, ValueError) as error:
         raise UserError(
-            f"--candidates {path} was given, expected a JSON file such as "
-            f'[{{"name": "frozen", "method": "parameters", "freeze": 1}}], but it cannot be read '
-            f"({error}): correct it."
+            setting="candidates",
+            given=path,
+            expected="a JSON file such as "
+            '[{"name": "frozen", "method": "parameters", "freeze": 1}]',
+            but=f"it cannot be read ({error})",
+            remedy="correct it",
         ) from error
     candidates: dict = {}
     for number, entry in enumerate(entries, 1):
@@ -67,10 +70,13 @@ def read_candidates(path: Path) -> dict:
             name, method = _candidate(entry)
             if name in candidates:
                 raise ValueError(f"the name {name!r} stands twice")
-        except (ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, KeyError, UserError) as error:
             raise UserError(
-                f"--candidates {path} was given, expected a name and a method with its settings, "
-                f"but candidate {number} is none ({error}): correct it."
+                setting="candidates",
+                given=path,
+                expected="a name and a method with its settings for each candidate",
+                but=f"number {number} is none ({str(error).rstrip('.')})",
+                remedy="correct it",
             ) from error
         candidates[name] = method
     return candidates
@@ -81,8 +87,10 @@ def require_candidates(candidates: Mapping) -> dict:
     for name, method in candidates.items():
         if not isinstance(method, METHODS):
             raise UserError(
-                f"candidates[{name!r}] {method!r} was given, expected a method such as "
-                "Parameters(freeze=1): take one of kt_transfer.methods."
+                setting="candidates",
+                given={name: method},
+                expected="a method for each name, such as Parameters(freeze=1)",
+                remedy="take one of kt_transfer.methods",
             )
     return dict(candidates)
 

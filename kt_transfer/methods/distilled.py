@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from kt_transfer.methods.bounds import (
+    AtLeastOne,
+    Fraction,
+    NotNegative,
+    Positive,
+    Units,
+    Weight,
+    require,
+    require_fewer_epochs,
+)
 from kt_transfer.methods.parameters import Parameters
 from kt_transfer.methods.steps import Steps
 
@@ -33,23 +44,52 @@ class Distilled(Steps):
     needs_source: ClassVar[bool] = True
     sees_unlabelled: ClassVar[bool] = True
 
-    epochs: int = 40
-    max_steps: int | None = None
+    epochs: AtLeastOne = 40
+    max_steps: AtLeastOne | None = None
     teacher: Parameters = Parameters()
-    student_units: tuple[int, ...] = (32,)
-    temperature: float = 4.0
-    alpha: float = 0.1
+    student_units: Units = (32,)
+    temperature: Positive = 4.0
+    alpha: Fraction = 0.1
     loss: Literal["kl", "cross_entropy", "decoupled", "none"] = "kl"
-    beta: float = 8.0
+    beta: Weight = 8.0
     hint: str | None = None
     hint_student: str | None = None
-    hint_weight: float = 1.0
+    hint_weight: Weight = 1.0
     hint_loss: Literal["mse", "cosine"] = "mse"
-    hint_epochs: int = 0
+    hint_epochs: NotNegative = 0
     augment: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_fewer_epochs("hint_epochs", self.hint_epochs, self.epochs)
+        augmentation_of(self.augment)
 
     def prepare(self, problem):
         """A learner of this method; see :class:`~.students.StudentLearner`."""
         from kt_transfer.methods.students import StudentLearner
 
         return StudentLearner(self, problem)
+
+
+def augmentation_of(spec: str | None) -> tuple[str, float] | None:
+    """The kind and strength that ``--augment`` names.
+
+    Example:
+        >>> augmentation_of("shift:2")
+        ('shift', 2.0)
+    """
+    if spec is None:
+        return None
+    kind, _, number = spec.partition(":")
+    try:
+        strength = float(number)
+    except ValueError:
+        strength = math.nan
+    whole = kind == "noise" or strength.is_integer()
+    require(
+        kind in ("shift", "noise") and 0 < strength < math.inf and whole,
+        "augment",
+        spec,
+        "shift:PIXELS with a whole number, or noise:DEVIATION",
+    )
+    return kind, strength

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from kt_transfer.methods.bounds import Share
 from kt_transfer.methods.steps import Steps
 
 
@@ -29,7 +30,7 @@ class Features(Steps):
 
     head: Literal["logistic_regression", "dense"] = "logistic_regression"
     features_from: str = "bottleneck"
-    dropout: float = 0.0
+    dropout: Share = 0.0
 
     def prepare(self, problem):
         """A learner of this method; see :class:`~.frozen.FeaturesLearner`."""

@@ -5,6 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from kt_transfer.methods.bounds import (
+    AtLeastOne,
+    LayerDecay,
+    NotNegative,
+    Share,
+    require_fewer_epochs,
+)
 from kt_transfer.methods.steps import Steps
 
 
@@ -22,11 +29,15 @@ class Layered(Steps):
         dropout: Share of the encoder's outputs dropped in training.
     """
 
-    freeze: int | Literal["all"] = 0
-    head_epochs: int | None = None
-    unfreeze_every: int | None = None
-    layer_decay: float = 1.0
-    dropout: float = 0.0
+    freeze: NotNegative | Literal["all"] = 0
+    head_epochs: NotNegative | None = None
+    unfreeze_every: AtLeastOne | None = None
+    layer_decay: LayerDecay = 1.0
+    dropout: Share = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_fewer_epochs("head_epochs", self.head_epochs, self.epochs)
 
     def prepare(self, problem):
         """A learner of this method; see :class:`~.networks.NetworkLearner`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from kt_transfer.methods.bounds import Positive
 from kt_transfer.methods.layered import Layered
 
 # Steps ten times as large soon destroy what was pretrained.
@@ -29,7 +30,7 @@ class Parameters(Layered):
     sees_unlabelled: ClassVar[bool] = False
     teacher: ClassVar[None] = None
 
-    learning_rate: float | None = None
+    learning_rate: Positive | None = None
     head_start: Literal["logistic_regression", "random"] = "logistic_regression"
 
     def __post_init__(self) -> None:
@@ -37,3 +38,4 @@ class Parameters(Layered):
             from_regression = self.head_start == "logistic_regression"
             rate = TRANSFERRED_LEARNING_RATE if from_regression else Layered.learning_rate
             object.__setattr__(self, "learning_rate", rate)
+        super().__post_init__()

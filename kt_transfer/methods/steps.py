@@ -5,6 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from kt_transfer.methods.bounds import (
+    AtLeastOne,
+    NotNegative,
+    Positive,
+    require_bounds,
+    require_fewer_epochs,
+)
+
 LearningRateDecay = Literal["none", "exponential", "step", "cosine", "plateau"]
 
 
@@ -22,9 +30,13 @@ class Steps:
             weights; ``None`` trains to the end.
     """
 
-    epochs: int = 100
-    batch_size: int = 32
-    learning_rate: float = 1e-3
+    epochs: AtLeastOne = 100
+    batch_size: AtLeastOne = 32
+    learning_rate: Positive = 1e-3
     lr_decay: LearningRateDecay = "none"
-    warmup_epochs: int = 0
-    patience: int | None = None
+    warmup_epochs: NotNegative = 0
+    patience: AtLeastOne | None = None
+
+    def __post_init__(self) -> None:
+        require_bounds(self)
+        require_fewer_epochs("warmup_epochs", self.warmup_epochs, self.epochs)

@@ -10,8 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 
-from kt_transfer import settings as configuration
-from kt_transfer.errors import UserError
+from kt_transfer.errors import UserError, settings_named
 from kt_transfer.runs import folder as runs
 
 
@@ -22,7 +21,7 @@ def start_run(command: str, config):
     Of several workers, which all run the same command, only the chief writes it; the others
     work in a folder that is thrown away, and all leave together.
     """
-    settings = configuration.to_settings(config)
+    settings = config.to_settings()
     options = {"out": config.out, "overwrite": config.overwrite, "resume": config.resume}
     several = config.strategy == "multi_worker"
     if several and config.out is None:
@@ -78,12 +77,13 @@ def load_data(config, spec: str, *, flag: str = "--data", like=None):
     Args:
         config: Of any command that loads data.
         spec: As for :func:`kt_transfer.load_data`.
-        flag: The same.
+        flag: The flag that it was given with.
         like: The same.
     """
     from kt_transfer import data
 
-    loaded = data.load_data(spec, data_dir=config.data_dir, flag=flag, like=like)
+    with settings_named(data=flag.removeprefix("--").replace("-", "_")):
+        loaded = data.load_data(spec, data_dir=config.data_dir, like=like)
     say_notes(config, spec, loaded.notes)
     return loaded
 

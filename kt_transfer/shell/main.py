@@ -12,7 +12,7 @@ import sys
 import traceback
 
 from kt_transfer import __version__, settings
-from kt_transfer.errors import UserError
+from kt_transfer.errors import UserError, settings_named
 from kt_transfer.files.writing import tell_disk_error
 from kt_transfer.runs import folder
 from kt_transfer.shell.startup import import_tensorflow_quietly
@@ -84,7 +84,7 @@ def main(argv: list[str] | None = None) -> None:
     except UserError as error:
         if debug:
             traceback.print_exc()
-        _leave(_in_a_line(str(error), error), 2)
+        _leave(_in_a_line(error.as_flags(), error), 2)
     except KeyboardInterrupt as error:
         _leave(_with_notes("interrupted", error), 130)
     except Terminated as error:
@@ -160,9 +160,10 @@ def _require_data(config) -> None:
     """A set that is not to be had is refused before the seconds that TensorFlow takes to load."""
     from kt_transfer.data import require_data
 
-    for name, flag in (("data", "--data"), ("source_data", "--source-data")):
+    for name in ("data", "source_data"):
         if spec := getattr(config, name, None):
-            require_data(spec, data_dir=config.data_dir, flag=flag)
+            with settings_named(data=name):
+                require_data(spec, data_dir=config.data_dir)
 
 
 def _require_source(config) -> None:

@@ -67,12 +67,12 @@ def test_all_labels_are_drawn_without_a_number():
 
 
 def test_more_labels_than_there_are_is_an_error():
-    with pytest.raises(UserError, match="--labels 261 .* 260 labelled"):
+    with pytest.raises(UserError, match="labels=261 .* 260 labelled"):
         draw_labels(UNEVEN, 261, 0)
 
 
 def test_fewer_labels_than_classes_is_an_error():
-    with pytest.raises(UserError, match="--labels 2 .* 3 classes"):
+    with pytest.raises(UserError, match="labels=2 .* 3 classes"):
         draw_labels(UNEVEN, 2, 0)
 
 

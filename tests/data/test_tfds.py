@@ -44,7 +44,7 @@ def test_a_set_that_is_not_there_fails_at_once_and_says_how_to_get_it(tmp_path, 
     monkeypatch.setattr(socket, "getaddrinfo", unreachable)
     monkeypatch.setattr(socket.socket, "connect", unreachable)
     began = time.monotonic()
-    with pytest.raises(UserError, match="tfds:kmnist .*tfds build kmnist.*--data-dir"):
+    with pytest.raises(UserError, match="tfds:kmnist .*tfds build kmnist.*data_dir"):
         load_data("tfds:kmnist", data_dir=tmp_path)
     assert time.monotonic() - began < 5
 

@@ -252,7 +252,7 @@ def test_what_is_no_export_is_an_error(chain, tmp_path):
 @pytest.mark.parametrize("name", ["../elsewhere", "a/b"])
 def test_a_name_that_is_a_path_is_refused(chain, tmp_path, unchecked, name):
     # It would write outside the folder that TF Serving watches.
-    with pytest.raises(UserError, match=f"--name {name}"):
+    with pytest.raises(UserError, match=f"name={name}"):
         export.run(run=chain.student, name=name, export_dir=tmp_path / "served", quiet=True)
     assert list(tmp_path.iterdir()) == []
 

@@ -1,6 +1,7 @@
 import ast
 import itertools
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -66,8 +67,11 @@ def test_settings_survive_json(original):
 
 
 def test_every_field_says_what_it_is():
-    tree = ast.parse(Path(config.__file__).read_text())
-    for klass in (node for node in tree.body if isinstance(node, ast.ClassDef)):
+    modules = Path(config.__file__).parent.glob("*.py")
+    nodes = [node for module in modules for node in ast.parse(module.read_text()).body]
+    classes = [node for node in nodes if isinstance(node, ast.ClassDef) and node.name != "Bound"]
+    assert {klass.name for klass in classes} > {type(config).__name__ for config in CONFIGS}
+    for klass in classes:
         for field, following in itertools.pairwise([*klass.body, None]):
             if isinstance(field, ast.AnnAssign):
                 name = f"{klass.name}.{field.target.id}"
@@ -91,99 +95,120 @@ def test_a_value_of_another_type_is_refused(key, value):
 
 def test_a_value_out_of_range_is_refused_in_json_too():
     settings = to_settings(PretrainConfig()) | {"latent_dim": 0}
-    with pytest.raises(UserError, match="--latent-dim 0"):
+    with pytest.raises(UserError, match="latent_dim=0"):
         from_settings(PretrainConfig, settings)
 
 
 @pytest.mark.parametrize(
     ("config_class", "settings", "message"),
     [
-        (PretrainConfig, {"seed": -1}, "--seed -1"),
-        (PretrainConfig, {"epochs": 0}, "--epochs 0"),
-        (PretrainConfig, {"batch_size": 0}, "--batch-size 0"),
-        (PretrainConfig, {"learning_rate": 0.0}, "--learning-rate 0.0"),
-        (PretrainConfig, {"learning_rate": float("nan")}, "--learning-rate nan"),
-        (PretrainConfig, {"learning_rate": float("inf")}, "--learning-rate inf"),
-        (PretrainConfig, {"num_devices": 0}, "--num-devices 0"),
-        (PretrainConfig, {"hidden_units": (8, 0)}, r"--hidden-units \(8, 0\)"),
-        (PretrainConfig, {"latent_dim": 0}, "--latent-dim 0"),
-        (PretrainConfig, {"filters": (8, 0)}, r"--filters \(8, 0\)"),
-        (PretrainConfig, {"filters": ()}, r"--filters \(\)"),
-        (PretrainConfig, {"noise": 1.0}, "--noise 1.0"),
-        (PretrainConfig, {"sparsity_weight": -1.0}, "--sparsity-weight -1.0"),
-        (PretrainConfig, {"patience": 0}, "--patience 0"),
-        (FinetuneConfig, FINETUNE | {"freeze": -1}, "--freeze -1"),
-        (FinetuneConfig, FINETUNE | {"labels": 0}, "--labels 0"),
-        (FinetuneConfig, FINETUNE | {"validation_split": 1.0}, "--validation-split 1.0"),
-        (FinetuneConfig, FINETUNE | {"epochs": 5, "warmup_epochs": 5}, "--warmup-epochs 5.* 5 ep"),
-        (FinetuneConfig, FINETUNE | {"patience": -2}, "--patience -2"),
-        (FinetuneConfig, {"source": "scratch", "latent_dim": 0}, "--latent-dim 0"),
+        (PretrainConfig, {"seed": -1}, "seed=-1"),
+        (PretrainConfig, {"epochs": 0}, "epochs=0"),
+        (PretrainConfig, {"batch_size": 0}, "batch_size=0"),
+        (PretrainConfig, {"learning_rate": 0.0}, "learning_rate=0.0"),
+        (PretrainConfig, {"learning_rate": float("nan")}, "learning_rate=nan"),
+        (PretrainConfig, {"learning_rate": float("inf")}, "learning_rate=inf"),
+        (PretrainConfig, {"num_devices": 0}, "num_devices=0"),
+        (PretrainConfig, {"hidden_units": (8, 0)}, r"hidden_units=\(8, 0\)"),
+        (PretrainConfig, {"latent_dim": 0}, "latent_dim=0"),
+        (PretrainConfig, {"filters": (8, 0)}, r"filters=\(8, 0\)"),
+        (PretrainConfig, {"filters": ()}, r"filters=\(\)"),
+        (PretrainConfig, {"noise": 1.0}, "noise=1.0"),
+        (PretrainConfig, {"sparsity_weight": -1.0}, "sparsity_weight=-1.0"),
+        (PretrainConfig, {"patience": 0}, "patience=0"),
+        (FinetuneConfig, FINETUNE | {"freeze": -1}, "freeze=-1"),
+        (FinetuneConfig, FINETUNE | {"labels": 0}, "labels=0"),
+        (FinetuneConfig, FINETUNE | {"validation_split": 1.0}, "validation_split=1.0"),
+        (FinetuneConfig, FINETUNE | {"epochs": 5, "warmup_epochs": 5}, "warmup_epochs=5.* 5 ep"),
+        (FinetuneConfig, FINETUNE | {"patience": -2}, "patience=-2"),
+        (FinetuneConfig, {"source": "scratch", "latent_dim": 0}, "latent_dim=0"),
         (
             FinetuneConfig,
             {"source": "scratch", "method": "features"},
-            "--method features .*scratch",
+            "method=features .*scratch",
         ),
         (
             FinetuneConfig,
             {"source": "m.keras", "source_range": (1.0, 1.0)},
-            "--source-range 1 1 .*smaller and a larger",
+            r"source_range=\(1.0, 1.0\) .*smaller and a larger",
         ),
         (
             FinetuneConfig,
             {"source": "m.keras", "source_range": (0.0, float("inf"))},
-            "--source-range 0 inf",
+            r"source_range=\(0.0, inf\)",
         ),
         (
             FinetuneConfig,
             FINETUNE | {"source_range": (0.0, 1.0)},
-            "--source-range 0 1 .*--source runs/source",
+            r"source_range=\(0.0, 1.0\) .*source=runs/source",
         ),
-        (FinetuneConfig, FINETUNE | {"features_from": "all"}, "--features-from all"),
-        (FinetuneConfig, FINETUNE | {"head": "logistic_regression"}, "--head logistic_regression"),
-        (DistillConfig, DISTILL | {"temperature": 0.0}, "--temperature 0.0"),
-        (DistillConfig, DISTILL | {"alpha": 1.1}, "--alpha 1.1"),
-        (DistillConfig, DISTILL | {"student_units": (-3,)}, r"--student-units \(-3,\)"),
-        (DistillConfig, DISTILL | {"labels": -5}, "--labels -5"),
-        (DistillConfig, {"teacher": ()}, r"--teacher \(\)"),
-        (CompareConfig, {"labels": ()}, r"--labels \(\)"),
-        (CompareConfig, {"labels": (50, 0)}, "--labels 0"),
-        (CompareConfig, {"folds": 1}, "--folds 1"),
-        (CompareConfig, {"repeats": 0}, "--repeats 0"),
-        (CompareConfig, {"pretrain_epochs": 0}, "--pretrain-epochs 0"),
-        (CompareConfig, {"student_units": (0,)}, r"--student-units \(0,\)"),
-        (CompareConfig, {"time_budget": "10"}, "--time-budget 10 .*90s, 10m or 2h"),
-        (CompareConfig, {"time_budget": "0m"}, "--time-budget 0m"),
-        (DistillConfig, DISTILL | {"beta": -1.0}, "--beta -1.0"),
-        (DistillConfig, DISTILL | {"hint": "a", "hint_weight": -1.0}, "--hint-weight -1.0"),
-        (DistillConfig, DISTILL | {"hint": "a", "hint_epochs": 40}, "--hint-epochs 40 .* 40 epoc"),
-        (DistillConfig, DISTILL | {"hint_epochs": 4}, "--hint-epochs .* without --hint"),
-        (DistillConfig, DISTILL | {"loss": "none"}, "--loss none .* without --hint"),
+        (FinetuneConfig, FINETUNE | {"features_from": "all"}, "features_from=all"),
+        (FinetuneConfig, FINETUNE | {"head": "logistic_regression"}, "head=logistic_regression"),
+        (DistillConfig, DISTILL | {"temperature": 0.0}, "temperature=0.0"),
+        (DistillConfig, DISTILL | {"alpha": 1.1}, "alpha=1.1"),
+        (DistillConfig, DISTILL | {"student_units": (-3,)}, r"student_units=\(-3,\)"),
+        (DistillConfig, DISTILL | {"labels": -5}, "labels=-5"),
+        (DistillConfig, {"teacher": ()}, r"teacher=\(\)"),
+        (CompareConfig, {"labels": ()}, r"labels=\(\)"),
+        (CompareConfig, {"labels": (50, 0)}, "labels=0"),
+        (CompareConfig, {"folds": 1}, "folds=1"),
+        (CompareConfig, {"repeats": 0}, "repeats=0"),
+        (CompareConfig, {"pretrain_epochs": 0}, "pretrain_epochs=0"),
+        (CompareConfig, {"student_units": (0,)}, r"student_units=\(0,\)"),
+        (CompareConfig, {"time_budget": "10"}, "time_budget=10 .*90s, 10m or 2h"),
+        (CompareConfig, {"time_budget": "0m"}, "time_budget=0m"),
+        (DistillConfig, DISTILL | {"beta": -1.0}, "beta=-1.0"),
+        (DistillConfig, DISTILL | {"hint": "a", "hint_weight": -1.0}, "hint_weight=-1.0"),
+        (DistillConfig, DISTILL | {"hint": "a", "hint_epochs": 40}, "hint_epochs=40 .* 40 epoc"),
+        (DistillConfig, DISTILL | {"hint_epochs": 4}, "hint_epochs .* without hint"),
+        (DistillConfig, DISTILL | {"loss": "none"}, "loss=none .* without hint"),
         (
             DistillConfig,
             {"teacher": (Path("a"), Path("b")), "loss": "none", "hint": "c"},
-            "--loss none was given with 2 teachers",
+            "loss=none was given with 2 teachers",
         ),
         (
             DistillConfig,
             DISTILL | {"teacher_weights": (1.0, 2.0)},
-            "--teacher-weights 1 2 .* the 1",
+            r"teacher_weights=\(1.0, 2.0\) .* the 1",
         ),
-        (DistillConfig, DISTILL | {"teacher_weights": (0.0,)}, "--teacher-weights 0 "),
-        (DistillConfig, DISTILL | {"teacher_range": (1.0, 0.0)}, "--teacher-range 1 0"),
-        (DistillConfig, DISTILL | {"student_range": (0.0, 1.0)}, "--student-range 0 1 .*--student"),
-        (DistillConfig, DISTILL | {"augment": "turn:90"}, "--augment turn:90"),
-        (DistillConfig, DISTILL | {"augment": "shift:1.5"}, "--augment shift:1.5 .*whole number"),
-        (DistillConfig, DISTILL | {"augment": "shift"}, "--augment shift "),
-        (DistillConfig, DISTILL | {"augment": "noise:-1"}, "--augment noise:-1"),
-        (PredictConfig, {}, "neither --run nor --model"),
-        (PredictConfig, {"run": Path("a"), "model": Path("b")}, "both --run and --model"),
-        (TunePretrainConfig, {"max_trials": 0}, "--max-trials 0"),
-        (QuickstartConfig, {"labels": 0}, "--labels 0"),
+        (DistillConfig, DISTILL | {"teacher_weights": (0.0,)}, r"teacher_weights=\(0.0,\) "),
+        (DistillConfig, DISTILL | {"teacher_range": (1.0, 0.0)}, r"teacher_range=\(1.0, 0.0\)"),
+        (
+            DistillConfig,
+            DISTILL | {"student_range": (0.0, 1.0)},
+            r"student_range=\(0.0, 1.0\) .*student",
+        ),
+        (DistillConfig, DISTILL | {"augment": "turn:90"}, "augment=turn:90"),
+        (DistillConfig, DISTILL | {"augment": "shift:1.5"}, "augment=shift:1.5 .*whole number"),
+        (DistillConfig, DISTILL | {"augment": "shift"}, "augment=shift "),
+        (DistillConfig, DISTILL | {"augment": "noise:-1"}, "augment=noise:-1"),
+        (PredictConfig, {}, "neither run nor model"),
+        (PredictConfig, {"run": Path("a"), "model": Path("b")}, "both run and model"),
+        (TunePretrainConfig, {"max_trials": 0}, "max_trials=0"),
+        (QuickstartConfig, {"labels": 0}, "labels=0"),
     ],
 )
 def test_numbers_out_of_range_are_refused(config_class, settings, message):
     with pytest.raises(UserError, match=message):
         config_class(**settings)
+
+
+@pytest.mark.parametrize(
+    ("config_class", "settings", "message"),
+    [
+        (PretrainConfig, {"batch_size": 0}, "--batch-size 0 was given, expected at least 1: "),
+        (PretrainConfig, {"hidden_units": (8, 0)}, "--hidden-units 8 0 was given, expected widths"),
+        (PretrainConfig, {"num_active": 900}, "--num-active 900 .*1 to the 500 units of --latent-"),
+        (DistillConfig, DISTILL | {"teacher_range": (1.0, 0.5)}, "--teacher-range 1 0.5 was given"),
+        (DistillConfig, DISTILL | {"loss": "none"}, "--loss none .*without --hint, .*--hint LAYER"),
+        (PredictConfig, {}, "neither --run nor --model was given, .*--run RUN for"),
+    ],
+)
+def test_the_shell_says_it_with_flags(config_class, settings, message):
+    with pytest.raises(UserError) as refused:
+        config_class(**settings)
+    assert re.match(message, refused.value.as_flags())
 
 
 @pytest.mark.parametrize(

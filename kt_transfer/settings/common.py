@@ -1,0 +1,84 @@
+"""What several commands understand."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from kt_transfer.methods.bounds import AtLeastOne, NotNegative, Positive, require_bounds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Common:
+    """What every command understands."""
+
+    data_dir: Path | None = None
+    """TensorFlow Datasets directory (default: TFDS_DATA_DIR, then ~/tensorflow_datasets)."""
+
+    overwrite: bool = False
+    """Replace the output if it exists; the old one is kept until the new one is complete."""
+
+    quiet: bool = False
+    """Print nothing but errors."""
+
+    debug: bool = False
+    """Show the traceback of an error."""
+
+    def __post_init__(self) -> None:
+        require_bounds(self)
+
+    def to_settings(self) -> dict:
+        """Every setting as what ``json.dump`` takes."""
+        from kt_transfer.settings.json import to_settings
+
+        return to_settings(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training(Common):
+    """What every command that trains understands."""
+
+    out: Path | None = None
+    """Run folder to write (default: runs/COMMAND-TIME)."""
+
+    seed: NotNegative = 0
+    """Seed of the initial weights, the order of examples and the draw of labels."""
+
+    epochs: AtLeastOne = 20
+    """Passes over the training examples."""
+
+    batch_size: AtLeastOne = 64
+    """Examples per step, over all devices together."""
+
+    learning_rate: Positive = 1e-3
+    """Initial learning rate of Adam."""
+
+    strategy: Literal["auto", "one_device", "mirrored", "multi_worker"] = "auto"
+    """tf.distribute strategy; auto is mirrored where there are several devices."""
+
+    num_devices: AtLeastOne | None = None
+    """Split the CPU into this many logical devices, to try a strategy without GPUs."""
+
+    jit_compile: Literal["auto", "yes", "no"] = "auto"
+    """Compile training with XLA; auto compiles where the run is long enough to pay for it."""
+
+    resume: bool = False
+    """Continue the interrupted run in --out, with its own settings."""
+
+    from_run: Path | None = None
+    """Take the settings of this run as defaults."""
+
+
+def narrow(config, narrower, *without: str):
+    """The fields of ``config`` that the dataclass ``narrower`` has, as one of it.
+
+    Args:
+        config: Settings of a command.
+        narrower: Settings of a command within it, or a method; what the command cannot set keeps
+            its default.
+        *without: Fields to leave at their default.
+    """
+    names = {field.name for field in dataclasses.fields(narrower)} - set(without)
+    return narrower(**{name: getattr(config, name) for name in names if hasattr(config, name)})

@@ -1,0 +1,122 @@
+"""The settings of ``compare``."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from kt_transfer.errors import UserError
+from kt_transfer.methods import BY_NAME
+from kt_transfer.methods.bounds import AtLeastOne, Bound, FolderName, Positive, Units, require
+from kt_transfer.methods.pretraining import WIDE_LATENT_DIM, WIDE_UNITS
+from kt_transfer.settings.common import Training
+
+Method = Literal[tuple(BY_NAME)]
+Metric = Literal["accuracy", "balanced_accuracy", "macro_f1", "auc", "log_loss"]
+_TIME = re.compile(r"(\d+(?:\.\d+)?)([smh])")
+
+
+def _is_time(given: str) -> bool:
+    found = _TIME.fullmatch(given)
+    return found is not None and float(found[1]) > 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareConfig(Training):
+    """Cross-validate the ways of transferring against no transfer, and hand over the winner."""
+
+    data: str = "digits"
+    """Target data: digits, tfds:NAME[:VERSION], idx:DIR, images:DIR or npz:FILE."""
+
+    source: tuple[str, ...] = ()
+    """What to transfer from, each a candidate: run folders, FILE.keras, keras_applications:NAME.
+    A run that was pretrained on the target data is trained anew in every fold."""
+
+    source_data: str | None = None
+    """Pretrain on this set (default, without --source: on the target's own training split)."""
+
+    labels: Annotated[
+        tuple[AtLeastOne | Literal["all"], ...], Bound(len, "at least one budget")
+    ] = (50, 100, 200)
+    """Label budgets: so many labelled examples are all there are, and the folds split them."""
+
+    folds: Annotated[int, Bound(lambda folds: folds >= 2, "at least 2")] = 5
+    """Stratified folds that split the labelled examples of each budget."""
+
+    repeats: AtLeastOne = 3
+    """Draws of the labelled examples, each split into folds of its own."""
+
+    methods: tuple[Method, ...] = ("scratch", "parameters", "features", "distilled", "linear")
+    """What to compare; scratch, no transfer, is what all others are held against."""
+
+    candidates: Path | None = None
+    """JSON file of further candidates, [{"name": NAME, "method": METHOD, SETTING: VALUE, ...}]: a
+    method with the settings that finetune or distill can set, or "run", a run folder of either."""
+
+    metric: Metric = "accuracy"
+    """What to judge by, on held-out examples."""
+
+    prefer: Literal["best", "smallest"] = "best"
+    """The winner: the best mean at the largest budget, or the smallest network that is not
+    shown to be worse than it."""
+
+    epochs: AtLeastOne = 100
+    """Passes over the labelled examples, the same for scratch and transfer."""
+
+    batch_size: AtLeastOne = 32
+    """Examples per step, over all devices together."""
+
+    learning_rate: Positive | None = None
+    """Initial learning rate of Adam in all that is trained (default: 1e-3, and 1e-4 where
+    pretrained parameters are trained further, as finetune has it)."""
+
+    pretrain_epochs: AtLeastOne = 50
+    """Passes over the unlabelled examples in pretraining."""
+
+    hidden_units: Units = WIDE_UNITS
+    """Widths of the encoder's hidden layers (without --source)."""
+
+    latent_dim: AtLeastOne = WIDE_LATENT_DIM
+    """Width of its code (without --source)."""
+
+    student_units: Units = (64,)
+    """Widths of the hidden layers of the student (distilled)."""
+
+    time_budget: Annotated[str, Bound(_is_time, "a time such as 90s, 10m or 2h")] | None = None
+    """Time that all may take, such as 90s, 10m or 2h: after a few timed epochs, repeats are cut to
+    fit, then folds, then epochs as far as networks still learn, then the slowest methods; what
+    cannot fit is refused."""
+
+    name: FolderName = "compare"
+    """Name of the served model."""
+
+    export_dir: Path = Path("saved_models")
+    """Folder that holds the served models."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(
+            "scratch" in self.methods and (self.candidates or len(set(self.methods)) > 1),
+            "methods",
+            self.methods,
+            "scratch and at least one other",
+        )
+        require("scratch" not in self.source, "source", "scratch", "a model to transfer from")
+        if self.strategy == "multi_worker":
+            raise UserError(
+                setting="strategy",
+                given="multi_worker",
+                when="to compare",
+                expected="one machine",
+                remedy="leave it out, or give mirrored",
+            )
+
+    @property
+    def time_budget_seconds(self) -> float | None:
+        """``--time-budget`` in seconds."""
+        if self.time_budget is None:
+            return None
+        found = _TIME.fullmatch(self.time_budget)
+        return float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]]

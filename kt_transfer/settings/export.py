@@ -1,0 +1,27 @@
+"""The settings of ``export``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from kt_transfer.methods.bounds import FolderName
+from kt_transfer.settings.common import Common
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportConfig(Common):
+    """Write a run as a versioned SavedModel for TF Serving."""
+
+    run: Path
+    """Run folder to export."""
+
+    name: FolderName | None = None
+    """Name of the served model (default: the run folder's name)."""
+
+    format: Literal["saved_model"] = "saved_model"
+    """Format of the export."""
+
+    export_dir: Path = Path("saved_models")
+    """Folder that holds the served models."""
