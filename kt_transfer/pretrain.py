@@ -22,9 +22,9 @@ from kt_transfer.engine.fused_model import FusedModel, predict_raw, scaling
 from kt_transfer.errors import UserError
 from kt_transfer.models.autoencoders import (
     dense_autoencoder,
+    num_active_units,
     sparse_autoencoder,
     transferable_encoder,
-    units_that_stay,
 )
 from kt_transfer.models.classifiers import classifier
 from kt_transfer.models.convolutional import conv_autoencoder
@@ -139,7 +139,7 @@ def _split(config: PretrainConfig, data) -> tuple[np.ndarray, np.ndarray, np.nda
 
 def _reconstruct(config, autoencoder, preprocessing, data, train, labelled) -> _Task:
     """An autoencoder alone."""
-    k = units_that_stay(autoencoder)
+    k = num_active_units(autoencoder)
     trained, callbacks = with_falling_k(autoencoder, k, config.epochs)
     trained.compile(optimizer=_adam(config), loss=ReconstructionLoss(), metrics=["mse"])
     model = _fused(trained, _reconstruct_itself(preprocessing), config)

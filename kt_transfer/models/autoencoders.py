@@ -177,7 +177,7 @@ def transferable_encoder(model: keras.Model) -> keras.Model:
     shared, not copied.
     """
     encoder = model.get_layer("encoder")
-    k = units_that_stay(model)
+    k = num_active_units(model)
     if k is None and "sparsity_penalty" not in [layer.name for layer in encoder.layers]:
         return encoder
     code = encoder.get_layer("bottleneck").output
@@ -186,7 +186,7 @@ def transferable_encoder(model: keras.Model) -> keras.Model:
     return keras.Model(encoder.input, code, name="encoder")
 
 
-def units_that_stay(model: keras.Model) -> int | None:
+def num_active_units(model: keras.Model) -> int | None:
     """The k of a k-sparse autoencoder; ``None`` of any other."""
     operations = getattr(model.get_layer("encoder"), "operations", ())
     return next((each.k for each in operations if type(each).__name__ == "TopK"), None)

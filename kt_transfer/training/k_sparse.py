@@ -73,7 +73,7 @@ def with_falling_k(
 
     Args:
         autoencoder: Any; it is what is trained unless it is k-sparse.
-        k: Its number of active units, as from ``units_that_stay``; ``None`` if it has none.
+        k: Its number of active units, as from ``num_active_units``; ``None`` if it has none.
         epochs: Epochs of the fit.
 
     Returns:
@@ -81,7 +81,7 @@ def with_falling_k(
 
     Example:
         >>> autoencoder = dense_autoencoder(784)
-        >>> with_falling_k(autoencoder, units_that_stay(autoencoder), 20) == (autoencoder, [])
+        >>> with_falling_k(autoencoder, num_active_units(autoencoder), 20) == (autoencoder, [])
         True
     """
     if k is None:
