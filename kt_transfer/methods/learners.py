@@ -16,7 +16,11 @@ import numpy as np
 
 from kt_transfer.data.overlap import same_examples
 from kt_transfer.engine.fused_model import FusedModel, predict_raw, scaling
-from kt_transfer.models.autoencoders import num_active_units, start_tied, transferable_encoder
+from kt_transfer.models.autoencoders import (
+    num_active_units,
+    tie_initial_weights,
+    transferable_encoder,
+)
 from kt_transfer.models.classifiers import classifier, fit_logistic_regression
 from kt_transfer.training.distiller import Distiller
 from kt_transfer.training.diverging import StopsWhereDiverged
@@ -161,7 +165,7 @@ class AutoencoderLearner:
         self.autoencoder = autoencoder
         self.preprocessing = preprocessing
         k = num_active_units(autoencoder)
-        self._begin = (lambda: start_tied(autoencoder)) if k else (lambda: None)
+        self._begin = (lambda: tie_initial_weights(autoencoder)) if k else (lambda: None)
         trained, self._callbacks = with_falling_k(autoencoder, k, schedule.epochs)
         trained.compile(keras.optimizers.Adam(schedule.learning_rate), loss=ReconstructionLoss())
 

@@ -130,11 +130,11 @@ def sparse_autoencoder(
         input_dim, hidden_units, latent_dim, output_activation, corrupt, activation, constrain
     )
     if sparsity == "k_sparse":
-        start_tied(autoencoder)
+        tie_initial_weights(autoencoder)
     return autoencoder
 
 
-def start_tied(autoencoder: keras.Model) -> None:
+def tie_initial_weights(autoencoder: keras.Model) -> None:
     """Let the decoder read each code unit by the weights that the unit was made with.
 
     In the paper both are one matrix; here they may part. Without a hidden layer the bias is
