@@ -25,7 +25,7 @@ from kt_transfer.sources.loading import load_student
 from kt_transfer.sources.teachers import Teacher, load_teachers, no_better_than_chance
 from kt_transfer.training.augmentation import augmentation
 from kt_transfer.training.distiller import Distiller
-from kt_transfer.training.diverging import StopsWhereDiverged
+from kt_transfer.training.diverging import StopOnDivergence
 from kt_transfer.training.fitting import fit_in_folder
 from kt_transfer.training.schedules import hints_first, learning_rate_callbacks
 
@@ -230,7 +230,7 @@ def fit_from_scratch(task: Task, initial: list[np.ndarray]) -> keras.Model | Non
                 *learning_rate_callbacks(
                     config.lr_decay, config.learning_rate, config.epochs, config.warmup_epochs
                 ),
-                StopsWhereDiverged(fresh),
+                StopOnDivergence(fresh),
             ],
             verbose=0,
         )

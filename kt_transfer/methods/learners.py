@@ -23,7 +23,7 @@ from kt_transfer.models.autoencoders import (
 )
 from kt_transfer.models.classifiers import classifier, fit_logistic_regression
 from kt_transfer.training.distiller import Distiller
-from kt_transfer.training.diverging import StopsWhereDiverged
+from kt_transfer.training.diverging import StopOnDivergence
 from kt_transfer.training.k_sparse import with_falling_k
 from kt_transfer.training.losses import ReconstructionLoss
 
@@ -370,7 +370,7 @@ class _Fits:
             validation_data=watched,
             validation_batch_size=1024,
             validation_freq=frequency,
-            callbacks=[*callbacks, StopsWhereDiverged(self.network)],
+            callbacks=[*callbacks, StopOnDivergence(self.network)],
             verbose=0,
         ).history
         seconds = time.perf_counter() - began

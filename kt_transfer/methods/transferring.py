@@ -19,7 +19,7 @@ from kt_transfer.runs import recording, session
 from kt_transfer.runs.folder import Run
 from kt_transfer.settings import FinetuneConfig
 from kt_transfer.training.callbacks import EpochLog, read_history
-from kt_transfer.training.diverging import StopsWhereDiverged
+from kt_transfer.training.diverging import StopOnDivergence
 from kt_transfer.training.fitting import fit_in_folder
 from kt_transfer.training.layerwise import LayerwiseAdam, decayed_rates, factors_of_variables
 from kt_transfer.training.schedules import Stage, learning_rate_callbacks, unfreezing
@@ -238,7 +238,7 @@ def fit_from_scratch(task: Task) -> list[dict]:
             epochs=config.epochs,
             validation_data=_held_out(examples),
             validation_batch_size=max(config.batch_size, 256),
-            callbacks=[*_decay(config), EpochLog(log), StopsWhereDiverged(fresh)],
+            callbacks=[*_decay(config), EpochLog(log), StopOnDivergence(fresh)],
             verbose=0,
         )
     except TrainingFailed as error:

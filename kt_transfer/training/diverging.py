@@ -15,7 +15,7 @@ _WATCHED = ("loss", "val_loss")
 TOO_LARGE = 1e9
 
 
-class StopsWhereDiverged(keras.callbacks.Callback):
+class StopOnDivergence(keras.callbacks.Callback):
     """Looks at the losses at the end of each epoch, and at the weights at the end of the fit.
 
     The last step may spoil the weights after its loss was measured. It belongs before what keeps

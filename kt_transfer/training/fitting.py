@@ -8,7 +8,7 @@ import tensorflow as tf
 from kt_transfer.engine.fused_model import FusedModel
 from kt_transfer.training.callbacks import Checkpoint, EarlyStopping, EpochLog, Progress
 from kt_transfer.training.callbacks import read_history as _read_history
-from kt_transfer.training.diverging import StopsWhereDiverged
+from kt_transfer.training.diverging import StopOnDivergence
 
 
 def fit_in_folder(
@@ -76,7 +76,7 @@ def fit_in_folder(
         EpochLog(run.path / "history.csv", first_epoch),
         keras.callbacks.TensorBoard(run.path / "logs", write_graph=False),
         # Before the checkpoint: none is made of what has diverged.
-        StopsWhereDiverged(network),
+        StopOnDivergence(network),
         checkpoint,
     ]
     if run.is_chief and not quiet:
