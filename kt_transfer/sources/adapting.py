@@ -46,7 +46,7 @@ class Expected:
         return cls(**{name: _as_tuples(value) for name, value in note.items()})
 
 
-def why_not(input_shape: tuple[int, ...], expected: Expected) -> str | None:
+def why_incompatible(input_shape: tuple[int, ...], expected: Expected) -> str | None:
     """Why examples cannot be made into what a network expects; ``None`` where they can.
 
     Args:
@@ -54,7 +54,7 @@ def why_not(input_shape: tuple[int, ...], expected: Expected) -> str | None:
         expected: What the network expects.
 
     Example:
-        >>> why_not((30,), Expected((64,)))
+        >>> why_incompatible((30,), Expected((64,)))
         'a row of 30 values cannot become 64 values'
     """
     if not _changes_image(input_shape, expected):
@@ -84,7 +84,7 @@ def adapting_model(
         input_shape: Shape of one raw example.
         value_range: Smallest and largest raw value, or the ranges of the columns.
         dtype: Type of the raw values.
-        expected: What the network expects; :func:`why_not` must have nothing against it.
+        expected: What the network expects; :func:`why_incompatible` must have nothing against it.
 
     Returns:
         A functional model, ``(batch, *input_shape)`` to ``(batch, *expected.shape)``.

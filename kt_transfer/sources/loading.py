@@ -19,7 +19,7 @@ from kt_transfer.models.preprocessing import as_image
 from kt_transfer.models.scaling import raw_range, usual_values
 from kt_transfer.runs.checks import damaged
 from kt_transfer.runs.folder import APPLICATION, Run
-from kt_transfer.sources.adapting import Expected, why_not
+from kt_transfer.sources.adapting import Expected, why_incompatible
 from kt_transfer.sources.applications import (
     expected_by,
     fetch_application,
@@ -54,7 +54,7 @@ def load_source(
         encoder, expected = _from_application(source, data)
     else:
         encoder, expected, _ = _from_file(source, data, value_range)
-    if reason := why_not(data.input_shape, expected):
+    if reason := why_incompatible(data.input_shape, expected):
         raise misfit(source, data, reason)
     return encoder, expected
 
@@ -98,7 +98,7 @@ def load_student(
         UserError: If it cannot be had, or does not fit.
     """
     encoder, expected, model = _from_file(path, data, value_range, "--student")
-    if reason := why_not(data.input_shape, expected):
+    if reason := why_incompatible(data.input_shape, expected):
         raise misfit(path, data, reason, "--student")
     student, head = classifier(encoder, data.num_classes, name="student"), head_of(model)
     if head is not None and head.kernel.shape == student.get_layer("head").kernel.shape:
@@ -169,7 +169,7 @@ def _from_application(source: str, data: Dataset) -> tuple[keras.Model, Expected
             f"{least}x{least} that it takes at least",
         )
     expected = expected_by(application, image)
-    if reason := why_not(data.input_shape, expected):
+    if reason := why_incompatible(data.input_shape, expected):
         raise misfit(source, data, reason)
     return body(fetch_application(application, expected.shape)), expected
 

@@ -23,7 +23,7 @@ from kt_transfer.models.outputs import (
 from kt_transfer.runs.folder import Run
 from kt_transfer.serving.inspection import require_harmless
 from kt_transfer.serving.served_layer import ServedLayer, names_of_export, note_of_export
-from kt_transfer.sources.adapting import Expected, adapting_model, describe, why_not
+from kt_transfer.sources.adapting import Expected, adapting_model, describe, why_incompatible
 from kt_transfer.sources.loading import (
     adaptation_to,
     fill_shape,
@@ -293,7 +293,7 @@ def _is_right(model: keras.Model, data: Dataset, rows: np.ndarray) -> np.ndarray
 
 
 def _adapting(data: Dataset, expected: Expected) -> keras.Model:
-    if reason := why_not(data.input_shape, expected):
+    if reason := why_incompatible(data.input_shape, expected):
         raise ValueError(f"does not fit: {reason}")
     return adapting_model(*data.raw_for(expected.by_column), expected)
 
