@@ -30,7 +30,7 @@ def saved_by_transfer(
     }
 
 
-def tell_saved(saved: dict) -> str:
+def describe_savings(saved: dict) -> str:
     """The same as one sentence."""
     target = (
         f"the accuracy that scratch ends with ({saved['accuracy']:.4f} of "
