@@ -17,7 +17,7 @@ from kt_transfer.comparison.planning import LEAST_FOLDS, not_enough, planned
 from kt_transfer.comparison.refitting import fixed
 from kt_transfer.comparison.scoring import scores
 from kt_transfer.comparison.table import Table
-from kt_transfer.comparison.telling import tell_budget, tell_comparison
+from kt_transfer.comparison.telling import describe_budget, tell_comparison
 from kt_transfer.comparison.verdicts import choose, judge, means, until_scratch, worth
 from kt_transfer.data import Dataset
 from kt_transfer.data.rows import take_rows
@@ -203,7 +203,7 @@ def summarize(config: CompareConfig, comparison: Comparison, table: Table) -> di
         "worth": worth(rows, metric),
         "until_scratch": until_scratch(rows, table.curves),
         "costs": _costs(comparison, rows),
-        "equal_budget": tell_budget(rows, comparison.schedule.epochs),
+        "equal_budget": describe_budget(rows, comparison.schedule.epochs),
         "transferability": guesses(comparison),
         "layers": layer_similarities(comparison),
     }

@@ -33,7 +33,7 @@ def tell_comparison(found: dict) -> Iterator[str]:
         )
 
 
-def tell_budget(rows: list[dict], epochs: int) -> str:
+def describe_budget(rows: list[dict], epochs: int) -> str:
     """How long each method trains, in one sentence.
 
     Args:

@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from kt_transfer.comparison.telling import tell_budget, tell_comparison, tell_worths
+from kt_transfer.comparison.telling import describe_budget, tell_comparison, tell_worths
 
 
 def found(verdict="better", method="parameters", sources=("a",)):
@@ -78,12 +78,12 @@ def test_budgets_are_told_by_method():
         {"method": "distilled", "steps": 3000},
         {"method": "features", "steps": 0},
     ]
-    assert tell_budget(rows, 100) == (
+    assert describe_budget(rows, 100) == (
         "equal budgets: scratch, parameters and the teachers of distilled train 100 epochs over "
         "the same labelled examples (200 to 300 steps); students 3,000 steps over all examples; "
         "features: logistic regression until it converges"
     )
-    assert tell_budget(rows[:2], 5).startswith("equal budgets: scratch train 5 epochs")
+    assert describe_budget(rows[:2], 5).startswith("equal budgets: scratch train 5 epochs")
 
 
 def test_what_a_transfer_is_worth_and_whether_that_is_shown():
