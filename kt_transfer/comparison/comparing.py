@@ -17,7 +17,7 @@ from kt_transfer.comparison.planning import LEAST_FOLDS, not_enough, planned
 from kt_transfer.comparison.refitting import fixed
 from kt_transfer.comparison.scoring import scores
 from kt_transfer.comparison.table import Table
-from kt_transfer.comparison.telling import describe_budget, tell_comparison
+from kt_transfer.comparison.telling import describe_budget, describe_comparison
 from kt_transfer.comparison.verdicts import choose, judge, means, until_scratch, worth
 from kt_transfer.data import Dataset
 from kt_transfer.data.rows import take_rows
@@ -280,7 +280,7 @@ def tell(config: CompareConfig, run: Run, found: dict, version: Path) -> None:
     """The table, what it means in plain words, and what comes next."""
     say = session.say(config)
     say(f"{config.metric} on held-out examples of {config.data}, against scratch:\n")
-    for line in tell_comparison(found):
+    for line in describe_comparison(found):
         say(line)
     report = f"report {run.path / 'report.html'}"
     checked = "answers as Keras does, checked without Keras"

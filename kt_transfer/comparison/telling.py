@@ -12,7 +12,7 @@ _SMALLEST = "the smallest that is not shown to be worse than the best"
 _SAME = ("method", "source", "labels")
 
 
-def tell_comparison(found: dict) -> Iterator[str]:
+def describe_comparison(found: dict) -> Iterator[str]:
     """The lines, from what ``comparison.json`` says.
 
     Args:

@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from kt_transfer.comparison.telling import describe_budget, tell_comparison, tell_worths
+from kt_transfer.comparison.telling import describe_budget, describe_comparison, tell_worths
 
 
 def found(verdict="better", method="parameters", sources=("a",)):
@@ -30,7 +30,7 @@ def found(verdict="better", method="parameters", sources=("a",)):
 
 
 def told(**changes):
-    return "\n".join(tell_comparison(found(**changes)))
+    return "\n".join(describe_comparison(found(**changes)))
 
 
 def test_the_table_shows_what_was_found():
@@ -66,7 +66,7 @@ def test_scratch_as_the_winner():
 def test_a_test_split_without_labels_is_passed_over():
     without = found()
     without["test"] = {}
-    assert "test split" not in "\n".join(tell_comparison(without))
+    assert "test split" not in "\n".join(describe_comparison(without))
     assert "measured once on the test split: accuracy 0.7900" in told()
 
 
@@ -99,5 +99,5 @@ def test_scratch_that_wins_by_its_size_is_not_said_to_score_highest():
     smaller = found(method="scratch")
     smaller["winner"]["mean"] = 0.7  # parameters score 0.8
     assert "scratch with 100 labels: chosen as the smallest that" in "\n".join(
-        tell_comparison(smaller)
+        describe_comparison(smaller)
     )
