@@ -24,7 +24,7 @@ def describe_comparison(found: dict) -> Iterator[str]:
     count = len(found["verdicts"])
     together = f"; the verdicts hold for all {count} together (Holm)" if count > 1 else ""
     yield f"each interval is one of 95 %{together}"
-    yield from tell_worths(found)
+    yield from describe_worths(found)
     yield _told_winner(found)
     if (score := found["test"].get(found["metric"])) is not None:
         yield (
@@ -72,7 +72,7 @@ def tell_worth(entry: dict, largest: int) -> str:
     return f"{where} takes scratch about {more} labels more: so much is the transfer worth"
 
 
-def tell_worths(found: dict) -> Iterator[str]:
+def describe_worths(found: dict) -> Iterator[str]:
     """For each budget, what its best transfer is worth in labels, and whether that is shown."""
     judged = {_key(entry): entry for entry in found["verdicts"]}
     for base in found["scratch"]:

@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from kt_transfer.comparison.telling import describe_budget, describe_comparison, tell_worths
+from kt_transfer.comparison.telling import describe_budget, describe_comparison, describe_worths
 
 
 def found(verdict="better", method="parameters", sources=("a",)):
@@ -89,9 +89,9 @@ def test_budgets_are_told_by_method():
 def test_what_a_transfer_is_worth_and_whether_that_is_shown():
     entry = {"method": "parameters", "source": "a", "labels": 100}
     worth = {"worth": [entry | {"scratch_labels": 240, "beyond": False}]}
-    (better,) = tell_worths(found() | worth)
+    (better,) = describe_worths(found() | worth)
     assert better.endswith("takes scratch about 140 labels more: so much is the transfer worth")
-    (unclear,) = tell_worths(found(verdict="no difference") | worth)
+    (unclear,) = describe_worths(found(verdict="no difference") | worth)
     assert unclear == f"{better} (no difference was shown)"
 
 
