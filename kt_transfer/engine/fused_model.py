@@ -399,7 +399,7 @@ class FusedModel(StandIn):
         if not ask or not self.deterministic:
             # Of a view that is new in every epoch the teacher has to be asked each time.
             return self.model.as_targets(y) if hasattr(self.model, "as_targets") else y
-        teacher = FusedModel(self.model.asked, transform=self.transform)
+        teacher = FusedModel(self.model.target_model, transform=self.transform)
         return self.model.complete_targets(x, y, teacher.answers, self.memory_budget)
 
     def _pack(self, x, y=None, sample_weight=None):

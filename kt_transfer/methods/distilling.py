@@ -174,7 +174,7 @@ def _jit_choice(task: Task):
 
 
 def _targets(model: FusedModel, x, labels: np.ndarray, rows: np.ndarray):
-    ask = FusedModel(model.asked).answers
+    ask = FusedModel(model.target_model).answers
     return model.complete_targets(take_rows(x, rows), labels, ask, quarter_of_memory())
 
 

@@ -167,7 +167,7 @@ class Distiller(keras.Model):
             self._hint_loss = _chosen("hint_loss", hint_loss, _HINT_LOSSES, dtype)
             self._hint_tracker = keras.metrics.Mean(name="hint_loss")
         # In closures, where Keras does not track them: not trained, not saved, not counted.
-        self._teacher, self._asked = lambda: teacher, lambda: asked
+        self._teacher, self._target_model = lambda: teacher, lambda: asked
         self._answering = lambda: answering
 
     @property
@@ -176,10 +176,10 @@ class Distiller(keras.Model):
         return self._teacher()
 
     @property
-    def asked(self) -> keras.Model:
+    def target_model(self) -> keras.Model:
         """What gives an example's targets: the teacher; with a hint, of two outputs, what it emits
         and its features."""
-        return self._asked()
+        return self._target_model()
 
     def compile(self, optimizer="adam", metrics=None, **kwargs) -> None:
         """Configure training.
@@ -225,7 +225,7 @@ class Distiller(keras.Model):
     ):
         """As ``keras.Model.fit``, with the targets of arrays computed once."""
         if feeds.is_arrays(x):
-            y = self.complete_targets(x, y, FusedModel(self.asked).answers)
+            y = self.complete_targets(x, y, FusedModel(self.target_model).answers)
             data = feeds.pack(x, y, sample_weight)
             if validation_split and validation_data is None:
                 # Here, since class weights are of the examples that train alone.
@@ -293,7 +293,7 @@ class Distiller(keras.Model):
         Args:
             x: Examples.
             y: Labels as :meth:`as_targets` takes them, or already all targets.
-            ask: Function from a batch of examples to what :attr:`asked` says of them.
+            ask: Function from a batch of examples to what :attr:`target_model` says of them.
             memory_budget: Bytes that each target may take in memory; more go to disk.
 
         Returns:
@@ -377,7 +377,7 @@ class Distiller(keras.Model):
                 "(batch,): make integers of one-hot ones with tf.argmax(y, -1) in the dataset"
             )
         if not targets and ask:
-            targets = self._understood(self.asked(x, training=False))
+            targets = self._understood(self.target_model(x, training=False))
         labels = ops.reshape(ops.cast(labels, "int32"), (-1,))
         targets = [ops.cast(target, logits.dtype) for target in targets]
         return [labels, *map(ops.stop_gradient, targets)]
