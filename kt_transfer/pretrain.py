@@ -30,7 +30,7 @@ from kt_transfer.models.classifiers import classifier
 from kt_transfer.models.convolutional import conv_autoencoder
 from kt_transfer.models.freezing import layers_with_weights
 from kt_transfer.models.preprocessing import as_image, image_shape, raw_values
-from kt_transfer.reporting.collapse import find_collapse, tell_collapse
+from kt_transfer.reporting.collapse import describe_collapse, find_collapse
 from kt_transfer.reporting.layers import format_layers, layer_rows, layer_weights
 from kt_transfer.reporting.plots import plot_history, plot_reconstructions
 from kt_transfer.reporting.terminal import accuracy
@@ -96,7 +96,7 @@ def execute(config: PretrainConfig) -> Run:
         run.write_json("metrics.json", metrics)
         recording.note_execution(run, task.model)
         plot_history(history, run.folder("plots") / "loss.png")
-    _tell(config, run, data, metrics)
+    _report(config, run, data, metrics)
     return run
 
 
@@ -261,7 +261,7 @@ def _pictures(network, preprocessing, data, count: int = 10):
     return originals, raw_values(outputs, data.input_shape, data.scaling_range)
 
 
-def _what_wakes(config: PretrainConfig) -> str:
+def _remedy_for_dead_units(config: PretrainConfig) -> str:
     """What to change where units of the code are silent."""
     if config.model != "sparse":
         return "lower --learning-rate"
@@ -270,7 +270,7 @@ def _what_wakes(config: PretrainConfig) -> str:
     return "lower --learning-rate or --sparsity-weight"
 
 
-def _tell(config: PretrainConfig, run: Run, data, metrics: dict) -> None:
+def _report(config: PretrainConfig, run: Run, data, metrics: dict) -> None:
     say = session.say(config)
     say(format_layers(metrics["layers"]) + "\n")
     labels = f", {config.labels} labels" if config.labels else ""
@@ -283,7 +283,9 @@ def _tell(config: PretrainConfig, run: Run, data, metrics: dict) -> None:
     else:
         head = f"   head's accuracy {accuracy(metrics['head'])}" if "head" in metrics else ""
         say(f"  test mse {metrics['test']['mse']:.4f}{head}   run {run.path}")
-        for sentence in tell_collapse(metrics, config.latent_dim, _what_wakes(config)):
+        for sentence in describe_collapse(
+            metrics, config.latent_dim, _remedy_for_dead_units(config)
+        ):
             say(sentence)
     if data.num_classes:
         say(f"next: python -m kt_transfer.finetune --source {run.path} --labels 100")

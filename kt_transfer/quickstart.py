@@ -74,7 +74,7 @@ def execute(config: QuickstartConfig) -> Run:
             "exported": str(version),
         }
         run.write_json("metrics.json", metrics)
-    _tell(config, run, metrics, version)
+    _report(config, run, metrics, version)
     return run
 
 
@@ -87,7 +87,7 @@ def _step(command, path: Path, **settings) -> Run:
         return command.run(**settings, out=path, resume=path.exists())
 
 
-def _tell(config: QuickstartConfig, run: Run, metrics: dict, version: Path) -> None:
+def _report(config: QuickstartConfig, run: Run, metrics: dict, version: Path) -> None:
     rows = [
         [
             step,

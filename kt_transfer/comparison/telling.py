@@ -25,7 +25,7 @@ def describe_comparison(found: dict) -> Iterator[str]:
     together = f"; the verdicts hold for all {count} together (Holm)" if count > 1 else ""
     yield f"each interval is one of 95 %{together}"
     yield from describe_worths(found)
-    yield _told_winner(found)
+    yield _winner_line(found)
     if (score := found["test"].get(found["metric"])) is not None:
         yield (
             f"refitted on all {found['winner']['labels']} labels, measured once on the test "
@@ -57,7 +57,7 @@ def describe_budget(rows: list[dict], epochs: int) -> str:
     return told
 
 
-def tell_worth(entry: dict, largest: int) -> str:
+def describe_worth(entry: dict, largest: int) -> str:
     """One entry of :func:`~.verdicts.worth`; ``largest`` is the largest budget."""
     where = f"at {entry['labels']} labels, the score of {_name(entry)}"
     if entry["beyond"]:
@@ -79,7 +79,7 @@ def describe_worths(found: dict) -> Iterator[str]:
         own = [w for w in found["worth"] if w["labels"] == base["labels"] and w["source"]]
         if own:
             best = max(own, key=lambda w: improvement(found["metric"], judged[_key(w)]["mean"]))
-            told = tell_worth(best, found["scratch"][-1]["labels"])
+            told = describe_worth(best, found["scratch"][-1]["labels"])
             shown = judged[_key(best)]["verdict"] != "no difference"
             yield told if shown else f"{told} (no difference was shown)"
 
@@ -114,7 +114,7 @@ def _judged(entry: dict) -> list[str]:
     return [f"{entry['difference']:+.4f}", f"{low:+.4f} to {high:+.4f}", entry["verdict"]]
 
 
-def _told_winner(found: dict) -> str:
+def _winner_line(found: dict) -> str:
     winner = found["winner"]
     if winner["method"] == "scratch":
         own = improvement(found["metric"], winner["mean"])

@@ -95,17 +95,17 @@ def why_unlike(made: MadeFor, data: Dataset) -> str | None:
         The end of a sentence that begins with "it was made for".
     """
     if why_not_cast(data, made.dtype):
-        return f"whole numbers in {_told(made.value_range)}, not values in {_told(_range(data))}"
+        return f"whole numbers in {_span(made.value_range)}, not values in {_span(_range(data))}"
     x = _some_of(data)
     is_declared = made.is_declared and not data.has_observed_range
     if is_declared and made.value_range == tuple(data.value_range) and len(x) < _ROWS_TO_TELL_WIDTH:
         return None  # both sources say what the values mean, and a few pictures may all be blank
     if made.is_whole and _are_fractions(x) and np.ptp(made.value_range) >= 2:
-        return f"whole numbers in {_told(made.value_range)}, not fractions in {_told(_ends(x))}"
+        return f"whole numbers in {_span(made.value_range)}, not fractions in {_span(_ends(x))}"
     if made.columns is not None:
         return _why_other_columns(made, x)
     if _is_wide(made, x) or _is_faint(made, x):
-        return f"values in {_told(made.value_range)}, not in {_told(_ends(x))}"
+        return f"values in {_span(made.value_range)}, not in {_span(_ends(x))}"
     return None
 
 
@@ -129,7 +129,7 @@ def why_not_cast(data: Dataset, dtype: str) -> str | None:
             if not ((some == np.round(some)) & (some >= ends.min) & (some <= ends.max)).all():
                 return (
                     f"whole numbers from {ends.min} to {ends.max}, not values in "
-                    f"{_told(_range(data))}"
+                    f"{_span(_range(data))}"
                 )
     return None
 
@@ -163,7 +163,7 @@ def _why_other_columns(made: MadeFor, x: np.ndarray) -> str | None:
     then = (low[varies][first], high[varies][first])
     return (
         f"other values in {elsewhere.sum()} of its {len(elsewhere)} columns, such as column "
-        f"{column}: about {_told(then)}, not {_told(ends)}"
+        f"{column}: about {_span(then)}, not {_span(ends)}"
     )
 
 
@@ -221,6 +221,6 @@ def _ends(x: np.ndarray) -> tuple[float, float]:
     return float(x.min()), float(x.max())
 
 
-def _told(value_range) -> str:
+def _span(value_range) -> str:
     low, high = value_range
     return f"{low:.4g} to {high:.4g}"

@@ -47,7 +47,7 @@ def remarks(data: Dataset, num_folds: int | None = None) -> Iterator[str]:
             f"{data.spec}: {in_test:,} of {len(data.x_test):,} test examples are also training "
             f"examples: these {left_out:,} of {len(data.x):,} are left out of training"
         )
-    yield from _untaught_classes(data)
+    yield from _classes_without_training_examples(data)
     yield from _rare_classes(data, num_folds)
 
 
@@ -72,7 +72,7 @@ def _copies(data: Dataset) -> Iterator[str]:
         )
 
 
-def _untaught_classes(data: Dataset) -> Iterator[str]:
+def _classes_without_training_examples(data: Dataset) -> Iterator[str]:
     taught, tested = (np.unique(y[y != UNLABELLED]) for y in (data.y, data.y_test))
     untaught = np.setdiff1d(tested, taught)
     if len(taught) and len(untaught):

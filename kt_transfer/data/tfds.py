@@ -71,7 +71,7 @@ def prepare(spec: str, name: str, data_dir: str | os.PathLike | None):
     # By default TFDS tries for minutes before it says that there is no network.
     downloader.MAX_RETRIES = 0
     try:
-        with _hushed_off_terminal():
+        with _quiet_off_terminal():
             builder.download_and_prepare()
     except Exception as error:
         raise UserError(
@@ -88,7 +88,7 @@ def _home() -> str:
 
 
 @contextlib.contextmanager
-def _hushed_off_terminal():
+def _quiet_off_terminal():
     if sys.stderr.isatty():
         yield
         return

@@ -57,7 +57,7 @@ def exists_already(path: Path, flag: str = "--out") -> UserError:
     )
 
 
-def tell_disk_error(error: BaseException, path: os.PathLike | str | None = None) -> str | None:
+def describe_disk_error(error: BaseException, path: os.PathLike | str | None = None) -> str | None:
     """The sentence for an error that is the disk's, not the program's; ``None`` for others.
 
     Args:
@@ -65,7 +65,7 @@ def tell_disk_error(error: BaseException, path: os.PathLike | str | None = None)
         path: Where was being written, for an error that does not say.
 
     Example:
-        >>> tell_disk_error(OSError(errno.EROFS, "Read-only file system", "runs/source"))
+        >>> describe_disk_error(OSError(errno.EROFS, "Read-only file system", "runs/source"))
         'runs/source cannot be written (Read-only file system): write to another folder.'
     """
     number = disk_errno(error)

@@ -8,13 +8,13 @@ import keras
 import numpy as np
 from keras import ops
 
-from kt_transfer.models.emitted import are_distributions, last_activation, logarithm
+from kt_transfer.models.classifier_output import are_distributions, last_activation, logarithm
 
 # Logit of a class that is never meant: even at a high temperature its probability is zero.
 _NEVER = -1e4
 
 
-def tell_output(said: str | None, rows: np.ndarray) -> str | None:
+def infer_output_kind(said: str | None, rows: np.ndarray) -> str | None:
     """Whether a model emits logits or probabilities.
 
     Args:
@@ -27,9 +27,11 @@ def tell_output(said: str | None, rows: np.ndarray) -> str | None:
         that do not sum to one, or that do where logits were announced.
 
     Example:
-        >>> tell_output(None, np.array([[2.0, -1.0]])), tell_output(None, np.array([[0.3, 0.7]]))
-        ('logits', 'probabilities')
-        >>> print(tell_output(None, np.array([[0.3, 0.3]])))
+        >>> infer_output_kind(None, np.array([[2.0, -1.0]]))
+        'logits'
+        >>> infer_output_kind(None, np.array([[0.3, 0.7]]))
+        'probabilities'
+        >>> print(infer_output_kind(None, np.array([[0.3, 0.3]])))
         None
     """
     within = bool(((rows >= 0) & (rows <= 1)).all())
@@ -41,7 +43,7 @@ def tell_output(said: str | None, rows: np.ndarray) -> str | None:
     return None if within else "logits"
 
 
-def said_by_last_layer(model: keras.Model) -> str | None:
+def output_kind_of_last_layer(model: keras.Model) -> str | None:
     """``"logits"`` or ``"probabilities"``, where the layer that ends a model says so."""
     return {"softmax": "probabilities", "linear": "logits"}.get(last_activation(model))
 

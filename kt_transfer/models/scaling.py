@@ -36,7 +36,7 @@ def usual_values(model: keras.Model, value_range: tuple[float, float]):
         >>> usual_values(keras.Model(x, keras.layers.Dense(2)(x)), (0, 255))
         (-1.0, 1.0)
     """
-    first = _first_that_matters(model)
+    first = _first_scaling_or_weighted(model)
     if isinstance(first, layers.BatchNormalization):
         return _values_averaged_by(first, value_range)
     return None if _scales(first) else SCALED
@@ -44,7 +44,7 @@ def usual_values(model: keras.Model, value_range: tuple[float, float]):
 
 def scales_itself(model: keras.Model) -> bool:
     """Whether a model scales its input before its first layer that has weights."""
-    return _scales(_first_that_matters(model))
+    return _scales(_first_scaling_or_weighted(model))
 
 
 def raw_range(model: keras.Model) -> tuple[float, float] | None:
@@ -57,7 +57,7 @@ def raw_range(model: keras.Model) -> tuple[float, float] | None:
         >>> raw_range(keras.Sequential([keras.Input((8,)), keras.layers.Rescaling(1 / 255)]))
         (0.0, 255.0)
     """
-    layer = _first_that_matters(model)
+    layer = _first_scaling_or_weighted(model)
     if not isinstance(layer, layers.Rescaling):
         return None
     if np.ndim(layer.scale) or np.ndim(layer.offset) or not layer.scale > 0:
@@ -66,12 +66,12 @@ def raw_range(model: keras.Model) -> tuple[float, float] | None:
     return None if width is None else (0.0, float(width / layer.scale))
 
 
-def _first_that_matters(model: keras.Model):
+def _first_scaling_or_weighted(model: keras.Model):
     """The first operation on the input that scales it or has weights."""
     # Not model.layers, which leaves out operations; and a Sequential has no graph of its own.
     for operation in keras.Model(model.inputs, model.outputs).operations:
         if isinstance(operation, keras.Model) and getattr(operation, "inputs", None):
-            if (inner := _first_that_matters(operation)) is not None:
+            if (inner := _first_scaling_or_weighted(operation)) is not None:
                 return inner
         elif _scales(operation) or getattr(operation, "weights", ()):
             return operation

@@ -29,7 +29,7 @@ def find_collapse(
     }
 
 
-def tell_collapse(found: dict, num_units: int, change: str) -> list[str]:
+def describe_collapse(found: dict, num_units: int, change: str) -> list[str]:
     """What was found and what to change, a sentence each; nothing where all is well.
 
     Args:

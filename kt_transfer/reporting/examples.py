@@ -54,7 +54,7 @@ def show(example: np.ndarray, value_range: tuple[float, float]) -> dict:
     }
 
 
-def surest_mistakes(answers: Answers, count: int) -> list[dict]:
+def most_confident_mistakes(answers: Answers, count: int) -> list[dict]:
     """The wrong answers that were given with the highest probability, ready to be shown."""
     predicted = answers.probabilities.argmax(axis=1)
     sure = answers.probabilities.max(axis=1)

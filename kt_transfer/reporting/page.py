@@ -13,21 +13,21 @@ from kt_transfer.reporting.comparison_plots import (
     plot_folds,
     plot_label_efficiency,
 )
-from kt_transfer.reporting.examples import Answers, pairs, surest_mistakes
+from kt_transfer.reporting.examples import Answers, most_confident_mistakes, pairs
 from kt_transfer.reporting.wording import (
     METHODS,
     METRICS,
     candidate_name,
+    format_gain,
+    format_interval,
+    format_reason,
+    format_score,
+    format_size,
     gains,
     headline,
     improvement,
     is_same,
     num_sources,
-    tell_gain,
-    tell_interval,
-    tell_reason,
-    tell_score,
-    tell_size,
 )
 
 _SCRATCH = {"method": "scratch", "source": ""}
@@ -95,8 +95,8 @@ def comparison_page(
         guess_sentence=_guess_sentence(comparison),
         similarities=_similarities(comparison),
         confusion=_confusion(answers),
-        mix_ups=_mix_ups(answers),
-        mistakes=surest_mistakes(answers, _MOST_MISTAKES),
+        mix_ups=_frequent_confusions(answers),
+        mistakes=most_confident_mistakes(answers, _MOST_MISTAKES),
         reconstructions=pairs(*made, answers.value_range, _MOST_RECONSTRUCTIONS),
         colours={"light": colour_variables(dark=False), "dark": colour_variables(dark=True)},
         commands=commands,
@@ -132,7 +132,7 @@ def _tested(comparison: dict, answers: Answers) -> list[dict]:
         return []
     looked = f"{len(answers.labels):,} examples, looked at once"
     return [
-        _fact(f"test {METRICS[metric]}", tell_score(metric, comparison["test"][metric]), looked)
+        _fact(f"test {METRICS[metric]}", format_score(metric, comparison["test"][metric]), looked)
     ]
 
 
@@ -157,7 +157,7 @@ def _budgets(comparison: dict) -> list[dict]:
 
 
 def _reference_row(metric: str, base: dict) -> dict:
-    return {"method": "scratch", "mean": tell_score(metric, base["mean"]), "verdict": None}
+    return {"method": "scratch", "mean": format_score(metric, base["mean"]), "verdict": None}
 
 
 def _verdict_row(metric: str, row: dict, reach: float) -> dict:
@@ -165,17 +165,17 @@ def _verdict_row(metric: str, row: dict, reach: float) -> dict:
     middle = improvement(metric, row["difference"])
     return {
         "method": row["method"],
-        "mean": tell_score(metric, row["mean"]),
-        "gain": tell_gain(metric, row["difference"]),
-        "interval": tell_interval(metric, row["interval"]),
+        "mean": format_score(metric, row["mean"]),
+        "gain": format_gain(metric, row["difference"]),
+        "interval": format_interval(metric, row["interval"]),
         "span": {
             name: round(50 + 46 * value / reach, 1)
             for name, value in (("low", low), ("middle", middle), ("high", high))
         },
         "verdict": {"better": "▲ better", "worse": "▼ worse"}.get(row["verdict"], row["verdict"]),
         "kind": row["verdict"].replace("no difference", "same"),
-        "reason": tell_reason(metric, row),
-        "detectable": tell_size(metric, row["detectable"]),
+        "reason": format_reason(metric, row),
+        "detectable": format_size(metric, row["detectable"]),
     }
 
 
@@ -187,7 +187,7 @@ def _figures(curve: Sequence[dict], scores: Sequence[dict], metric: str) -> list
     if len(budgets) > 1:
         described = "; ".join(
             f"{candidate_name(row['method'], row['source'])} with {row['labels']:,} labels: "
-            f"{tell_score(metric, row['mean'])}"
+            f"{format_score(metric, row['mean'])}"
             for row in curve
         )
         title = f"Mean {METRICS[metric]} by number of labels"
@@ -204,7 +204,7 @@ def _spread(rows: Sequence[dict], metric: str) -> str:
     told = []
     for method, source in candidates:
         values = [row[metric] for row in rows if (row["method"], row["source"]) == (method, source)]
-        ends = f"{tell_score(metric, min(values))} to {tell_score(metric, max(values))}"
+        ends = f"{format_score(metric, min(values))} to {format_score(metric, max(values))}"
         told.append(f"{candidate_name(method, source)}: {ends}")
     return "; ".join(told)
 
@@ -271,7 +271,7 @@ def _guesses(comparison: dict) -> list[dict]:
                 "logme": f"{guess['logme']:.3f}".replace("-", "−"),
                 "cka": f"{guess['cka']:.3f}",
                 "method": best["method"] if best else "–",
-                "gain": tell_gain(metric, best["difference"]) if best else "–",
+                "gain": format_gain(metric, best["difference"]) if best else "–",
             }
         )
     return rows
@@ -341,7 +341,7 @@ def _confusion(answers: Answers) -> dict | None:
     }
 
 
-def _mix_ups(answers: Answers) -> list[dict]:
+def _frequent_confusions(answers: Answers) -> list[dict]:
     """Pairs of classes that are confused most, where there are too many for a matrix."""
     if len(answers.class_names) <= _MOST_CLASSES or not len(answers.labels):
         return []

@@ -36,13 +36,15 @@ def describe_savings(saved: dict) -> str:
         f"the accuracy that scratch ends with ({saved['accuracy']:.4f} of "
         f"{saved['num_validation']} validation examples)"
     )
-    scratch = _told(saved["scratch"])
+    scratch = _format_reached(saved["scratch"])
     if saved["transfer"] is None:
         return f"transfer never reached {target}; scratch did in {scratch}"
-    return f"transfer reached {target} in {_told(saved['transfer'])}, scratch in {scratch}"
+    return (
+        f"transfer reached {target} in {_format_reached(saved['transfer'])}, scratch in {scratch}"
+    )
 
 
-def _told(reached: dict) -> str:
+def _format_reached(reached: dict) -> str:
     epochs = reached["epochs"]
     return f"{epochs} epoch{'s' * (epochs != 1)} ({reached['seconds']:.1f} s)"
 

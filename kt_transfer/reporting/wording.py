@@ -49,17 +49,17 @@ def shorten(name: str, length: int = 24) -> str:
     return name if len(name) <= length else f"{name[:half]}…{name[half + 1 - length :]}"
 
 
-def tell_score(metric: str, value: float) -> str:
+def format_score(metric: str, value: float) -> str:
     """A score as it is read: ``"91.2 %"``, ``"0.312"``."""
     return f"{100 * value:.1f} %" if metric in IN_PERCENT else f"{value:.3f}"
 
 
-def tell_gain(metric: str, difference: float) -> str:
+def format_gain(metric: str, difference: float) -> str:
     """A difference to scratch, positive where it is for the better: ``"+4.2 points"``."""
     return _number(metric, improvement(metric, difference), "+") + _unit(metric)
 
 
-def tell_interval(metric: str, ends: Iterable[float]) -> str:
+def format_interval(metric: str, ends: Iterable[float]) -> str:
     """Both ends of a difference, the unit once: ``"+1.1 to +7.3 points"``."""
     low, high = gains(metric, ends)
     return f"{_number(metric, low, '+')} to {_number(metric, high, '+')}{_unit(metric)}"
@@ -70,22 +70,22 @@ def gains(metric: str, ends: Iterable[float]) -> list[float]:
     return sorted(improvement(metric, end) for end in ends)
 
 
-def tell_size(metric: str, value: float) -> str:
+def format_size(metric: str, value: float) -> str:
     """How large a difference is, whichever way: ``"4.2 points"``."""
     if metric in IN_PERCENT and abs(value) > 1:
         return "> 100 points"
     return _number(metric, abs(value)) + _unit(metric)
 
 
-def tell_reason(metric: str, verdict: dict) -> str:
+def format_reason(metric: str, verdict: dict) -> str:
     """What a verdict rests on: its interval, or what would have shown with this much data."""
     if verdict["verdict"] == "no difference":
         if metric in IN_PERCENT and verdict["detectable"] >= 1:
             return "so little data can show none"
-        return f"{tell_size(metric, verdict['detectable'])} or more would probably have shown"
+        return f"{format_size(metric, verdict['detectable'])} or more would probably have shown"
     near, far = sorted(map(abs, verdict["interval"]))
     transferred = verdict["method"] not in _NO_TRANSFER
-    return f"by {_number(metric, near)} to {tell_size(metric, far)}" + ": negative transfer" * (
+    return f"by {_number(metric, near)} to {format_size(metric, far)}" + ": negative transfer" * (
         transferred and verdict["verdict"] == "worse"
     )
 
@@ -145,8 +145,8 @@ def _name(comparison: dict, row: dict) -> str:
 def _reached(comparison: dict, row: dict) -> str:
     metric = comparison["metric"]
     return (
-        f"reaches {tell_score(metric, row['mean'])} {METRICS[metric]}, "
-        f"{tell_size(metric, row['difference'])} better than training from scratch"
+        f"reaches {format_score(metric, row['mean'])} {METRICS[metric]}, "
+        f"{format_size(metric, row['difference'])} better than training from scratch"
     )
 
 

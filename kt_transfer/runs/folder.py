@@ -296,7 +296,7 @@ def start(command: str, settings: dict, *, out=None, overwrite=False, resume=Fal
             stack.enter_context(_lock(path))
         except OSError:
             if not resume and aside.exists():
-                _take_back(path, aside, made)
+                _restore_previous(path, aside, made)
             raise
         is_begun, before = resume, 0.0
 
@@ -319,19 +319,19 @@ def start(command: str, settings: dict, *, out=None, overwrite=False, resume=Fal
                 error.filename = str(path)
             mistake = isinstance(error, UserError) and not isinstance(error, TrainingFailed)
             if not resume and (mistake or not is_begun or aside.exists()):
-                _take_back(path, aside, made)
+                _restore_previous(path, aside, made)
             else:
-                _close_anyway(close, "failed")
+                _close_despite_errors(close, "failed")
                 _note(error, _what_to_do(error, command, settings, path))
             raise
         except BaseException as error:
-            _close_anyway(close, "interrupted")
+            _close_despite_errors(close, "interrupted")
             _note(error, f"continue with: {resume_command(command, path)}")
             raise
     shutil.rmtree(aside, ignore_errors=True)
 
 
-def _take_back(path: Path, aside: Path, made: list[Path]) -> None:
+def _restore_previous(path: Path, aside: Path, made: list[Path]) -> None:
     """What was there before a run began."""
     shutil.rmtree(path, ignore_errors=True)
     if aside.exists():
@@ -352,7 +352,7 @@ def _close(run: Run, status: str, seconds: float) -> None:
             file.truncate()
 
 
-def _close_anyway(close: Callable[[str], None], status: str) -> None:
+def _close_despite_errors(close: Callable[[str], None], status: str) -> None:
     """What a run failed for is what is told, even if that cannot be written down."""
     with contextlib.suppress(OSError, UserError):
         close(status)

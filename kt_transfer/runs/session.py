@@ -34,12 +34,12 @@ def start_run(command: str, config):
         with runs.start(command, settings, **options) as run:
             yield run
             if several:
-                _leave_together()
+                _exit_together()
         return
     with runs.start(command, settings, out=os.path.join(_scratch(), "run")) as run:
         run.checkpoint, run.is_chief = config.out / "checkpoint", False
         yield run
-        _leave_together()
+        _exit_together()
 
 
 def _scratch() -> str:
@@ -60,7 +60,7 @@ def _is_chief() -> bool:
     return task["type"] == "chief" or (task["index"] == 0 and "chief" not in cluster["cluster"])
 
 
-def _leave_together() -> None:
+def _exit_together() -> None:
     from kt_transfer.engine.strategy import wait_for_workers
 
     wait_for_workers()

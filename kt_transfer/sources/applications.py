@@ -83,12 +83,12 @@ def fetch_application(application: Callable, input_shape: tuple[int, int, int]) 
     """
     # Keras reports on what it fetches, and warns that there are no weights for odd sizes.
     progress = sys.stderr if sys.stderr.isatty() else io.StringIO()
-    with contextlib.redirect_stdout(progress), warnings.catch_warnings(), _impatient():
+    with contextlib.redirect_stdout(progress), warnings.catch_warnings(), _short_timeout():
         warnings.simplefilter("ignore")
         try:
             model = application(include_top=False, weights="imagenet", input_shape=input_shape)
         except Exception as error:
-            path, url = _sought(error)
+            path, url = _weights_location(error)
             if path is None:
                 raise
             raise UserError(
@@ -105,7 +105,7 @@ def fetch_application(application: Callable, input_shape: tuple[int, int, int]) 
 
 
 @contextlib.contextmanager
-def _impatient():
+def _short_timeout():
     """Give up on a network that does not answer: by itself Python waits for minutes."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(SECONDS_WITHOUT_AN_ANSWER)
@@ -115,7 +115,7 @@ def _impatient():
         socket.setdefaulttimeout(before)
 
 
-def _sought(error: Exception) -> tuple[str | None, str]:
+def _weights_location(error: Exception) -> tuple[str | None, str]:
     """The file that Keras looked for, and where it comes from.
 
     Both are known only to the functions that failed: every application has names of its own.

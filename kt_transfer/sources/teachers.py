@@ -15,8 +15,8 @@ from kt_transfer.data import Dataset
 from kt_transfer.data.made_for import MadeFor
 from kt_transfer.errors import UserError
 from kt_transfer.models.outputs import (
-    said_by_last_layer,
-    tell_output,
+    infer_output_kind,
+    output_kind_of_last_layer,
     with_logarithm,
     with_mapped_classes,
 )
@@ -36,7 +36,7 @@ from kt_transfer.sources.loading import (
 )
 
 # Examples on which logits and probabilities are told apart.
-NUM_LOOKED_AT = 256
+NUM_PROBED = 256
 _NO_PROBABILITY = 1e-12
 # Examples on which a teacher is judged, and how many are too few for that.
 _MOST_TO_JUDGE, _FEWEST_TO_JUDGE, _JUDGED_AT_ONCE = 500, 20, 64
@@ -174,7 +174,7 @@ def _open_file(path: Path, data: Dataset, value_range, say: Callable) -> _Foreig
     except ValueError as error:
         raise _misfit(path, data, error) from error
     size = os.path.getsize(path)
-    said, num_parameters = said_by_last_layer(network), network.count_params()
+    said, num_parameters = output_kind_of_last_layer(network), network.count_params()
     return _Foreign(network, shape, values, said, None, num_parameters, size)
 
 
@@ -300,8 +300,8 @@ def _adapting(data: Dataset, expected: Expected) -> keras.Model:
 
 def _emitting_logits(path, model: keras.Model, data: Dataset, output: str, said: str | None):
     if output == "auto":
-        rows = model(data.x[:NUM_LOOKED_AT], training=False)
-        output = tell_output(said, ops.convert_to_numpy(rows))
+        rows = model(data.x[:NUM_PROBED], training=False)
+        output = infer_output_kind(said, ops.convert_to_numpy(rows))
     if output is None:
         raise UserError(
             f"--teacher {path} was given, expected one whose last layer or output tells logits "

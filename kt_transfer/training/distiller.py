@@ -11,8 +11,8 @@ from keras import ops, tree
 from kt_transfer.data.rows import empty_rows
 from kt_transfer.engine import feeds
 from kt_transfer.engine.fused_model import FusedModel
-from kt_transfer.models.emitted import emitted_by
-from kt_transfer.training.hints import emitting, find_layer, last_hidden, layers_of
+from kt_transfer.models.classifier_output import classifier_output
+from kt_transfer.training.hints import find_layer, last_hidden, layers_of, with_layer_output
 from kt_transfer.training.labels import as_labels
 from kt_transfer.training.losses import (
     CosineDistance,
@@ -133,8 +133,8 @@ class Distiller(keras.Model):
         # Each model casts its inputs by itself; Keras scales the loss where this says float16.
         super().__init__(name=name, dtype=_policy_of(student), autocast=False)
         self._loss_dtype = "float64" if self.compute_dtype == "float64" else "float32"
-        self._student_emits = emitted_by(student)
-        self._teacher_emits = None if loss == "none" else emitted_by(teacher)
+        self._student_emits = classifier_output(student)
+        self._teacher_emits = None if loss == "none" else classifier_output(teacher)
         if self._teacher_emits is not None:
             num_classes = [self._teacher_emits.num_classes, self._student_emits.num_classes]
             if num_classes[0] != num_classes[1]:
@@ -158,9 +158,9 @@ class Distiller(keras.Model):
             self._soft_tracker = keras.metrics.Mean(name="distillation_loss")
         asked, answering, self._projection = teacher, student, None
         if hint is not None:
-            asked = emitting(teacher, find_layer(teacher, hint))
+            asked = with_layer_output(teacher, find_layer(teacher, hint))
             own = find_layer(student, hint_student) if hint_student else last_hidden(student)
-            answering = emitting(student, own)
+            answering = with_layer_output(student, own)
             width = asked.output_shape[1][-1]
             self._projection = keras.layers.Dense(width, name="projection", dtype=dtype)
             self._projection.build(answering.output_shape[1])
@@ -307,7 +307,7 @@ class Distiller(keras.Model):
         labels = np.full(num, -1, np.int32) if y is None else self.as_targets(y)
         targets, start = [], 0
         for batch in feeds.batches_of(x, 1024):
-            answers = [ops.convert_to_numpy(answer) for answer in self._understood(ask(batch))]
+            answers = [ops.convert_to_numpy(answer) for answer in self._as_targets(ask(batch))]
             if not targets:
                 targets = [empty_rows((num, *a.shape[1:]), memory_budget) for a in answers]
             for target, answer in zip(targets, answers, strict=True):
@@ -377,12 +377,12 @@ class Distiller(keras.Model):
                 "(batch,): make integers of one-hot ones with tf.argmax(y, -1) in the dataset"
             )
         if not targets and ask:
-            targets = self._understood(self.target_model(x, training=False))
+            targets = self._as_targets(self.target_model(x, training=False))
         labels = ops.reshape(ops.cast(labels, "int32"), (-1,))
         targets = [ops.cast(target, logits.dtype) for target in targets]
         return [labels, *map(ops.stop_gradient, targets)]
 
-    def _understood(self, answers) -> list:
+    def _as_targets(self, answers) -> list:
         """What the teacher was asked and said: logits, and features with a hint."""
         emitted, *features = tree.flatten(answers)
         if self._teacher_emits is not None:

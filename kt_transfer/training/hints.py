@@ -52,7 +52,7 @@ def last_hidden(model: keras.Model) -> keras.layers.Layer:
     raise ValueError(f"{model.name} has no hidden layer: name one of another student")
 
 
-def emitting(model: keras.Model, wanted: keras.layers.Layer) -> keras.Model:
+def with_layer_output(model: keras.Model, wanted: keras.layers.Layer) -> keras.Model:
     """A model over the same layers that gives its output and that of one of them, in one run.
 
     Feature maps are averaged over their positions.
@@ -67,14 +67,14 @@ def emitting(model: keras.Model, wanted: keras.layers.Layer) -> keras.Model:
 
     Example:
         >>> model = classifier(dense_encoder(64, [32, 16]), num_classes=10)
-        >>> emitting(model, find_layer(model, "hidden_1")).output_shape
+        >>> with_layer_output(model, find_layer(model, "hidden_1")).output_shape
         [(None, 10), (None, 32)]
     """
     found = []
 
     def call(layer, *args, **kwargs):
         if layer is not wanted and wanted in layers_of(layer):
-            output, features = emitting(layer, wanted)(*args, **kwargs)
+            output, features = with_layer_output(layer, wanted)(*args, **kwargs)
             found.append(features)
             return output
         output = layer(*args, **kwargs)

@@ -15,16 +15,16 @@ _ANY_SIZE = 32
 _CHANGE_NOTHING = (layers.Identity, layers.Dropout, layers.Flatten, layers.Reshape)
 
 
-class Emitted(NamedTuple):
+class ClassifierOutput(NamedTuple):
     """What a classifier emits.
 
     Attributes:
         width: Numbers for an example; one of them speaks of two classes.
-        what: ``"logits"`` or ``"probabilities"``.
+        kind: ``"logits"`` or ``"probabilities"``.
     """
 
     width: int
-    what: str
+    kind: str
 
     @property
     def num_classes(self) -> int:
@@ -38,11 +38,11 @@ class Emitted(NamedTuple):
         logits 0 and z, since softmax makes the same of these as sigmoid of z.
 
         Example:
-            >>> np.array(Emitted(1, "logits").as_logits(np.array([[3.0]])))
+            >>> np.array(ClassifierOutput(1, "logits").as_logits(np.array([[3.0]])))
             array([[0., 3.]], dtype=float32)
         """
         rows = ops.cast(rows, dtype)
-        if self.what == "logits":
+        if self.kind == "logits":
             return rows if self.width > 1 else ops.concatenate([ops.zeros_like(rows), rows], -1)
         if self.width == 1:
             # What rounding leaves of 1 - p where p is nearly one: a logit of 17, not of 69.
@@ -50,7 +50,7 @@ class Emitted(NamedTuple):
         return logarithm(rows)
 
 
-def emitted_by(model: keras.Model) -> Emitted:
+def classifier_output(model: keras.Model) -> ClassifierOutput:
     """What a classifier emits, told by its last layer, or else by what it says of made-up examples.
 
     Args:
@@ -62,13 +62,13 @@ def emitted_by(model: keras.Model) -> Emitted:
 
     Example:
         >>> stack = [keras.Input((4,)), keras.layers.Dense(3, "softmax")]
-        >>> emitted_by(keras.Sequential(stack))
-        Emitted(width=3, what='probabilities')
+        >>> classifier_output(keras.Sequential(stack))
+        ClassifierOutput(width=3, kind='probabilities')
     """
     kind = f"{model.name} ({type(model).__name__})"
     is_graph = bool(getattr(model, "inputs", None))
     activation = last_activation(model) if is_graph else None
-    rows = None if activation in ("softmax", "linear", "sigmoid") else _made_up_answers(model)
+    rows = None if activation in ("softmax", "linear", "sigmoid") else _probe_outputs(model)
     if rows is None and not is_graph:
         raise ValueError(
             f"{kind} was given, expected a model that has been built: call it on some examples "
@@ -89,8 +89,10 @@ def emitted_by(model: keras.Model) -> Emitted:
             "that is linear or a sigmoid, or of two units: end it so"
         )
     if activation is None and rows is not None and are_distributions(rows):
-        return Emitted(width, "probabilities")
-    return Emitted(width, "probabilities" if activation in ("softmax", "sigmoid") else "logits")
+        return ClassifierOutput(width, "probabilities")
+    return ClassifierOutput(
+        width, "probabilities" if activation in ("softmax", "sigmoid") else "logits"
+    )
 
 
 def last_activation(model: keras.Model) -> str | None:
@@ -113,7 +115,7 @@ def last_activation(model: keras.Model) -> str | None:
     return None
 
 
-def _made_up_answers(model: keras.Model) -> np.ndarray | None:
+def _probe_outputs(model: keras.Model) -> np.ndarray | None:
     """What a model says of an example of zeros and one of ones; ``None`` where it takes neither."""
     if getattr(model, "inputs", None):
         # A Sequential that was not called itself has no input, but inputs.
