@@ -58,7 +58,7 @@ def classifier_output(model: keras.Model) -> ClassifierOutput:
 
     Raises:
         ValueError: If it is not built, its output is not a row of numbers, or the output is neither
-            logits nor probabilities or cannot be told apart.
+            logits nor probabilities or is ambiguous.
 
     Example:
         >>> stack = [keras.Input((4,)), keras.layers.Dense(3, "softmax")]

@@ -118,7 +118,7 @@ def _is_chain(encoder: keras.Model, inner: list) -> bool:
 
 
 def _is_random(layers: list) -> bool:
-    """Whether a layer is random: dropout and noise hold a ``seed_generator``, others a ``generator``."""
+    """Whether a layer is random, as the generator that it holds shows."""
     return any(
         getattr(layer, name, None) is not None
         for layer in layers
