@@ -283,7 +283,7 @@ def tell(config: CompareConfig, run: Run, found: dict, version: Path) -> None:
     for line in describe_comparison(found):
         say(line)
     report = f"report {run.path / 'report.html'}"
-    checked = "answers as Keras does, checked without Keras"
+    checked = "outputs match Keras, checked without Keras"
     say(f"run {run.path}   {report}   served model {version}: {checked}")
     (_, predict), (_, serve) = commands_after(config, version)
     say(f"next: {predict}\n      {serve}")
