@@ -80,7 +80,7 @@ def _summary(found: list[Found], names: tuple[str, ...], data: Dataset) -> str:
     return f"read {len(found)} picture{s}{of_classes}{without} as {shape}{values}"
 
 
-def _remarks(said: np.ndarray) -> list[str]:
+def _remarks(flags: np.ndarray) -> list[str]:
     """Messages about pictures that needed special treatment."""
     counts = {
         "the first frame of {} with several": pictures.FIRST_FRAME,
@@ -88,9 +88,9 @@ def _remarks(said: np.ndarray) -> list[str]:
         "{} transparent on black": pictures.ON_BLACK,
     }
     return [
-        text.format(int((said & flag > 0).sum()))
+        text.format(int((flags & flag > 0).sum()))
         for text, flag in counts.items()
-        if (said & flag).any()
+        if (flags & flag).any()
     ]
 
 
@@ -145,7 +145,7 @@ def _decode_all(spec: str, root: Path, paths: list[Path], like: Like | None) -> 
                 x = np.stack([pixels for pixels, _ in decoded])
                 yield {
                     "x": x if like is None else x.reshape(-1, *like.input_shape),
-                    "said": np.array([said for _, said in decoded], np.uint8),
+                    "said": np.array([flags for _, flags in decoded], np.uint8),
                 }
     if unreadable:
         raise _unreadable(spec, root, unreadable)

@@ -104,14 +104,14 @@ def decode(path: Path, shape: tuple[int, int, int]) -> tuple[np.ndarray, int]:
     """
     with _opened(path) as image:
         if _kind(image) == BYTES:
-            flat, said = _without_transparency(image)
+            flat, flags = _without_transparency(image)
             flat = _upright(flat, image).convert("L" if shape[2] == 1 else "RGB")
             pixels = np.asarray(_resized(flat, shape), np.uint8).reshape(shape)
         else:
-            pixels, said = _of_shape(_wide_pixels(path, image), shape), 0
+            pixels, flags = _of_shape(_wide_pixels(path, image), shape), 0
         if image.format != "MPO" and getattr(image, "is_animated", False):
-            said |= FIRST_FRAME
-    return pixels, said
+            flags |= FIRST_FRAME
+    return pixels, flags
 
 
 @contextlib.contextmanager

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import mmap
-import os
 import tempfile
 
 import numpy as np
+
+from kt_transfer.files.reading import machine_memory
 
 # Reading a row maps its page and up to 64 KiB around it, which count towards the process's memory
 # until released: the number of rows read before each release.
@@ -80,7 +81,7 @@ def rows_in_file(path, dtype, shape: tuple[int, ...], offset: int):
 
 def quarter_of_memory() -> int:
     """The default memory budget in bytes: a quarter of the machine's memory."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
+    return machine_memory() // 4
 
 
 def empty_rows(shape: tuple[int, ...], memory_budget: int | None = None):

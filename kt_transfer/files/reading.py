@@ -26,9 +26,13 @@ def require_plausible_size(packed: int, unpacked: int) -> None:
     """
     if unpacked > max(_ALWAYS_ALLOWED, _TIMES * packed):
         raise ValueError(f"its {packed:,} bytes would unpack to {unpacked:,}")
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if unpacked > memory:
+    if unpacked > (memory := machine_memory()):
         raise ValueError(f"it holds {unpacked:,} bytes, and this machine has {memory:,}")
+
+
+def machine_memory() -> int:
+    """The memory of this machine in bytes."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def require_plausible_zip(path: os.PathLike | str) -> None:

@@ -169,6 +169,13 @@ def noise_layer(noise: float, noise_kind: str) -> keras.layers.Layer | None:
     return kind(noise, name="noise")
 
 
+def corrupted_input(autoencoder: keras.Model) -> tuple:
+    """A new symbolic input for an autoencoder, and the same after its noise layer, if any."""
+    x = keras.Input(autoencoder.input_shape[1:], name="features")
+    noisy = "noise" in [layer.name for layer in autoencoder.layers]
+    return x, autoencoder.get_layer("noise")(x) if noisy else x
+
+
 def transferable_encoder(model: keras.Model) -> keras.Model:
     """The encoder of an autoencoder, without the sparsity penalty.
 

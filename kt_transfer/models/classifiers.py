@@ -164,8 +164,8 @@ def _fitted_regression(features, labels, copies, seed: int, weights):
     weighted = {}
     if weights is not None:
         weighted = {"scaler__sample_weight": weights, "regression__sample_weight": weights}
-    # Threads wait for one another over products this small: one alone takes a tenth of the time.
-    # Weights are handed on by their names here, whatever the caller has configured.
+    # With products this small, threads mostly wait for each other: one takes a tenth of the time.
+    # Sample weights are passed by step name, whatever metadata routing the caller has configured.
     with threadpool_limits(1, user_api="blas"), config_context(enable_metadata_routing=False):
         if smallest_class < 2:  # too few to be both trained on and held out
             fitted = pipeline.fit(features, labels, **weighted)

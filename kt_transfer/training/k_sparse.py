@@ -9,6 +9,8 @@ from __future__ import annotations
 import keras
 from keras import ops
 
+from kt_transfer.models.autoencoders import corrupted_input
+
 
 class FallingSparsity(keras.callbacks.Callback):
     """Lowers the number of active units linearly, from all of them to k.
@@ -105,8 +107,6 @@ def falling_k_sparse(autoencoder: keras.Model, k: int) -> keras.Model:
     """
     encoder = autoencoder.get_layer("encoder")
     dense = keras.Model(encoder.input, encoder.get_layer("bottleneck").output, name="code")
-    x = corrupted = keras.Input(autoencoder.input_shape[1:], name="features")
-    if "noise" in [layer.name for layer in autoencoder.layers]:
-        corrupted = autoencoder.get_layer("noise")(x)
+    x, corrupted = corrupted_input(autoencoder)
     code = KLargest(k, name="k_largest")(dense(corrupted))
     return keras.Model(x, autoencoder.get_layer("decoder")(code), name="falling_k_sparse")

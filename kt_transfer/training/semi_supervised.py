@@ -7,6 +7,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
+from kt_transfer.models.autoencoders import corrupted_input
 from kt_transfer.training.losses import ReconstructionLoss
 
 # Minimum share of labelled examples in an epoch. Rare ones would give rare, large gradients, for
@@ -57,9 +58,7 @@ def joint_model(autoencoder: keras.Model, num_classes: int) -> keras.Model:
         A functional model from ``(batch, …)`` to the reconstruction and ``(batch, num_classes)``
         logits.
     """
-    x = corrupted = keras.Input(autoencoder.input_shape[1:], name="features")
-    if "noise" in [layer.name for layer in autoencoder.layers]:
-        corrupted = autoencoder.get_layer("noise")(x)
+    x, corrupted = corrupted_input(autoencoder)
     code = autoencoder.get_layer("encoder")(corrupted)
     logits = keras.layers.Dense(num_classes, name="head")(code)
     return keras.Model(x, [autoencoder.get_layer("decoder")(code), logits], name="joint")
