@@ -1,4 +1,4 @@
-"""What a comparison found, for the terminal: a table and a few sentences."""
+"""The results of a comparison for the terminal: a table and a few sentences."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from collections.abc import Iterator
 
 from kt_transfer.comparison.table import NO_SOURCE
 from kt_transfer.reporting.terminal import format_table
-from kt_transfer.reporting.wording import improvement
+from kt_transfer.reporting.wording import improvement, joined
 
 _SMALLEST = "the smallest that is not shown to be worse than the best"
 _SAME = ("method", "source", "labels")
 
 
 def describe_comparison(found: dict) -> Iterator[str]:
-    """The lines, from what ``comparison.json`` says.
+    """Lines of text about a comparison.
 
     Args:
-        found: With ``metric``, ``verdicts``, ``scratch``, ``winner``, ``worth``, ``costs``,
-            ``equal_budget`` and ``test``.
+        found: Content of ``comparison.json``, with ``metric``, ``verdicts``, ``scratch``,
+            ``winner``, ``worth``, ``costs``, ``equal_budget`` and ``test``.
     """
     yield format_table(*_table(found))
     yield f"\n{found['equal_budget']}"
@@ -34,11 +34,11 @@ def describe_comparison(found: dict) -> Iterator[str]:
 
 
 def describe_budget(rows: list[dict], epochs: int) -> str:
-    """How long each method trains, in one sentence.
+    """The training budget of each method, in one sentence.
 
     Args:
-        rows: Of a :class:`~.table.Table`.
-        epochs: Passes over the labelled examples.
+        rows: Rows of a :class:`~.table.Table`.
+        epochs: Number of epochs over the labelled examples.
     """
     steps: dict[str, set[int]] = {}
     for row in rows:
@@ -46,19 +46,19 @@ def describe_budget(rows: list[dict], epochs: int) -> str:
     networks = [name for name in ("scratch", "parameters") if name in steps]
     if "distilled" in steps:
         networks.append("the teachers of distilled")
-    told = (
-        f"equal budgets: {_listed(networks)} train {epochs} epochs over the same labelled "
+    text = (
+        f"equal budgets: {joined(networks)} train {epochs} epochs over the same labelled "
         f"examples ({_span(steps['scratch'])} steps)"
     )
     if "distilled" in steps:
-        told += f"; students {_span(steps['distilled'])} steps over all examples"
+        text += f"; students {_span(steps['distilled'])} steps over all examples"
     if regressions := [name for name in ("features", "linear") if name in steps]:
-        told += f"; {_listed(regressions)}: logistic regression until it converges"
-    return told
+        text += f"; {joined(regressions)}: logistic regression until it converges"
+    return text
 
 
 def describe_worth(entry: dict, largest: int) -> str:
-    """One entry of :func:`~.verdicts.worth`; ``largest`` is the largest budget."""
+    """Describe one entry of :func:`~.verdicts.worth`; ``largest`` is the largest budget."""
     where = f"at {entry['labels']} labels, the score of {_name(entry)}"
     if entry["beyond"]:
         return f"{where} takes scratch more than the {largest} labels that were tried"
@@ -73,15 +73,15 @@ def describe_worth(entry: dict, largest: int) -> str:
 
 
 def describe_worths(found: dict) -> Iterator[str]:
-    """For each budget, what its best transfer is worth in labels, and whether that is shown."""
+    """The worth of the best transfer at each budget in labels, and whether it is significant."""
     judged = {_key(entry): entry for entry in found["verdicts"]}
     for base in found["scratch"]:
         own = [w for w in found["worth"] if w["labels"] == base["labels"] and w["source"]]
         if own:
             best = max(own, key=lambda w: improvement(found["metric"], judged[_key(w)]["mean"]))
-            told = describe_worth(best, found["scratch"][-1]["labels"])
+            text = describe_worth(best, found["scratch"][-1]["labels"])
             shown = judged[_key(best)]["verdict"] != "no difference"
-            yield told if shown else f"{told} (no difference was shown)"
+            yield text if shown else f"{text} (no difference was shown)"
 
 
 def _table(found: dict) -> tuple[list[str], list[list]]:
@@ -142,10 +142,6 @@ def _key(entry: dict) -> tuple:
 def _name(entry: dict) -> str:
     source = entry["source"]
     return entry["method"] if source == NO_SOURCE else f"{entry['method']} from {source}"
-
-
-def _listed(words: list[str]) -> str:
-    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
 def _span(values: set[int]) -> str:

@@ -20,7 +20,7 @@ def test_units_that_say_the_same_for_every_example_are_dead():
 def test_one_answer_for_all_is_a_constant_reconstruction():
     found = find_collapse(X, X, np.broadcast_to(X.mean(axis=0), X.shape))
     assert found == {"dead_code_units": 0, "constant_reconstruction": True}
-    assert "reconstructed alike" in describe_collapse(found, 6, CHANGE)[0]
+    assert "reconstructions are the same" in describe_collapse(found, 6, CHANGE)[0]
 
 
 def test_a_sound_autoencoder_is_not_warned_about():
