@@ -22,7 +22,7 @@ from kt_transfer.methods.parameters import TRANSFERRED_LEARNING_RATE
 from kt_transfer.models.classifiers import dense_encoder
 from kt_transfer.models.freezing import freeze_layers, layers_with_weights
 from kt_transfer.reporting.layers import format_layers, layer_rows, layer_weights
-from kt_transfer.reporting.savings import saved_by_transfer, tell_saved
+from kt_transfer.reporting.savings import describe_savings, saved_by_transfer
 from kt_transfer.reporting.terminal import accuracy
 from kt_transfer.runs import folder as runs
 from kt_transfer.runs import recording, session
@@ -209,5 +209,5 @@ def _tell(config: FinetuneConfig, run: Run, data, num_labels: int, metrics: dict
     say(f"fine-tuned on {data.spec}: {num_labels} labels, {how}{locked}, {seconds:.1f} s")
     say(f"  test accuracy {accuracy(metrics['test'])}   run {run.path}")
     if "saved_by_transfer" in metrics:
-        say(f"  {tell_saved(metrics['saved_by_transfer'])}")
+        say(f"  {describe_savings(metrics['saved_by_transfer'])}")
     say(f"next: python -m kt_transfer.distill --teacher {run.path}")

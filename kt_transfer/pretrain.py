@@ -1,8 +1,8 @@
-"""``python -m kt_transfer.pretrain``: learn a source task, without labels, with few or with all."""
+"""``python -m kt_transfer.pretrain``: learn a source task without, with few or with all labels."""
 
 from __future__ import annotations
 
-if __name__ == "__main__":  # --help and mistakes are answered before TensorFlow loads
+if __name__ == "__main__":  # answers --help and reports errors before TensorFlow is imported
     import sys
 
     from kt_transfer.shell.main import main
@@ -30,7 +30,7 @@ from kt_transfer.models.classifiers import classifier, compile_classifier
 from kt_transfer.models.convolutional import conv_autoencoder
 from kt_transfer.models.freezing import layers_with_weights
 from kt_transfer.models.preprocessing import as_image, image_shape, raw_values
-from kt_transfer.reporting.collapse import find_collapse, tell_collapse
+from kt_transfer.reporting.collapse import describe_collapse, find_collapse
 from kt_transfer.reporting.layers import format_layers, layer_rows, layer_weights
 from kt_transfer.reporting.plots import plot_history, plot_reconstructions
 from kt_transfer.reporting.terminal import accuracy
@@ -40,7 +40,7 @@ from kt_transfer.settings import PretrainConfig
 from kt_transfer.training import semi_supervised
 from kt_transfer.training.fitting import fit
 
-# Share of the examples that is held out to watch the training.
+# Share of the examples held out for validation.
 HELD_OUT = 0.1
 
 
@@ -55,7 +55,7 @@ def run(**settings) -> Run:
 
 
 def execute(config: PretrainConfig) -> Run:
-    """Strategy, data, model, fit, save."""
+    """Run the command."""
     learn, measure = _task(config)
     with session.start_run("pretrain", config) as run:
         strategy = recording.begin(run, config)
@@ -94,12 +94,12 @@ def execute(config: PretrainConfig) -> Run:
         run.write_json("metrics.json", metrics)
         run.update_json("run.json", execution=task.model.execution)
         plot_history(recording.history_of(run), run.folder("plots") / "loss.png")
-    _tell(config, run, data, metrics)
+    _report(config, run, data, metrics)
     return run
 
 
 class _Task(NamedTuple):
-    """What is fitted on what: the network that is saved, and the model that trains it."""
+    """The network to save, the model that trains it, and its training data."""
 
     network: Any
     model: Any
@@ -110,16 +110,16 @@ class _Task(NamedTuple):
 
 
 def _task(config: PretrainConfig) -> tuple[Callable, Callable]:
-    """How to learn, and how to measure what was learned."""
+    """The functions that set up training and measure the result."""
     if config.objective == "classification":
         return _classify, _measure_classifier
     return _reconstruct if config.labels is None else _reconstruct_and_classify, _measure
 
 
 def _split(config: PretrainConfig, data) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows to train on, rows held out, and those among the former whose label is seen.
+    """Training rows, held-out rows, and the training rows whose labels are used.
 
-    The labels are those that ``finetune --labels`` with the same seed trains on.
+    The labels are those that ``finetune --labels`` uses with the same seed.
     """
     supervised = config.objective == "classification"
     train, validation = hold_out(data.y, HELD_OUT, config.seed, data.copies)
@@ -143,7 +143,7 @@ def _reconstruct(config, autoencoder, preprocessing, data, train, labelled) -> _
 
 
 def _reconstruct_and_classify(config, autoencoder, preprocessing, data, train, labelled) -> _Task:
-    """An autoencoder with a head on its code for the examples that have a label."""
+    """Train an autoencoder with a head on its code for the labelled examples."""
     joint = semi_supervised.joint_model(autoencoder, data.num_classes)
     semi_supervised.compile_joint(joint, _adam(config), config.label_weight)
     labels = np.where(np.isin(train, labelled), data.y[train], -1)
@@ -156,7 +156,7 @@ def _reconstruct_and_classify(config, autoencoder, preprocessing, data, train, l
 
 
 def _classify(config, autoencoder, preprocessing, data, train, labelled) -> _Task:
-    """A classifier with the autoencoder's encoder as its body."""
+    """Train a classifier on the autoencoder's encoder."""
     network = classifier(transferable_encoder(autoencoder), data.num_classes)
     compile_classifier(network, _adam(config))
     model = _fused(network, scaling(preprocessing), config)
@@ -205,7 +205,7 @@ def _require_images(data) -> None:
 
 
 def _measure(config: PretrainConfig, run, task, preprocessing, data, validation) -> dict:
-    """Reconstruction of test and validation examples, and whether the code collapsed."""
+    """Measure the reconstruction of test and validation examples, and check for collapse."""
     network = task.network
     with task.model.strategy.scope():
         model = _reconstruct(config, network, preprocessing, data, None, None).model
@@ -233,7 +233,7 @@ def _measure(config: PretrainConfig, run, task, preprocessing, data, validation)
 
 
 def _measure_head(joint, preprocessing, data) -> dict:
-    """How well the head of semi-supervised pretraining classifies the test examples."""
+    """Test metrics of the head of semi-supervised pretraining."""
     _, logits = predict_raw(joint, preprocessing, data.x_test)
     return recording.test_metrics(data.y_test, logits)
 
@@ -243,14 +243,14 @@ def _measure_classifier(config, run, task, preprocessing, data, validation) -> d
 
 
 def _pictures(network, preprocessing, data, count: int = 10):
-    """The first test examples, and what the autoencoder makes of them, in raw values."""
+    """The first test examples and their reconstructions, in raw values."""
     originals = data.x_test[:count]
     outputs = network(preprocessing(originals), training=False)
     return originals, raw_values(outputs, data.input_shape, data.scaling_range)
 
 
-def _what_wakes(config: PretrainConfig) -> str:
-    """What to change where units of the code are silent."""
+def _remedy_for_dead_units(config: PretrainConfig) -> str:
+    """The first remedy for dead code units."""
     if config.model != "sparse":
         return "lower --learning-rate"
     if config.sparsity == "k_sparse":
@@ -258,7 +258,7 @@ def _what_wakes(config: PretrainConfig) -> str:
     return "lower --learning-rate or --sparsity-weight"
 
 
-def _tell(config: PretrainConfig, run: Run, data, metrics: dict) -> None:
+def _report(config: PretrainConfig, run: Run, data, metrics: dict) -> None:
     say = session.say(config)
     say(format_layers(metrics["layers"]) + "\n")
     labels = f", {config.labels} labels" if config.labels else ""
@@ -271,7 +271,9 @@ def _tell(config: PretrainConfig, run: Run, data, metrics: dict) -> None:
     else:
         head = f"   head's accuracy {accuracy(metrics['head'])}" if "head" in metrics else ""
         say(f"  test mse {metrics['test']['mse']:.4f}{head}   run {run.path}")
-        for sentence in tell_collapse(metrics, config.latent_dim, _what_wakes(config)):
+        for sentence in describe_collapse(
+            metrics, config.latent_dim, _remedy_for_dead_units(config)
+        ):
             say(sentence)
     if data.num_classes:
         say(f"next: python -m kt_transfer.finetune --source {run.path} --labels 100")

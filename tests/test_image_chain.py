@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from kt_transfer import distill, export, finetune, load_data, pretrain, tune
 from kt_transfer.data import Dataset
-from kt_transfer.methods import transferring
+from kt_transfer.methods import networks
 from kt_transfer.runs.folder import Run
 from kt_transfer.serving import saved_model
 
@@ -216,7 +216,7 @@ def test_reinitialize_keeps_the_network_and_not_its_knowledge(colour, invoke, tm
 def test_features_too_large_to_keep_are_computed_in_every_step(colour, tmp_path, monkeypatch):
     settings = QUICK | {"source": str(colour), "labels": 60, "freeze": 2, "epochs": 3}
     kept = finetune.run(**settings, out=tmp_path / "kept").path
-    monkeypatch.setattr(transferring, "quarter_of_memory", lambda: 0)
+    monkeypatch.setattr(networks, "quarter_of_memory", lambda: 0)
     again = finetune.run(**settings, out=tmp_path / "again").path
     for name, weights in encoder_weights(kept).items():
         for one, other in zip(weights, encoder_weights(again)[name], strict=True):

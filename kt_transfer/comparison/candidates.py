@@ -21,7 +21,7 @@ from kt_transfer.models.autoencoders import dense_autoencoder, transferable_enco
 from kt_transfer.models.preprocessing import as_image
 from kt_transfer.runs import recording, session
 from kt_transfer.runs.folder import Run, open_source
-from kt_transfer.sources.adapting import Expected, adapting_model, describe, why_not
+from kt_transfer.sources.adapting import Expected, adapting_model, describe, why_incompatible
 from kt_transfer.sources.loading import load_source
 
 # Unlabelled examples are many: as pretrain takes them.
@@ -44,7 +44,7 @@ def _pretrained_on(other: Dataset, config, data: Dataset) -> Source:
     )
     image = other.input_shape if as_image(other.input_shape) else None
     expected = Expected((other.input_dim,), image, by_column=is_by_column(other.scaling_range))
-    if reason := why_not(data.input_shape, expected):
+    if reason := why_incompatible(data.input_shape, expected):
         raise UserError(
             f"--source-data {other.spec} was given, expected examples that those of {data.spec} "
             f"can be made to fit, but {reason}: give data of examples like these."

@@ -17,7 +17,7 @@ from kt_transfer.comparison.planning import LEAST_FOLDS, not_enough, planned
 from kt_transfer.comparison.refitting import fixed
 from kt_transfer.comparison.scoring import scores
 from kt_transfer.comparison.table import Table
-from kt_transfer.comparison.telling import tell_budget, tell_comparison
+from kt_transfer.comparison.telling import describe_budget, describe_comparison
 from kt_transfer.comparison.verdicts import choose, judge, means, until_scratch, worth
 from kt_transfer.data import Dataset
 from kt_transfer.data.rows import take_rows
@@ -212,7 +212,7 @@ def summarize(config, comparison: Comparison, table: Table) -> dict:
         "costs": _costs(comparison, rows),
         "methods": {name: describe(name, own) for name, own in comparison.methods.items()},
         "settings": {name: to_json(own) for name, own in comparison.methods.items()},
-        "equal_budget": tell_budget(rows, comparison.methods),
+        "equal_budget": describe_budget(rows, comparison.methods),
         "transferability": guesses(comparison),
         "layers": layer_similarities(comparison),
     }
@@ -289,10 +289,10 @@ def tell(config, run: Run, found: dict, version: Path) -> None:
     """The table, what it means in plain words, and what comes next."""
     say = session.say(config)
     say(f"{config.metric} on held-out examples of {config.data}, against scratch:\n")
-    for line in tell_comparison(found):
+    for line in describe_comparison(found):
         say(line)
     report = f"report {run.path / 'report.html'}"
-    checked = "answers as Keras does, checked without Keras"
+    checked = "outputs match Keras, checked without Keras"
     say(f"run {run.path}   {report}   served model {version}: {checked}")
     (_, predict), (_, serve) = commands_after(config, version)
     say(f"next: {predict}\n      {serve}")

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from kt_transfer.comparison.comparison import Comparison
-from kt_transfer.comparison.telling import tell_worths
+from kt_transfer.comparison.telling import describe_worths
 from kt_transfer.comparison.verdicts import curve
 from kt_transfer.data import Dataset
 from kt_transfer.engine.fused_model import predict_raw
@@ -64,7 +64,7 @@ def write_report(
         curve=points,
         answers=answers,
         reconstructions=shown,
-        worth=list(tell_worths(found)),
+        worth=list(describe_worths(found)),
         commands=[("The same comparison", command_of(config)), *then],
         settings=run.settings,
         environment=_environment(run),

@@ -1,4 +1,4 @@
-"""What a comparison found, for the terminal: a table and a few sentences."""
+"""The results of a comparison for the terminal: a table and a few sentences."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ from collections.abc import Iterator
 
 from kt_transfer.comparison.table import NO_SOURCE
 from kt_transfer.reporting.terminal import format_table
-from kt_transfer.reporting.wording import improvement
+from kt_transfer.reporting.wording import improvement, joined
 
 _SMALLEST = "the smallest that is not shown to be worse than the best"
 _SAME = ("method", "source", "labels")
 
 
-def tell_comparison(found: dict) -> Iterator[str]:
-    """The lines, from what ``comparison.json`` says.
+def describe_comparison(found: dict) -> Iterator[str]:
+    """Lines of text about a comparison.
 
     Args:
-        found: With ``metric``, ``verdicts``, ``scratch``, ``winner``, ``worth``, ``costs``,
-            ``equal_budget`` and ``test``.
+        found: Content of ``comparison.json``, with ``metric``, ``verdicts``, ``scratch``,
+            ``winner``, ``worth``, ``costs``, ``equal_budget`` and ``test``.
     """
     yield format_table(*_table(found))
     yield f"\n{found['equal_budget']}"
     count = len(found["verdicts"])
     together = f"; the verdicts hold for all {count} together (Holm)" if count > 1 else ""
     yield f"each interval is one of 95 %{together}"
-    yield from tell_worths(found)
-    yield _told_winner(found)
+    yield from describe_worths(found)
+    yield _winner_line(found)
     if (score := found["test"].get(found["metric"])) is not None:
         yield (
             f"refitted on all {found['winner']['labels']} labels, measured once on the test "
@@ -33,7 +33,7 @@ def tell_comparison(found: dict) -> Iterator[str]:
         )
 
 
-def tell_budget(rows: list[dict], methods: dict) -> str:
+def describe_budget(rows: list[dict], methods: dict) -> str:
     """How long each method trains, in one sentence.
 
     Args:
@@ -51,9 +51,9 @@ def tell_budget(rows: list[dict], methods: dict) -> str:
     taught = dict.fromkeys(methods[name].teacher for name in students)
     for teacher in filter(None, taught):
         of = [name for name in students if methods[name].teacher == teacher]
-        epochs.setdefault(teacher.epochs, []).append(f"the teachers of {_listed(of)}")
+        epochs.setdefault(teacher.epochs, []).append(f"the teachers of {joined(of)}")
     each = [
-        f"{_listed(names)} train {number} epochs over the same labelled examples"
+        f"{joined(names)} train {number} epochs over the same labelled examples"
         + _steps_of(names, steps)
         for number, names in epochs.items()
     ]
@@ -62,7 +62,7 @@ def tell_budget(rows: list[dict], methods: dict) -> str:
         spans = set().union(*(steps[name] for name in students))
         told += f"; students {_span(spans)} steps over all examples"
     if regressions := [name for name in steps if max(steps[name]) == 0]:
-        told += f"; {_listed(regressions)}: logistic regression until it converges"
+        told += f"; {joined(regressions)}: logistic regression until it converges"
     return told
 
 
@@ -71,7 +71,7 @@ def _steps_of(names: list[str], steps: dict[str, set[int]]) -> str:
     return f" ({_span(found)} steps)" if found else ""
 
 
-def tell_worth(entry: dict, largest: int) -> str:
+def describe_worth(entry: dict, largest: int) -> str:
     """One entry of :func:`~.verdicts.worth`; ``largest`` is the largest budget."""
     where = f"at {entry['labels']} labels, the score of {_name(entry)}"
     if entry["beyond"]:
@@ -86,16 +86,16 @@ def tell_worth(entry: dict, largest: int) -> str:
     return f"{where} takes scratch about {more} labels more: so much is the transfer worth"
 
 
-def tell_worths(found: dict) -> Iterator[str]:
-    """For each budget, what its best transfer is worth in labels, and whether that is shown."""
+def describe_worths(found: dict) -> Iterator[str]:
+    """The worth of the best transfer at each budget in labels, and whether it is significant."""
     judged = {_key(entry): entry for entry in found["verdicts"]}
     for base in found["scratch"]:
         own = [w for w in found["worth"] if w["labels"] == base["labels"] and w["source"]]
         if own:
             best = max(own, key=lambda w: improvement(found["metric"], judged[_key(w)]["mean"]))
-            told = tell_worth(best, found["scratch"][-1]["labels"])
+            text = describe_worth(best, found["scratch"][-1]["labels"])
             shown = judged[_key(best)]["verdict"] != "no difference"
-            yield told if shown else f"{told} (no difference was shown)"
+            yield text if shown else f"{text} (no difference was shown)"
 
 
 def _table(found: dict) -> tuple[list[str], list[list]]:
@@ -128,7 +128,7 @@ def _judged(entry: dict) -> list[str]:
     return [f"{entry['difference']:+.4f}", f"{low:+.4f} to {high:+.4f}", entry["verdict"]]
 
 
-def _told_winner(found: dict) -> str:
+def _winner_line(found: dict) -> str:
     winner = found["winner"]
     if winner["method"] == "scratch":
         own = improvement(found["metric"], winner["mean"])
@@ -156,10 +156,6 @@ def _key(entry: dict) -> tuple:
 def _name(entry: dict) -> str:
     source = entry["source"]
     return entry["method"] if source == NO_SOURCE else f"{entry['method']} from {source}"
-
-
-def _listed(words: list[str]) -> str:
-    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
 def _span(values: set[int]) -> str:

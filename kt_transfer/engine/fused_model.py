@@ -406,8 +406,8 @@ class FusedModel(ModelProxy):
         if not reuse or not self.deterministic:
             # Examples differ in every epoch, so the predictions are made in each step.
             return self.model.as_targets(y) if hasattr(self.model, "as_targets") else y
-        asked = FusedModel(self.model.asked, transform=self.transform)
-        return self.model.complete_targets(x, y, asked.answers, self.memory_budget)
+        teacher = FusedModel(self.model.target_model, transform=self.transform)
+        return self.model.complete_targets(x, y, teacher.answers, self.memory_budget)
 
     def _pack(self, x, y=None, sample_weight=None):
         if not hasattr(self.model, "complete_targets"):

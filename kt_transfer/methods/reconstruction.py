@@ -9,7 +9,11 @@ import numpy as np
 
 from kt_transfer.methods.learning import Examples, RepeatedFit, start_fresh
 from kt_transfer.methods.steps import Steps
-from kt_transfer.models.autoencoders import start_tied, transferable_encoder, units_that_stay
+from kt_transfer.models.autoencoders import (
+    num_active_units,
+    tie_initial_weights,
+    transferable_encoder,
+)
 from kt_transfer.training.k_sparse import with_falling_k
 from kt_transfer.training.losses import ReconstructionLoss
 
@@ -33,7 +37,7 @@ class AutoencoderLearner:
     ):
         self.autoencoder, self.preprocessing = autoencoder, preprocessing
         self.settings = settings
-        self._is_sparse = bool(units_that_stay(autoencoder))
+        self._is_sparse = bool(num_active_units(autoencoder))
         trained, self._callbacks = reconstructing(autoencoder, settings)
         transform = reconstruct_itself(preprocessing)
         self._fit = RepeatedFit(trained, autoencoder, settings, num_examples, transform)
@@ -51,7 +55,7 @@ class AutoencoderLearner:
         began = time.perf_counter()
         start_fresh(self.autoencoder, seed)
         if self._is_sparse:
-            start_tied(self.autoencoder)
+            tie_initial_weights(self.autoencoder)
         watching = [*self._callbacks, *callbacks]
         self._fit.fit(x, targets, seed=seed, examples=examples, callbacks=watching)
         return time.perf_counter() - began
@@ -65,7 +69,7 @@ def reconstructing(autoencoder: keras.Model, settings: Steps, **compile_options)
         settings: Number of epochs and learning rate.
         **compile_options: Of ``keras.Model.compile``, such as metrics.
     """
-    k = units_that_stay(autoencoder)
+    k = num_active_units(autoencoder)
     trained, callbacks = with_falling_k(autoencoder, k, settings.epochs)
     optimizer = keras.optimizers.Adam(settings.learning_rate)
     trained.compile(optimizer, loss=ReconstructionLoss(), **compile_options)

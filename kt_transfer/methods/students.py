@@ -54,7 +54,7 @@ class StudentLearner:
         )
         distiller.compile(keras.optimizers.Adam(method.learning_rate), metrics=["accuracy"])
         self.distiller, self._augment = distiller, problem.augment
-        self._ask = FusedModel(distiller.asked).answers
+        self._ask = FusedModel(distiller.target_model).answers
         self._fit = RepeatedFit(
             distiller,
             distiller,

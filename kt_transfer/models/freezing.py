@@ -1,4 +1,4 @@
-"""Which layers learn: locking by ``trainable=False``."""
+"""Freezing layers with ``trainable=False``."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from kt_transfer.models.classifiers import after_encoder
 
 
 def freeze_layers(model: keras.Model, count: int | str) -> list[str]:
-    """Lock the first layers of a model; the others learn.
+    """Freeze the first layers of a model and unfreeze the others.
 
-    Only layers that have weights count, those of a nested model one by one. A locked
-    BatchNormalization also stays in inference mode. Compile the model afterwards, as always in
+    Only layers with weights count, those of a nested model individually. A frozen
+    BatchNormalization also runs in inference mode. Compile the model afterwards, as always in
     Keras.
 
     Args:
-        model: A functional or sequential model, its layers in order.
+        model: A functional or sequential model.
         count: How many, from 0 to the number of layers with weights; or ``"all"``.
 
     Returns:
-        Names of the locked layers.
+        Names of the frozen layers.
 
     Raises:
-        UserError: If ``count`` is beyond the depth.
+        UserError: If ``count`` exceeds the number of layers.
 
     Example:
         >>> encoder = dense_autoencoder(784).get_layer("encoder")
@@ -41,16 +41,16 @@ def freeze_layers(model: keras.Model, count: int | str) -> list[str]:
         )
     num_locked = len(stacked) if count == "all" else count
     for layer in model.layers:
-        layer.trainable = True  # a nested model too: locked as a whole, it would lock its layers
+        layer.trainable = True  # also for a nested model, which would freeze its layers
     for layer in stacked[:num_locked]:
         layer.trainable = False
     return [layer.name for layer in stacked[:num_locked]]
 
 
 def layers_with_weights(model: keras.Model) -> dict[str, keras.layers.Layer]:
-    """The layers that have weights by name, in order, those of nested models among them.
+    """The layers with weights by name, in order, including those of nested models.
 
-    Where two have one name, the name of the model that holds them comes before it.
+    Duplicate names are prefixed with the name of the model that holds the layer.
 
     Example:
         >>> list(layers_with_weights(dense_autoencoder(784, (16,), 4)))
@@ -73,19 +73,19 @@ def _weighted(model: keras.Model) -> Iterator[tuple[keras.Model, keras.layers.La
 
 
 def split_frozen(model: keras.Model) -> tuple[keras.Model, keras.Model] | None:
-    """A classifier's locked beginning, and the rest of it, as two models over the same layers.
+    """Split a classifier into its frozen first layers and the rest, as models over the same layers.
 
-    What a locked beginning makes of an example never changes, so it can be computed once and
-    the rest trained on that.
+    The frozen features of an example never change, so they can be computed once and the rest
+    trained on them.
 
     Args:
         model: A classifier with the layers ``"encoder"`` and ``"head"``, as from
             :func:`~kt_transfer.models.classifiers.classifier`.
 
     Returns:
-        Models from the input to the last locked layer, and from there to the logits; ``None``
-        where nothing is locked, a locked beginning draws random numbers, or layers do not
-        follow one another in a plain chain (unless all of them are locked).
+        Models from the input to the last frozen layer, and from there to the logits; ``None`` if
+        no layer is frozen, a frozen layer is random, or the layers do not form a plain chain
+        (unless all of them are frozen).
     """
     encoder = model.get_layer("encoder")
     inner = [layer for layer in encoder.layers if not isinstance(layer, keras.layers.InputLayer)]
@@ -111,14 +111,14 @@ def _num_locked(inner: list) -> int:
 
 def _is_chain(encoder: keras.Model, inner: list) -> bool:
     if any(isinstance(layer, keras.Model) for layer in inner):
-        return False  # its input and output are those of its own graph
+        return False  # has an input and output of its own graph
     tensors = [encoder.input, *(layer.output for layer in inner)]
     follows = all(layer.input is before for layer, before in zip(inner, tensors, strict=False))
     return follows and encoder.output is tensors[-1]
 
 
 def _is_random(layers: list) -> bool:
-    """Whether one draws random numbers: dropout and noise hold a seed, augmentation another."""
+    """Whether a layer is random, as the generator that it holds shows."""
     return any(
         getattr(layer, name, None) is not None
         for layer in layers

@@ -1,4 +1,4 @@
-"""Pictures of a comparison: one figure each, for the page as SVG and for the folder as PNG."""
+"""Plots of a comparison, as SVG for the report and as PNG for the run folder."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from kt_transfer.reporting.wording import (
     num_sources,
 )
 
-# On a white page, and on a dark one: at least 4.5:1 against either, told apart by the colour-blind.
+# On a white and on a dark page: a contrast of at least 4.5:1, and distinct to the colour-blind.
 COLOURS = {
     "scratch": ("#5b6470", "#a9b4c2"),
     "parameters": ("#0b63c5", "#70b5ff"),
@@ -41,7 +41,7 @@ _MARKERS = dict(zip(COLOURS, "osDv^PXph", strict=True))
 _LINES = ("-", "--", ":", "-.")
 _STYLE = {
     "font.size": 9.5,
-    "text.parse_math": False,  # a dollar in a name is a dollar
+    "text.parse_math": False,  # names may contain a dollar sign
     "svg.fonttype": "none",
     "axes.edgecolor": FAINT[0],
     "axes.labelcolor": INK[0],
@@ -59,7 +59,7 @@ _STYLE = {
 
 
 def plot_label_efficiency(curve: Sequence[dict], metric: str) -> Figure:
-    """Mean score against the number of labels, with intervals.
+    """Plot mean scores with intervals against the number of labels.
 
     Args:
         curve: Rows of ``method``, ``source``, ``labels``, ``mean``, ``low``, ``high``.
@@ -105,7 +105,7 @@ def plot_label_efficiency(curve: Sequence[dict], metric: str) -> Figure:
 
 
 def plot_folds(scores: Sequence[dict], labels: int, metric: str) -> Figure:
-    """Every fold's score at one label budget as a dot, a line at each mean.
+    """Plot the score of every fold at one label budget as a dot, with a line at each mean.
 
     Args:
         scores: Rows of ``method``, ``source``, ``labels`` and the metric.
@@ -143,12 +143,12 @@ def plot_folds(scores: Sequence[dict], labels: int, metric: str) -> Figure:
 
 
 def as_svg(figure: Figure, title: str, description: str) -> str:
-    """A figure to stand inside a page: in the page's font and colours, light or dark.
+    """Convert a figure to SVG for embedding, with the font and colours of the page.
 
     Args:
-        figure: One of this module's.
-        title: Its name for a screen reader.
-        description: What it shows, in words.
+        figure: A figure of this module.
+        title: Title for screen readers.
+        description: Description for screen readers.
     """
     file = io.StringIO()
     with matplotlib.rc_context(_STYLE | {"svg.hashsalt": title}):
@@ -157,7 +157,7 @@ def as_svg(figure: Figure, title: str, description: str) -> str:
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
     width, height = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg).groups()
-    # What refers to one another keeps to the figure; nothing else needs a name.
+    # References are unique to the figure; other ids are not needed.
     svg = re.sub(r'<g id="[^"]*"', "<g", svg)
     svg = re.sub(r"(fill|stroke): (#[0-9a-f]{6})", _as_variable, svg)
     head = (
@@ -168,13 +168,13 @@ def as_svg(figure: Figure, title: str, description: str) -> str:
 
 
 def save_png(figure: Figure, path: Path) -> None:
-    """Write a figure as a PNG file on white."""
+    """Write a figure as a PNG file with a white background."""
     with matplotlib.rc_context(_STYLE), replacing(path) as temporary:
         figure.savefig(temporary, dpi=160, facecolor="white")
 
 
 def colour_variables(dark: bool) -> str:
-    """The colours as declarations of CSS variables: ``--scratch: #5b6470; …``."""
+    """CSS declarations of the colours: ``--scratch: #5b6470; …``."""
     named = {**COLOURS, "ink": INK, "faint": FAINT}
     return " ".join(f"--{name}: {pair[dark]};" for name, pair in named.items())
 

@@ -1,4 +1,4 @@
-"""What every training command does and writes about itself in the same way."""
+"""Steps and records that all training commands share."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from kt_transfer.reporting.plots import plot_history
 from kt_transfer.runs.folder import Run
 from kt_transfer.training.callbacks import Checkpoint, EpochLog, Progress, read_history
 
-# Examples seen in all epochs together, and these times parameters, up to which a training takes
-# seconds.
+# Number of examples over all epochs, and its product with the number of parameters, up to which
+# training takes seconds.
 CHEAP_EXAMPLES, CHEAP_PRODUCT = 200_000, 5e10
 
 
@@ -37,14 +37,14 @@ def begin(run: Run, config):
 
 
 def check_data(say: Callable, data: Dataset, num_folds: int | None = None) -> None:
-    """Refuse data that nothing can be learned from, and say what is worth knowing of others."""
+    """Refuse data that cannot be learned from, and print remarks about the data."""
     require_variety(data)
     for line in remarks(data, num_folds):
         say(line)
 
 
 def note_data(run: Run, data: Dataset, **splits: np.ndarray) -> None:
-    """Write the classes, and which rows play which part."""
+    """Record the data, its classes and the rows of each split."""
     run.write_json("labels.json", {"labels": list(data.class_names)})
     run.write_arrays("splits.npz", **splits, test=np.arange(len(data.x_test)))
     note = {"spec": data.spec, "fingerprint": data.fingerprint, "notes": data.notes}
@@ -52,7 +52,7 @@ def note_data(run: Run, data: Dataset, **splits: np.ndarray) -> None:
 
 
 def preprocessing_for(network, data: Dataset):
-    """From the raw examples of a data set to what a network takes, flat or as images."""
+    """The preprocessing model from a data set to a network, flat or as images."""
     return preprocessing_model(
         data.input_shape, data.scaling_range, data.x.dtype, flatten=not takes_images(network)
     )
@@ -82,17 +82,18 @@ def history_of(run: Run) -> list[dict]:
 
 
 def wants_scratch(config, num_examples: int, network) -> bool:
-    """Whether ``--compare-scratch`` asks for the same training from scratch as well."""
+    """Whether to run the same training from scratch, by ``--compare-scratch``."""
     examples = num_examples * config.epochs
     cheap = examples <= CHEAP_EXAMPLES and examples * network.count_params() <= CHEAP_PRODUCT
     return config.compare_scratch == "yes" or (config.compare_scratch == "auto" and cheap)
 
 
 def save_classifier(run: Run, network, preprocessing, source: Run | None, data: Dataset) -> None:
-    """Write the models, and hand on the autoencoder that the chain began with.
+    """Save the models, with the autoencoder that the chain of runs started from.
 
-    One that takes other inputs than the classifier (its student may see images larger than the
-    source did) is left out: served, it would be asked with what it never saw.
+    An autoencoder whose inputs differ from the classifier's (for example, if a student takes larger
+    images than the source) is omitted: served, it would receive inputs unlike those it was trained
+    on.
     """
     run.save_model("model.keras", network)
     run.save_model("preprocessing.keras", preprocessing)
@@ -102,11 +103,11 @@ def save_classifier(run: Run, network, preprocessing, source: Run | None, data: 
 
 
 def save_autoencoder(run: Run, autoencoder, preprocessing, data: Dataset) -> None:
-    """Write the autoencoder that a classifier's chain began with, if it takes such examples."""
+    """Save the autoencoder of a classifier's chain, if it takes the same raw examples."""
     if autoencoder.input_shape == preprocessing.output_shape:
         run.save_model("autoencoder.keras", autoencoder)
     elif can_take(autoencoder, data.input_shape):
-        # A student sees flat examples, the autoencoder that it descends from images.
+        # For example, a student takes flat examples, and the autoencoder images.
         run.save_model("autoencoder.keras", autoencoder)
         run.save_model("autoencoder_preprocessing.keras", preprocessing_for(autoencoder, data))
 
@@ -120,12 +121,12 @@ def _autoencoder_of(source: Run | None):
 
 
 def test_metrics(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
-    """Accuracy, loss and calibration error; nothing where no example has a label."""
+    """Accuracy, loss and calibration error; empty without labels."""
     return classification_metrics(labels, logits) if (labels >= 0).any() else {}
 
 
 def classifier_metrics(network, preprocessing, data: Dataset, validation: np.ndarray) -> dict:
-    """What ``metrics.json`` says of a classifier."""
+    """The content of ``metrics.json`` for a classifier."""
     logits = predict_raw(network, preprocessing, data.x_test)
     metrics = {
         "test": test_metrics(data.y_test, logits),
@@ -138,6 +139,6 @@ def classifier_metrics(network, preprocessing, data: Dataset, validation: np.nda
 
 
 def plot_classifier(run: Run, history: list[dict], scratch: list[dict] = ()) -> None:
-    """Pictures of a classifier's training, beside the same training from scratch."""
+    """Plot a classifier's training beside the same training from scratch."""
     if history:
         plot_history(history, run.folder("plots") / "loss.png", scratch)

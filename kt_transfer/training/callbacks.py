@@ -97,19 +97,26 @@ class Checkpoint(keras.callbacks.Callback):
     def __init__(self, folder: Path, every_seconds: float = 10.0, writes: bool = True):
         super().__init__()
         self.folder, self.writes, self.every_seconds = Path(folder), writes, every_seconds
+        self.watch(None)
         self._last = time.monotonic()
 
-    def watch(self, network: keras.Model, callbacks=(), begins: int = 0) -> None:
+    def watch(self, network: keras.Model | None, callbacks=(), begins: int = 0) -> None:
         """What the next fit saves.
 
         Args:
-            network: The model whose variables are saved, beside the optimizer's.
+            network: The model whose variables are saved, beside the optimizer's (``None``: the
+                one that is fitted).
             callbacks: Callbacks whose progress is saved (early stopping, plateau decay).
             begins: Epoch with which this fit begins, where it is a later stage of one fit. Of a
                 checkpoint made at the end of the stage before it takes the weights alone.
         """
-        self.network, self.begins = network, begins
+        self._network, self.begins = network, begins
         self.others = [callback for callback in callbacks if _progress_of(callback)]
+
+    @property
+    def network(self) -> keras.Model:
+        """The model whose variables are saved."""
+        return self.model if self._network is None else self._network
 
     @property
     def first_epoch(self) -> int:

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from kt_transfer.engine.fused_model import FusedModel
 from kt_transfer.training.callbacks import Checkpoint, EarlyStopping
-from kt_transfer.training.diverging import StopsWhereDiverged
+from kt_transfer.training.diverging import StopOnDivergence
 
 
 def fit(
@@ -77,6 +77,6 @@ def fit(
         validation_batch_size=max(batch_size, 256),
         validation_freq=validation_freq,
         # A checkpoint is made of nothing that has diverged.
-        callbacks=[*changing, *watching, StopsWhereDiverged(network), *checkpoints],
+        callbacks=[*changing, *watching, StopOnDivergence(network), *checkpoints],
         verbose=0,
     ).history

@@ -12,9 +12,10 @@ from kt_transfer import UserError
 from kt_transfer.comparison.table import Cell, Table
 from kt_transfer.engine.fused_model import FusedModel
 from kt_transfer.runs import folder as runs
+from kt_transfer.runs import recording
 from kt_transfer.runs.folder import Run
 from kt_transfer.training.callbacks import EpochLog
-from kt_transfer.training.fitting import fit_in_folder
+from kt_transfer.training.fitting import fit as fit_to_the_end
 
 ALL = ("evaluate --run run --out out", "predict --run run --out out.csv", "export --run run")
 
@@ -117,9 +118,10 @@ def interrupted(tmp_path):
     x = np.ones((8, 2), "float32")
 
     def fit(epochs):
-        whole = {"batch_size": 8, "patience": 9, "quiet": True}
-        return fit_in_folder(
-            FusedModel(model), model, Run(tmp_path), x, x[:, :1], epochs=epochs, **whole
+        whole = {"batch_size": 8, "patience": 9}
+        watching = recording.watching(Run(tmp_path), epochs, "training", quiet=True)
+        return fit_to_the_end(
+            FusedModel(model), model, x, x[:, :1], epochs=epochs, callbacks=watching, **whole
         )
 
     with pytest.MonkeyPatch.context() as patched:

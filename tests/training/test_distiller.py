@@ -251,7 +251,7 @@ def test_the_teacher_is_asked_once_for_each_example_of_a_fit(hint):
     asked.count = 0
     # 24 examples and 24 to validate on: two questions, however many epochs and batches.
     fused = FusedModel(model)
-    validation = X, model.complete_targets(X, LABELS, model.asked.predict_on_batch)
+    validation = X, model.complete_targets(X, LABELS, model.target_model.predict_on_batch)
     model.fit(X, LABELS, batch_size=8, epochs=3, validation_data=validation, verbose=0)
     traced = asked.count
     assert traced <= 2
