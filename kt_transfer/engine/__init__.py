@@ -26,12 +26,12 @@ callbacks and give the same results. Whatever cannot be fused (generators, spars
 ``steps_per_epoch``, eager execution) is left to Keras's own methods, with one warning that says
 why.
 
-A model may have two methods that ``FusedModel`` calls if they are there.
-``complete_targets(x, y, predict, memory_budget)`` returns all targets for given labels, where
-``predict`` calls the model's attribute ``asked``: a model that learns from another model's
-predictions has them computed once per fit this way, not in every step. ``as_targets(y)`` returns
-the targets without those predictions, for when they cannot be reused because examples are
-augmented at random.
+A model that learns from another model's predictions can have them computed once per fit, not in
+every step. It then has the attribute ``asked``, the model that predicts, and the method
+``complete_targets(x, y, predict, memory_budget)``, which returns the targets with the predictions
+included. Its method ``as_targets(y)``, if there is one, returns them without: that is used when
+predictions cannot be reused because examples are augmented at random. If such a model trains
+another one, its attribute ``student``, that model's input dtypes are respected.
 
 =====================  =============================================================
 ``fused_model.py``     ``FusedModel``: decides how to run, and calls the callbacks

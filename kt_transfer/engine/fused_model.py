@@ -209,7 +209,6 @@ class FusedModel(ModelProxy):
         every = model.steps_per_execution if uses_batch_hooks(callbacks, "train") else None
 
         model.stop_training = False
-        self._summary_programs.clear()
         callbacks.on_train_begin()
         # Set by BackupAndRestore when it restores a model.
         first = model._initial_epoch or initial_epoch
@@ -268,7 +267,6 @@ class FusedModel(ModelProxy):
                 steps=feed.num_steps,
                 model=self.model,
             )
-        self._summary_programs.clear()
         logs = self._evaluate(feed, callbacks)
         return logs if return_dict else self.model._flatten_metrics_in_order(logs)
 
@@ -394,8 +392,8 @@ class FusedModel(ModelProxy):
         if self._num_transformed == before and not any(traced.values()):
             raise ValueError(
                 f"{type(model).__name__} was given with a transform or augment, but its {method} "
-                "does not come by its train_step, test_step or predict_step, so that neither was "
-                "applied: transform the examples beforehand"
+                "does not call train_step, test_step or predict_step, so that neither was applied: "
+                "transform the examples beforehand"
             )
         return result
 
@@ -500,6 +498,7 @@ class FusedModel(ModelProxy):
             NeedsStockKeras: If the model cannot be built or its step cannot be traced.
         """
         self._clear_if_changed()
+        self._summary_programs.clear()
         num_test_steps = (validation.num_steps or 0) * epochs if feed and validation else 0
         if feed is not None:
             # Of all epochs, so that a resumed fit runs in the same way as an uninterrupted one.
@@ -575,7 +574,8 @@ class FusedModel(ModelProxy):
 
     def _log_execution(self, kind: str, feed, num_steps: int = 0) -> None:
         replicas = self.strategy.num_replicas_in_sync
-        how = "XLA" if self._programs[kind].jit else "graph"
+        program = self._summary_programs.get(kind, self._programs[kind])
+        how = "XLA" if program.jit else "graph"
         self.execution = f"{how}, {feed.kind}, {replicas} replica{'s' * (replicas > 1)}"
         if self.execution not in self._logged:
             self._logged.add(self.execution)

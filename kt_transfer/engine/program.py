@@ -104,8 +104,9 @@ class Program:
         Args:
             feed: The feed that the blocks are from.
             blocks: ``(data, rows, sizes)``, see :mod:`~kt_transfer.engine.feeds`.
-            every: Steps per execution; ``None`` for as many as take half a second.
-            on_begin: Called before each execution with the index of its first step.
+            every: Steps per call of ``on_begin`` and per result, as ``steps_per_execution``;
+                ``None`` for as many as take half a second.
+            on_begin: Called with the index of the first of these steps.
         """
         step = 0
         logs = None
@@ -132,7 +133,7 @@ class Program:
         count = min(len(sizes), limit or self._steps_in_half_a_second(feed))
         if self.takes_any_size:
             return count
-        # XLA compiles for full batches only; others are executed one by one.
+        # One shape, so that the program is compiled once: other batches are run one by one.
         is_full = sizes[:count] == feed.batch_size
         return count if is_full.all() else max(int(is_full.argmin()), 1)
 
