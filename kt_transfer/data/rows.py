@@ -24,6 +24,7 @@ class DiskRows:
         rows: Which of its rows, in which order (default: all, as they are).
 
     Example:
+        >>> np.save("x.npy", np.zeros((10, 784)))
         >>> x = DiskRows(np.load("x.npy", mmap_mode="r"))
         >>> x[[0, 2]].shape, x.subset([5, 6, 7]).shape
         ((2, 784), (3, 784))
