@@ -30,8 +30,9 @@ def run(**settings) -> Path:
         The folder of the new version.
 
     Example:
-        >>> export.run(run="runs/mnist-student", name="mnist")
-        PosixPath('saved_models/mnist/1')
+        >>> from kt_transfer import export
+        >>> export.run(run="runs/digits-student", name="small", quiet=True)
+        PosixPath('saved_models/small/1')
     """
     return execute(ExportConfig(**settings))
 

@@ -34,7 +34,8 @@ def run(**settings) -> Path:
         ``label``, and a column ``probability_LABEL`` for each class.
 
     Example:
-        >>> predict.run(model="saved_models/mnist/1", data="idx:new", out="new.csv")
+        >>> from kt_transfer import predict
+        >>> predict.run(model="saved_models/digits/1", data="digits", out="new.csv", quiet=True)
         PosixPath('new.csv')
     """
     return execute(PredictConfig(**settings))

@@ -48,8 +48,9 @@ def run(**settings) -> Run:
     """The command as a function; ``settings`` are the fields of :class:`PretrainConfig`.
 
     Example:
-        >>> pretrain.run(data="tfds:mnist", epochs=20, out="runs/mnist-source")
-        Run('runs/mnist-source')
+        >>> from kt_transfer import pretrain
+        >>> pretrain.run(data="digits", epochs=2, out="runs/first", quiet=True)
+        Run('runs/first')
     """
     return execute(PretrainConfig(**settings))
 

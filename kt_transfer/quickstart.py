@@ -31,8 +31,9 @@ def run(**settings) -> Run:
     """The command as a function; ``settings`` are the fields of :class:`QuickstartConfig`.
 
     Example:
-        >>> quickstart.run(data="tfds:mnist", labels=1000, name="mnist")
-        Run('runs/quickstart-20260923-120000')
+        >>> from kt_transfer import quickstart
+        >>> quickstart.run(data="digits", labels=200, epochs=2, out="runs/chain", quiet=True)
+        Run('runs/chain')
     """
     return execute(QuickstartConfig(**settings))
 

@@ -24,6 +24,7 @@ class DiskRows:
         rows: Row numbers to include, in order (default: all rows).
 
     Example:
+        >>> np.save("x.npy", np.zeros((10, 784)))
         >>> x = DiskRows(np.load("x.npy", mmap_mode="r"))
         >>> x[[0, 2]].shape, x.subset([5, 6, 7]).shape
         ((2, 784), (3, 784))

@@ -138,7 +138,7 @@ def draw_labels(
 
     Example:
         >>> rows = draw_labels(np.array([0, 0, 1, 1, -1]), 2, seed=0)
-        >>> sorted(np.array([0, 0, 1, 1, -1])[rows])
+        >>> sorted(np.array([0, 0, 1, 1, -1])[rows].tolist())
         [0, 1]
     """
     labelled = _labelled(y, copies)

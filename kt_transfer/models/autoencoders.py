@@ -105,6 +105,7 @@ def sparse_autoencoder(
         ValueError: If ``sparsity`` is unknown, or a number is out of range.
 
     Example:
+        >>> from kt_transfer.training.losses import ReconstructionLoss
         >>> model = sparse_autoencoder(784, sparsity="l1", sparsity_weight=0.01)
         >>> model.compile("adam", loss=ReconstructionLoss())
     """

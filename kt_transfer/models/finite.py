@@ -17,10 +17,11 @@ def why_not_finite(variables: Iterable) -> str | None:
         The end of a sentence that begins with "it"; ``None`` if every number is finite.
 
     Example:
-        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, name="head")])
-        >>> model.get_layer("head").bias.assign([np.nan])
+        >>> layers = [keras.Input((2,)), keras.layers.Dense(1, name="head")]
+        >>> model = keras.Sequential(layers, name="network")
+        >>> variable = model.get_layer("head").bias.assign([np.nan])
         >>> why_not_finite(model.variables)
-        'has weights that are not finite (sequential/head/bias)'
+        'has weights that are not finite (network/head/bias)'
     """
     for variable in variables:
         values = variable.numpy()

@@ -28,6 +28,7 @@ def freeze_layers(model: keras.Model, count: int | str) -> list[str]:
         UserError: If ``count`` exceeds the number of layers.
 
     Example:
+        >>> from kt_transfer.models.autoencoders import dense_autoencoder
         >>> encoder = dense_autoencoder(784).get_layer("encoder")
         >>> freeze_layers(encoder, 2)
         ['hidden_1', 'hidden_2']
@@ -53,6 +54,7 @@ def layers_with_weights(model: keras.Model) -> dict[str, keras.layers.Layer]:
     Duplicate names are prefixed with the name of the model that holds the layer.
 
     Example:
+        >>> from kt_transfer.models.autoencoders import dense_autoencoder
         >>> list(layers_with_weights(dense_autoencoder(784, (16,), 4)))
         ['encoder/hidden_1', 'bottleneck', 'decoder/hidden_1', 'reconstruction']
     """

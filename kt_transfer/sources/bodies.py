@@ -112,6 +112,7 @@ def features_from(encoder: keras.Model, which: str) -> keras.Model:
         UserError: If there is no layer of that name.
 
     Example:
+        >>> from kt_transfer.models.autoencoders import dense_autoencoder
         >>> encoder = dense_autoencoder(784).get_layer("encoder")
         >>> features_from(encoder, "hidden_1").output_shape
         (None, 128)

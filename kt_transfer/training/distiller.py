@@ -103,9 +103,12 @@ class Distiller(keras.Model):
             model is not built or its kind of output cannot be determined.
 
     Example:
+        >>> x, y = np.ones((8, 4)), np.array([0, 1, 2, -1] * 2)  # two have no label
+        >>> teacher = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+        >>> student = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
         >>> distiller = Distiller(teacher=teacher, student=student, temperature=4.0)
         >>> distiller.compile(keras.optimizers.Adam(1e-3), metrics=["accuracy"])
-        >>> distiller.fit(x, y, epochs=10)
+        >>> history = distiller.fit(x, y, epochs=2, verbose=0)
         >>> distiller.student.save("student.keras")
     """
 

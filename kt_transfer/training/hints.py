@@ -15,6 +15,7 @@ def find_layer(model: keras.Model, name: str) -> keras.layers.Layer:
         ValueError: If there is none, or the model is subclassed.
 
     Example:
+        >>> from kt_transfer.models.classifiers import classifier, dense_encoder
         >>> model = classifier(dense_encoder(64, [32, 16]), num_classes=10)
         >>> find_layer(model, "hidden_1").units
         32
@@ -66,6 +67,7 @@ def with_layer_output(model: keras.Model, wanted: keras.layers.Layer) -> keras.M
         ``(batch, width)``.
 
     Example:
+        >>> from kt_transfer.models.classifiers import classifier, dense_encoder
         >>> model = classifier(dense_encoder(64, [32, 16]), num_classes=10)
         >>> with_layer_output(model, find_layer(model, "hidden_1")).output_shape
         [(None, 10), (None, 32)]

@@ -23,6 +23,7 @@ class FallingSparsity(keras.callbacks.Callback):
         epochs: Epochs of the fit.
 
     Example:
+        >>> from kt_transfer.models.autoencoders import sparse_autoencoder
         >>> model = falling_k_sparse(sparse_autoencoder(784, sparsity="k_sparse"), k=2)
         >>> callback = FallingSparsity(model.get_layer("k_largest"), epochs=20)
     """
@@ -85,6 +86,8 @@ def with_falling_k(
         A functional model with the same layers and weights, and callbacks for its fit.
 
     Example:
+        >>> from kt_transfer.models.autoencoders import dense_autoencoder
+        >>> from kt_transfer.models.autoencoders import units_that_stay
         >>> autoencoder = dense_autoencoder(784)
         >>> with_falling_k(autoencoder, num_active_units(autoencoder), 20) == (autoencoder, [])
         True

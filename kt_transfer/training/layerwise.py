@@ -22,6 +22,7 @@ class LayerwiseAdam(keras.optimizers.Adam):
         **kwargs: Arguments of ``keras.optimizers.Adam``.
 
     Example:
+        >>> encoder = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
         >>> optimizer = LayerwiseAdam([(v, 0.1) for v in encoder.trainable_variables])
     """
 

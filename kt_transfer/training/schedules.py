@@ -182,8 +182,16 @@ class SettingSchedule(keras.callbacks.Callback):
         **settings: For each attribute, a function from the epoch, counted from 0, to its value.
 
     Example:
+        >>> from kt_transfer import Distiller
+        >>> teacher = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+        >>> student = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
         >>> cooling = SettingSchedule(temperature=lambda epoch: max(4.0 - 0.1 * epoch, 1.0))
-        >>> distiller.fit(x, y, epochs=40, callbacks=[cooling])
+        >>> distiller = Distiller(teacher=teacher, student=student)
+        >>> distiller.compile("adam")
+        >>> x, y = np.ones((8, 4)), np.array([0, 1, 2, -1] * 2)
+        >>> history = distiller.fit(x, y, epochs=3, callbacks=[cooling], verbose=0)
+        >>> round(distiller.temperature, 1)
+        3.8
     """
 
     def __init__(self, **settings: Schedule):

@@ -4,6 +4,8 @@ import keras
 import numpy as np
 
 QUICK = ("--epochs", 2, "--strategy", "one_device", "--jit-compile", "no")
+# Without the same network trained from scratch beside it, which takes as long again.
+ALONE = ("--compare-scratch", "no")
 
 
 def listing(*folders):

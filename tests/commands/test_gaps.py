@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from run_folders import QUICK, logits_of, write_npz
+from run_folders import ALONE, QUICK, logits_of, write_npz
 
 from kt_transfer import load_data
 
@@ -16,7 +16,7 @@ def test_a_target_without_test_labels(invoke, tmp_path):
     done = invoke("finetune", *words)
     assert (done.code, done.err) == (0, "")
     assert "accuracy" not in json.loads((tmp_path / "t" / "metrics.json").read_text())["test"]
-    done = invoke("distill", "--teacher", "t", "--student-units", 4, "--out", "s", *QUICK)
+    done = invoke("distill", "--teacher", "t", "--student-units", 4, "--out", "s", *ALONE, *QUICK)
     assert (done.code, done.err) == (0, "")
     refused = invoke("evaluate", "--run", "t", "--out", "e")
     assert refused.code == 2
@@ -30,7 +30,7 @@ def test_a_class_that_training_never_saw(chain, invoke, tmp_path):
     np.savez(
         tmp_path / "d.npz", x=data.x[kept], y=data.y[kept], x_test=data.x_test, y_test=data.y_test
     )
-    words = ("--source", chain.source, "--data", "npz:d.npz", "--labels", 30, *QUICK)
+    words = ("--source", chain.source, "--data", "npz:d.npz", "--labels", 30, *ALONE, *QUICK)
     count = (data.y_test == 3).sum()
     for number, method in enumerate((["--freeze", 1], ["--method", "features"])):
         done = invoke("finetune", *words, *method, "--out", number)

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
-from run_folders import LOAD, QUICK, encoder_weights, logits_of, same
+from run_folders import ALONE, LOAD, QUICK, encoder_weights, logits_of, same
 
 from kt_transfer import load_data
 from kt_transfer.runs.folder import Run
@@ -25,8 +25,8 @@ def enlarged(tmp_path):
     return "npz:large.npz"
 
 
-def test_a_source_of_smaller_images(chain, invoke, enlarged, tmp_path):
-    words = ("--method", "features", "--labels", 60)
+def test_a_source_of_smaller_images(chain, invoke, enlarged, tmp_path, unchecked_exports):
+    words = ("--method", "features", "--labels", 60, *ALONE)
     assert invoke("finetune", "--source", chain.source, *words, "--out", "same").code == 0
     done = invoke("finetune", "--source", chain.source, "--data", enlarged, *words, "--out", "t")
     assert (done.code, done.err) == (0, "")
@@ -42,11 +42,11 @@ def test_a_source_of_smaller_images(chain, invoke, enlarged, tmp_path):
     # What serves it has the autoencoder too; a student for the large images has none that fits.
     assert invoke("export", "--run", "t", "--name", "large").code == 0
     assert (tmp_path / "t" / "autoencoder.keras").exists()
-    done = invoke("distill", "--teacher", "t", "--student-units", 4, "--out", "s", *QUICK)
+    done = invoke("distill", "--teacher", "t", "--student-units", 4, "--out", "s", *ALONE, *QUICK)
     assert (done.code, done.err) == (0, "")
     assert not (tmp_path / "s" / "autoencoder.keras").exists()
     # A run that adapts is a source like any other.
-    words = ("--source", "t", "--data", "digits", "--labels", 50, "--out", "again", *QUICK)
+    words = ("--source", "t", "--data", "digits", "--labels", 50, "--out", "again", *ALONE, *QUICK)
     assert "64 values of images 8x8" in invoke("finetune", *words).out
 
 
@@ -100,15 +100,15 @@ def test_a_keras_file_as_source_and_all_that_follows(conv_file, invoke, tmp_path
         assert (done.code, done.err) == (0, "")
     by_run, by_model = (pd.read_csv(tmp_path / f"{name}.csv") for name in ("run", "model"))
     np.testing.assert_allclose(by_run.iloc[:, 4:], by_model.iloc[:, 4:], atol=1e-5)
-    done = invoke("distill", "--teacher", "t", "--student-units", 4, "--out", "s", *QUICK)
+    done = invoke("distill", "--teacher", "t", "--student-units", 4, "--out", "s", *ALONE, *QUICK)
     assert (done.code, done.err) == (0, "")
     # The result is a source too, and knows what it expects.
-    words = ("--source", "t", "--method", "features", "--labels", 50, "--out", "again")
+    words = ("--source", "t", "--method", "features", "--labels", 50, "--out", "again", *ALONE)
     assert "source expects 12x12x3 in [-1, 1]" in invoke("finetune", *words).out
 
 
 def test_a_run_from_a_file_is_resumed(conv_file, invoke, tmp_path):
-    words = ("--source", "conv.keras", "--source-range", 0, 1, "--labels", 50, "--out", "t")
+    words = ("--source", "conv.keras", "--source-range", 0, 1, "--labels", 50, "--out", "t", *ALONE)
     assert invoke("finetune", *words, *QUICK).code == 0
     run = Run(tmp_path / "t")
     assert run.read_json("run.json")["expects"]["values"] == [0.0, 1.0]
@@ -123,7 +123,7 @@ def test_a_run_from_a_file_is_resumed(conv_file, invoke, tmp_path):
 @pytest.mark.parametrize(("which", "width"), [("statistics", 6), ("all", 6 + 6 + 8)])
 def test_features_from_other_layers(conv_file, invoke, tmp_path, which, width):
     words = ("--source", "conv.keras", "--method", "features", "--features-from", which)
-    done = invoke("finetune", *words, "--labels", 60, "--out", "t")
+    done = invoke("finetune", *words, "--labels", 60, "--out", "t", *ALONE)
     assert (done.code, done.err) == (0, "")
     network = Run(tmp_path / "t").load_model()
     x = np.random.default_rng(0).normal(size=(4, 12, 12, 3)).astype(np.float32)

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
-from run_folders import QUICK, accuracy, encoder_weights, logits_of, same
+from run_folders import ALONE, QUICK, accuracy, encoder_weights, logits_of, same
 
 from kt_transfer import load_data
 from kt_transfer.runs.folder import Run
@@ -19,7 +19,18 @@ def test_a_frozen_layer_is_bit_identical_and_the_others_learnt(chain):
 
 
 def test_freeze_all_leaves_the_encoder_bit_identical(chain, invoke, tmp_path):
-    words = ("--source", chain.source, "--labels", 50, "--freeze", "all", "--out", "t", "--quiet")
+    words = (
+        "--source",
+        chain.source,
+        "--labels",
+        50,
+        "--freeze",
+        "all",
+        "--out",
+        "t",
+        "--quiet",
+        *ALONE,
+    )
     done = invoke("finetune", *words, *QUICK)
     assert (done.code, done.out, done.err) == (0, "", "")
     before, after = encoder_weights(chain.source), encoder_weights(tmp_path / "t")
@@ -47,7 +58,7 @@ def test_features_with_logistic_regression_are_scikit_learns(chain, invoke, tmp_
     from sklearn.pipeline import Pipeline
     from sklearn.preprocessing import StandardScaler
 
-    words = ("--source", chain.source, "--method", "features", "--labels", 60, "--out", "t")
+    words = ("--source", chain.source, "--method", "features", "--labels", 60, "--out", "t", *ALONE)
     done = invoke("finetune", *words)
     assert (done.code, done.err) == (0, "")
     data = load_data("digits")
@@ -74,7 +85,7 @@ def test_features_with_logistic_regression_are_scikit_learns(chain, invoke, tmp_
 
 
 def test_one_label_a_class_is_enough_for_features(chain, invoke, tmp_path):
-    words = ("--source", chain.source, "--method", "features", "--labels", 10, "--out", "t")
+    words = ("--source", chain.source, "--method", "features", "--labels", 10, "--out", "t", *ALONE)
     done = invoke("finetune", *words)
     assert (done.code, done.err) == (0, "")
     splits = np.load(tmp_path / "t" / "splits.npz")
@@ -83,7 +94,7 @@ def test_one_label_a_class_is_enough_for_features(chain, invoke, tmp_path):
 
 def test_features_with_a_dense_head(chain, invoke, tmp_path):
     words = ("--source", chain.source, "--method", "features", "--head", "dense", "--labels", 50)
-    assert invoke("finetune", *words, "--out", "t", *QUICK).code == 0
+    assert invoke("finetune", *words, "--out", "t", *ALONE, *QUICK).code == 0
     before, after = encoder_weights(chain.source), encoder_weights(tmp_path / "t")
     assert all(same(before[name], after[name]) for name in before)
     assert len(pd.read_csv(tmp_path / "t" / "history.csv")) == 2
@@ -129,7 +140,17 @@ def test_a_run_repeats_itself(invoke, tmp_path):
 
 
 def test_two_teachers_are_averaged_in_probability(chain, invoke, tmp_path):
-    words = ("--teacher", chain.teacher, chain.student, "--student-units", 4, "--out", "s", *QUICK)
+    words = (
+        "--teacher",
+        chain.teacher,
+        chain.student,
+        "--student-units",
+        4,
+        "--out",
+        "s",
+        *ALONE,
+        *QUICK,
+    )
     assert invoke("distill", *words).code == 0
     data = load_data("digits")
     mean = np.mean(
@@ -147,7 +168,7 @@ def test_two_teachers_are_averaged_in_probability(chain, invoke, tmp_path):
 
 def test_a_student_sees_as_many_labels_as_asked(chain, invoke, tmp_path):
     words = ("--teacher", chain.teacher, "--student-units", 4, "--labels", 40, "--out", "s")
-    assert invoke("distill", *words, *QUICK).code == 0
+    assert invoke("distill", *words, *ALONE, *QUICK).code == 0
     splits = np.load(tmp_path / "s" / "splits.npz")
     assert (len(splits["labelled"]), len(splits["validation"])) == (36, 4)
     assert not set(splits["train"]) & set(splits["validation"])
