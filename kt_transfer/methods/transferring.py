@@ -69,12 +69,12 @@ def _fit_parameters(task: Task) -> list[dict]:
     stages = unfreezing(
         num_layers,
         config.epochs,
-        num_locked=num_layers if config.freeze == "all" else config.freeze,
+        num_frozen=num_layers if config.freeze == "all" else config.freeze,
         head_epochs=config.head_epochs,
         unfreeze_every=config.unfreeze_every,
     )
     for stage in stages:
-        freeze_layers(encoder, stage.num_locked)
+        freeze_layers(encoder, stage.num_frozen)
         history = _fit(task, _beyond_frozen(task), stage)
     return history
 
