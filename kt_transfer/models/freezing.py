@@ -104,9 +104,9 @@ def split_frozen(model: keras.Model) -> tuple[keras.Model, keras.Model] | None:
 
 def _num_frozen(inner: list) -> int:
     learning = [n for n, layer in enumerate(inner) if layer.trainable_weights]
-    locked = [n for n, layer in enumerate(inner) if layer.weights and not layer.trainable_weights]
+    frozen = [n for n, layer in enumerate(inner) if layer.weights and not layer.trainable_weights]
     before = learning[0] if learning else len(inner)
-    return max((n + 1 for n in locked if n < before), default=0)
+    return max((n + 1 for n in frozen if n < before), default=0)
 
 
 def _is_chain(encoder: keras.Model, inner: list) -> bool:

@@ -109,12 +109,12 @@ def unfreezing(
     if unfreeze_every is None:
         begins.append((first, num_frozen))
     else:
-        for number, locked in enumerate(range(num_layers - 1, num_frozen - 1, -1)):
-            begins.append((first + number * unfreeze_every, locked))
+        for number, frozen in enumerate(range(num_layers - 1, num_frozen - 1, -1)):
+            begins.append((first + number * unfreeze_every, frozen))
     ends = [first for first, _ in begins[1:]] + [epochs]
     stages = [
-        Stage(first, min(end, epochs), locked)
-        for (first, locked), end in zip(begins, ends, strict=True)
+        Stage(first, min(end, epochs), frozen)
+        for (first, frozen), end in zip(begins, ends, strict=True)
     ]
     return [stage for stage in stages if stage.first < stage.end]
 
