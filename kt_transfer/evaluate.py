@@ -115,8 +115,8 @@ def _reconstruction(config, source: Run, network, preprocessing, data, out: Path
     x = parts[0].x[:10]
     outputs = predict_raw(network, preprocessing, x)
     plots = Run(out).folder("plots")
-    made = examples_of(source)
-    scaling_range = data.value_range if made is None else made.scaling_range
+    summary = examples_of(source)
+    scaling_range = data.value_range if summary is None else summary.scaling_range
     pictures = raw_values(outputs, data.input_shape, scaling_range)
     plot_reconstructions(x, pictures, plots / "reconstructions.png")
     metrics = {

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from kt_transfer.data import Like
-from kt_transfer.data.made_for import MadeFor
+from kt_transfer.data.made_for import ExampleSummary
 from kt_transfer.engine.fused_model import predict_raw
 from kt_transfer.errors import UserError
 from kt_transfer.reporting.classification import softmax
@@ -105,8 +105,8 @@ def _from_export(config: PredictConfig):
                 f"{data.spec} was given with examples of shape {data.input_shape}, but "
                 f"{config.model} expects {model.shape}: give data of that shape."
             )
-        made = MadeFor.from_note(metadata.get("made_for"))
-        if message := adaptation_to(config.model, made, model.dtype, data):
+        summary = ExampleSummary.from_note(metadata.get("made_for"))
+        if message := adaptation_to(config.model, summary, model.dtype, data):
             session.say(config)(message)
         return model
 

@@ -8,7 +8,7 @@ from kt_transfer.comparison.table import NO_SOURCE
 from kt_transfer.reporting.terminal import format_table
 from kt_transfer.reporting.wording import improvement, joined
 
-_SMALLEST = "the smallest that is not shown to be worse than the best"
+_SMALLEST = "the smallest that is not significantly worse than the best"
 _SAME = ("method", "source", "labels")
 
 
@@ -22,8 +22,8 @@ def describe_comparison(found: dict) -> Iterator[str]:
     yield format_table(*_table(found))
     yield f"\n{found['equal_budget']}"
     count = len(found["verdicts"])
-    together = f"; the verdicts hold for all {count} together (Holm)" if count > 1 else ""
-    yield f"each interval is one of 95 %{together}"
+    together = f"; verdicts hold for all {count} together (Holm)" if count > 1 else ""
+    yield f"each interval has a confidence of 95 %{together}"
     yield from describe_worths(found)
     yield _winner_line(found)
     if (score := found["test"].get(found["metric"])) is not None:
@@ -72,18 +72,18 @@ def _steps_of(names: list[str], steps: dict[str, set[int]]) -> str:
 
 
 def describe_worth(entry: dict, largest: int) -> str:
-    """One entry of :func:`~.verdicts.worth`; ``largest`` is the largest budget."""
-    where = f"at {entry['labels']} labels, the score of {_name(entry)}"
+    """Describe one entry of :func:`~.verdicts.worth`; ``largest`` is the largest budget."""
+    scratch_needs = f"to match {_name(entry)} at {entry['labels']} labels, scratch needs"
     if entry["beyond"]:
-        return f"{where} takes scratch more than the {largest} labels that were tried"
+        return f"{scratch_needs} more than the {largest} labels that were tried"
     if entry["scratch_labels"] is None:
-        return f"{where} is one that scratch reaches with fewer labels than were tried"
+        return f"{scratch_needs} fewer labels than were tried"
     more = round(entry["scratch_labels"]) - entry["labels"]
     if more < 0:
-        return f"{where} is one that scratch reaches with about {-more} labels fewer"
+        return f"{scratch_needs} about {-more} labels fewer"
     if more == 0:
-        return f"{where} is one that scratch reaches with as many labels"
-    return f"{where} takes scratch about {more} labels more: so much is the transfer worth"
+        return f"{scratch_needs} as many"
+    return f"{scratch_needs} about {more} labels more"
 
 
 def describe_worths(found: dict) -> Iterator[str]:
@@ -95,7 +95,7 @@ def describe_worths(found: dict) -> Iterator[str]:
             best = max(own, key=lambda w: improvement(found["metric"], judged[_key(w)]["mean"]))
             text = describe_worth(best, found["scratch"][-1]["labels"])
             shown = judged[_key(best)]["verdict"] != "no difference"
-            yield text if shown else f"{text} (no difference was shown)"
+            yield text if shown else f"{text} (the difference is not significant)"
 
 
 def _table(found: dict) -> tuple[list[str], list[list]]:
@@ -140,12 +140,13 @@ def _winner_line(found: dict) -> str:
     words = {
         "better": "better than scratch",
         "worse": f"worse than scratch, chosen as {_SMALLEST}",
-        "no difference": "not shown to differ from scratch; this much data shows differences "
-        f"from {judged['detectable']:.3f} on",
+        "no difference": "no significant difference from scratch; the smallest that would be "
+        f"detected is {judged['detectable']:.3f}",
     }[judged["verdict"]]
     return (
         f"winner: {_name(winner)} with {winner['labels']} labels, {found['metric']} "
-        f"{winner['mean']:.4f} in cross-validation, {judged['difference']:+.4f} to scratch: {words}"
+        f"{winner['mean']:.4f} in cross-validation, {judged['difference']:+.4f} against scratch: "
+        + words
     )
 
 

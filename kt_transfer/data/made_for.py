@@ -25,7 +25,7 @@ _TIMES_AS_FAINT_WITH_SIGNS = 4.0
 
 
 @dataclasses.dataclass(frozen=True)
-class MadeFor:
+class ExampleSummary:
     """A description of the raw training examples of a model.
 
     Attributes:
@@ -50,7 +50,7 @@ class MadeFor:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_note(cls, note: dict | None) -> MadeFor | None:
+    def from_note(cls, note: dict | None) -> ExampleSummary | None:
         """The inverse of :meth:`to_note`; ``None`` if there is no valid note."""
         try:
             lists = {name: tuple(note[name]) for name in ("value_range", "typical_range")}
@@ -67,10 +67,10 @@ class MadeFor:
         return tuple(np.array(ends, np.float64) for ends in self.columns)
 
 
-def made_for(data: Dataset) -> MadeFor:
+def summarize(data: Dataset) -> ExampleSummary:
     """Describe a data set that a model is trained on."""
     x = _some(data.x)
-    return MadeFor(
+    return ExampleSummary(
         dtype=str(data.x.dtype),
         value_range=tuple(map(float, data.value_range)),
         is_declared=not data.has_observed_range,
@@ -80,7 +80,7 @@ def made_for(data: Dataset) -> MadeFor:
     )
 
 
-def why_unlike(made: MadeFor, data: Dataset) -> str | None:
+def why_unlike(summary: ExampleSummary, data: Dataset) -> str | None:
     """Why examples are not in the units a model was trained on; ``None`` if they are.
 
     New examples need not span the same range: pictures may be dark, and single columns of a table
@@ -88,24 +88,28 @@ def why_unlike(made: MadeFor, data: Dataset) -> str | None:
     standardized table.
 
     Args:
-        made: The training examples of the model.
+        summary: The training examples of the model.
         data: New examples, of the same shape.
 
     Returns:
         The end of a sentence that begins with "it was made for".
     """
-    if why_not_cast(data, made.dtype):
-        return f"whole numbers in {_span(made.value_range)}, not values in {_span(_range(data))}"
+    if why_not_cast(data, summary.dtype):
+        return f"whole numbers in {_span(summary.value_range)}, not values in {_span(_range(data))}"
     x = _some_of(data)
-    is_declared = made.is_declared and not data.has_observed_range
-    if is_declared and made.value_range == tuple(data.value_range) and len(x) < _ROWS_TO_TELL_WIDTH:
+    is_declared = summary.is_declared and not data.has_observed_range
+    if (
+        is_declared
+        and summary.value_range == tuple(data.value_range)
+        and len(x) < _ROWS_TO_TELL_WIDTH
+    ):
         return None  # both sources state the range, and a few pictures may all be blank
-    if made.is_whole and _are_fractions(x) and np.ptp(made.value_range) >= 2:
-        return f"whole numbers in {_span(made.value_range)}, not fractions in {_span(_ends(x))}"
-    if made.columns is not None:
-        return _why_other_columns(made, x)
-    if _is_wide(made, x) or _is_faint(made, x):
-        return f"values in {_span(made.value_range)}, not in {_span(_ends(x))}"
+    if summary.is_whole and _are_fractions(x) and np.ptp(summary.value_range) >= 2:
+        return f"whole numbers in {_span(summary.value_range)}, not fractions in {_span(_ends(x))}"
+    if summary.columns is not None:
+        return _why_other_columns(summary, x)
+    if _is_wide(summary, x) or _is_faint(summary, x):
+        return f"values in {_span(summary.value_range)}, not in {_span(_ends(x))}"
     return None
 
 
@@ -134,9 +138,9 @@ def why_not_cast(data: Dataset, dtype: str) -> str | None:
     return None
 
 
-def _why_other_columns(made: MadeFor, x: np.ndarray) -> str | None:
+def _why_other_columns(summary: ExampleSummary, x: np.ndarray) -> str | None:
     """Single columns may drift; if most differ, the units do."""
-    low, high = made.scaling_range
+    low, high = summary.scaling_range
     varies = high > low
     x = x.reshape(len(x), -1)
     if not varies.any() or x.shape[1] != len(varies):
@@ -149,7 +153,7 @@ def _why_other_columns(made: MadeFor, x: np.ndarray) -> str | None:
     # Fractions where training had values of 2 or more, or negative values where it had none.
     elsewhere |= _are_fractions(x, axis=0) & (np.abs([low, high]).max(axis=0)[varies] >= 2)
     if len(x) >= _ROWS_TO_TELL_WIDTH:
-        elsewhere |= (x.min(axis=0) < 0) & (made.value_range[0] >= 0)
+        elsewhere |= (x.min(axis=0) < 0) & (summary.value_range[0] >= 0)
         away = np.sort(np.abs(scaled - now), axis=0)
         # Quantiles of the values that differ from the median, as in column_ranges.
         same = (away == 0).sum(axis=0)
@@ -167,20 +171,20 @@ def _why_other_columns(made: MadeFor, x: np.ndarray) -> str | None:
     )
 
 
-def _is_wide(made: MadeFor, x: np.ndarray) -> bool:
+def _is_wide(summary: ExampleSummary, x: np.ndarray) -> bool:
     """Whether most examples exceed the range by more than half its width."""
-    (low, high), (now_low, now_high) = made.value_range, _typical_range(x)
+    (low, high), (now_low, now_high) = summary.value_range, _typical_range(x)
     half = (high - low) / 2
     return now_low < low - half or now_high > high + half
 
 
-def _is_faint(made: MadeFor, x: np.ndarray) -> bool:
+def _is_faint(summary: ExampleSummary, x: np.ndarray) -> bool:
     """Whether most examples have far less contrast than those in training."""
-    low, high = made.typical_range
+    low, high = summary.typical_range
     now_low, now_high = _typical_range(x)
     times = (high - low) / (now_high - now_low) if now_high > now_low else 1.0
     # Negative values where training had none, as after standardization.
-    has_signs = made.value_range[0] >= 0 > now_low
+    has_signs = summary.value_range[0] >= 0 > now_low
     return times > (_TIMES_AS_FAINT_WITH_SIGNS if has_signs else _TIMES_AS_FAINT)
 
 

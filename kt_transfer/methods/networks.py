@@ -54,7 +54,7 @@ class NetworkLearner:
         self._stages = unfreezing(
             num_layers,
             method.epochs,
-            num_locked=num_layers if method.freeze == "all" else method.freeze,
+            num_frozen=num_layers if method.freeze == "all" else method.freeze,
             head_epochs=method.head_epochs,
             unfreeze_every=method.unfreeze_every,
         )
@@ -94,7 +94,7 @@ class NetworkLearner:
         head_seconds = regression.seconds if regression else 0.0
         seconds, steps, curve, execution = head_seconds, 0, {}, None
         for stage in self._stages:
-            freeze_layers(encoder, stage.num_locked)
+            freeze_layers(encoder, stage.num_frozen)
             fitted, execution = self._fit(stage, examples, seed, callbacks)
             seconds, steps = seconds + fitted.seconds, steps + fitted.steps
             curve |= fitted.curve

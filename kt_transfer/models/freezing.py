@@ -40,12 +40,12 @@ def freeze_layers(model: keras.Model, count: int | str) -> list[str]:
             f"weights ({', '.join(layer.name for layer in stacked)}): give 0 to {len(stacked)}, "
             "or all."
         )
-    num_locked = len(stacked) if count == "all" else count
+    num_frozen = len(stacked) if count == "all" else count
     for layer in model.layers:
         layer.trainable = True  # also for a nested model, which would freeze its layers
-    for layer in stacked[:num_locked]:
+    for layer in stacked[:num_frozen]:
         layer.trainable = False
-    return [layer.name for layer in stacked[:num_locked]]
+    return [layer.name for layer in stacked[:num_frozen]]
 
 
 def layers_with_weights(model: keras.Model) -> dict[str, keras.layers.Layer]:
@@ -91,11 +91,11 @@ def split_frozen(model: keras.Model) -> tuple[keras.Model, keras.Model] | None:
     """
     encoder = model.get_layer("encoder")
     inner = [layer for layer in encoder.layers if not isinstance(layer, keras.layers.InputLayer)]
-    num_locked = _num_locked(inner)
-    if not num_locked or _is_random(inner[:num_locked]):
+    num_frozen = _num_frozen(inner)
+    if not num_frozen or _is_random(inner[:num_frozen]):
         return None
     if _is_chain(encoder, inner):
-        features = inner[num_locked - 1].output
+        features = inner[num_frozen - 1].output
     elif not encoder.trainable_weights and not _is_random(inner):
         features = encoder.output
     else:
@@ -104,11 +104,11 @@ def split_frozen(model: keras.Model) -> tuple[keras.Model, keras.Model] | None:
     return keras.Model(encoder.input, features), rest
 
 
-def _num_locked(inner: list) -> int:
+def _num_frozen(inner: list) -> int:
     learning = [n for n, layer in enumerate(inner) if layer.trainable_weights]
-    locked = [n for n, layer in enumerate(inner) if layer.weights and not layer.trainable_weights]
+    frozen = [n for n, layer in enumerate(inner) if layer.weights and not layer.trainable_weights]
     before = learning[0] if learning else len(inner)
-    return max((n + 1 for n in locked if n < before), default=0)
+    return max((n + 1 for n in frozen if n < before), default=0)
 
 
 def _is_chain(encoder: keras.Model, inner: list) -> bool:

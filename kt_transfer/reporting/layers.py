@@ -65,7 +65,7 @@ def _cells(group: list[dict]) -> list:
     return [
         names if len(group) < 3 else f"{names} ({len(group)} layers)",
         f"{sum(row['parameters'] for row in group):,}",
-        "trained" if first["trained"] else "locked",
+        "trained" if first["trained"] else "frozen",
         f"{first['learning_rate']:.3g}" if first["learning_rate"] else "",
         f"{np.mean(moved):.1%}" if moved else "",
     ]

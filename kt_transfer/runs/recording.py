@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from kt_transfer.data import Dataset
-from kt_transfer.data.made_for import made_for
+from kt_transfer.data.made_for import summarize
 from kt_transfer.data.remarks import remarks, require_variety
 from kt_transfer.data.rows import take_rows
 from kt_transfer.engine.fused_model import predict_raw
@@ -48,7 +48,7 @@ def note_data(run: Run, data: Dataset, **splits: np.ndarray) -> None:
     run.write_json("labels.json", {"labels": list(data.class_names)})
     run.write_arrays("splits.npz", **splits, test=np.arange(len(data.x_test)))
     note = {"spec": data.spec, "fingerprint": data.fingerprint, "notes": data.notes}
-    run.update_json("run.json", data=note, made_for=made_for(data).to_note())
+    run.update_json("run.json", data=note, made_for=summarize(data).to_note())
 
 
 def preprocessing_for(network, data: Dataset):

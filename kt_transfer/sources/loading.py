@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from kt_transfer.data import Dataset, Like
-from kt_transfer.data.made_for import MadeFor, why_not_cast, why_unlike
+from kt_transfer.data.made_for import ExampleSummary, why_not_cast, why_unlike
 from kt_transfer.errors import UserError
 from kt_transfer.files.reading import require_plausible_zip
 from kt_transfer.models.autoencoders import transferable_encoder
@@ -75,8 +75,8 @@ def _from_run(run: Run) -> tuple[keras.Model, Expected]:
             raise damaged(run.path, "run.json", f"its 'expects': {error}") from error
     raw = preprocessing.input_shape[1:]
     image = tuple(raw) if as_image(raw) else None
-    made = examples_of(run)
-    by_column = made is not None and made.columns is not None
+    summary = examples_of(run)
+    by_column = summary is not None and summary.columns is not None
     return encoder, Expected(tuple(encoder.input_shape[1:]), image, by_column=by_column)
 
 
@@ -151,8 +151,8 @@ def values_for(model: keras.Model, data: Dataset, value_range):
     expected = raw_range(model)
     if values is not None or expected is None:
         return values
-    made = MadeFor("float32", expected, True, expected[1] >= 2, expected)
-    return expected if why_unlike(made, data) else None
+    summary = ExampleSummary("float32", expected, True, expected[1] >= 2, expected)
+    return expected if why_unlike(summary, data) else None
 
 
 def _from_application(source: str, data: Dataset) -> tuple[keras.Model, Expected]:
@@ -239,9 +239,9 @@ def like(preprocessing: keras.Model, least: int = 1) -> Like:
     return Like(tuple(raw.shape[1:]), keras.backend.standardize_dtype(raw.dtype), least)
 
 
-def examples_of(run: Run) -> MadeFor | None:
+def examples_of(run: Run) -> ExampleSummary | None:
     """The training examples of a run; ``None`` for runs of versions that did not record them."""
-    return MadeFor.from_note(run.read_json("run.json").get("made_for"))
+    return ExampleSummary.from_note(run.read_json("run.json").get("made_for"))
 
 
 def preprocessing_for_new(
@@ -272,12 +272,12 @@ def preprocessing_for_new(
     return with_cast(preprocessing, data.x.dtype)
 
 
-def adaptation_to(path, made: MadeFor | None, dtype: str, data: Dataset) -> str | None:
+def adaptation_to(path, summary: ExampleSummary | None, dtype: str, data: Dataset) -> str | None:
     """Check new examples for a model, and describe the cast that they need, if any.
 
     Args:
         path: The model, for messages.
-        made: Its training examples, if known.
+        summary: Summary of its training examples, if known.
         dtype: The type that it takes.
         data: The new examples.
 
@@ -287,7 +287,7 @@ def adaptation_to(path, made: MadeFor | None, dtype: str, data: Dataset) -> str 
     Raises:
         UserError: If the examples are not in the units that the model was trained on.
     """
-    reason = why_not_cast(data, dtype) if made is None else why_unlike(made, data)
+    reason = why_not_cast(data, dtype) if summary is None else why_unlike(summary, data)
     if reason:
         raise UserError(
             f"{data.spec} was given with examples of type {data.x.dtype}, but {path} was made for "

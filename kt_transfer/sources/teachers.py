@@ -12,7 +12,7 @@ import numpy as np
 from keras import ops
 
 from kt_transfer.data import Dataset
-from kt_transfer.data.made_for import MadeFor
+from kt_transfer.data.made_for import ExampleSummary
 from kt_transfer.errors import UserError
 from kt_transfer.models.outputs import (
     infer_output_kind,
@@ -108,7 +108,7 @@ def load_teachers(
             _require_harmless(path, data)
         foreign = None if run is not None else open_one(path, data, value_range, say)
 
-        def made(values, path=path, run=run, foreign=foreign):
+        def load(values, path=path, run=run, foreign=foreign):
             if foreign is None:
                 teacher = _from_run(run, data, say)
             else:
@@ -117,9 +117,9 @@ def load_teachers(
                 _of_students_classes(path, teacher, data, class_map) if shares_classes else teacher
             )
 
-        teacher = made(foreign and foreign.values)
+        teacher = load(foreign and foreign.values)
         if foreign is not None and value_range is None and shares_classes:
-            _require_right_values(path, teacher, foreign, data, made)
+            _require_right_values(path, teacher, foreign, data, load)
         teacher.model.name = f"teacher_{number}"
         teachers.append(teacher)
     if class_map and shares_classes:
@@ -193,8 +193,8 @@ def _open_saved_model(path: Path, data: Dataset, value_range, say: Callable) -> 
         shape = fill_shape(shape, data)
         adapt = _adapting(data, Expected(shape, values=value_range))
         if value_range is None:
-            made = MadeFor.from_note(note_of_export(path, "made_for"))
-            if message := adaptation_to(path, made, spec.dtype.name, data):
+            summary = ExampleSummary.from_note(note_of_export(path, "made_for"))
+            if message := adaptation_to(path, summary, spec.dtype.name, data):
                 say(message)
         served.measure(adapt(data.x[:1]))
     except ValueError as error:
@@ -213,7 +213,7 @@ def _from_foreign(path: Path, foreign: _Foreign, data: Dataset, output: str, val
     return Teacher(model, foreign.class_names, foreign.num_parameters, foreign.num_bytes)
 
 
-def _require_right_values(path, teacher: Teacher, foreign: _Foreign, data: Dataset, made) -> None:
+def _require_right_values(path, teacher: Teacher, foreign: _Foreign, data: Dataset, load) -> None:
     """Refuse a model whose error rate halves with another usual range of values."""
     rows = _evaluation_rows(data)
     right = _is_correct(teacher.model, data, rows)
@@ -222,7 +222,7 @@ def _require_right_values(path, teacher: Teacher, foreign: _Foreign, data: Datas
         if values == shown or (~right).mean() <= _SMALL_ERROR:
             continue
         try:
-            other = _is_correct(made(values).model, data, rows)
+            other = _is_correct(load(values).model, data, rows)
         except UserError:  # with this range its outputs are not those of a classifier
             continue
         gained, lost = (other & ~right).sum(), (right & ~other).sum()

@@ -74,8 +74,9 @@ class DecoupledKL(keras.losses.Loss):
 
     TCKD is the divergence of the binary distributions "target class or not"; NCKD that of the
     renormalized distributions over the other classes. Plain KL weights NCKD by 1 − p(target),
-    which nearly vanishes where the teacher is confident (Zhao et al., 2022, https://arxiv.org/abs/2203.08679).
-    With α = 1 and β = 1 − p(target) it is :class:`TemperatureKL`.
+    which nearly vanishes for a confident teacher (Zhao et al., 2022,
+    https://arxiv.org/abs/2203.08679). With α = 1 and β = 1 − p(target) it is
+    :class:`TemperatureKL`.
 
     The target is the example's label or, for unlabelled examples, the teacher's prediction.
 

@@ -69,18 +69,18 @@ def cosine(learning_rate: float, epochs: int, *, min_learning_rate: float = 0.0)
 
 
 class Stage(NamedTuple):
-    """Epochs ``first`` to ``end - 1``, in which the first ``num_locked`` layers are frozen."""
+    """Epochs ``first`` to ``end - 1``, in which the first ``num_frozen`` layers are frozen."""
 
     first: int
     end: int
-    num_locked: int
+    num_frozen: int
 
 
 def unfreezing(
     num_layers: int,
     epochs: int,
     *,
-    num_locked: int = 0,
+    num_frozen: int = 0,
     head_epochs: int | None = None,
     unfreeze_every: int | None = None,
 ) -> list[Stage]:
@@ -92,7 +92,7 @@ def unfreezing(
     Args:
         num_layers: Number of layers of the body.
         epochs: Epochs of the whole fit.
-        num_locked: Number of first layers that stay frozen throughout.
+        num_frozen: Number of first layers that stay frozen throughout.
         head_epochs: Epochs in which the whole body is frozen (default: ``unfreeze_every``, or 0).
         unfreeze_every: Epochs between unfreezing one layer and the next; ``None`` to unfreeze all
             at once.
@@ -102,19 +102,19 @@ def unfreezing(
 
     Example:
         >>> unfreezing(3, 10, head_epochs=2)
-        [Stage(first=0, end=2, num_locked=3), Stage(first=2, end=10, num_locked=0)]
+        [Stage(first=0, end=2, num_frozen=3), Stage(first=2, end=10, num_frozen=0)]
     """
     begins = [(0, num_layers)]
     first = (unfreeze_every or 0) if head_epochs is None else head_epochs
     if unfreeze_every is None:
-        begins.append((first, num_locked))
+        begins.append((first, num_frozen))
     else:
-        for number, locked in enumerate(range(num_layers - 1, num_locked - 1, -1)):
-            begins.append((first + number * unfreeze_every, locked))
+        for number, frozen in enumerate(range(num_layers - 1, num_frozen - 1, -1)):
+            begins.append((first + number * unfreeze_every, frozen))
     ends = [first for first, _ in begins[1:]] + [epochs]
     stages = [
-        Stage(first, min(end, epochs), locked)
-        for (first, locked), end in zip(begins, ends, strict=True)
+        Stage(first, min(end, epochs), frozen)
+        for (first, frozen), end in zip(begins, ends, strict=True)
     ]
     return [stage for stage in stages if stage.first < stage.end]
 

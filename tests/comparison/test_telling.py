@@ -52,7 +52,10 @@ def test_sources_are_named_where_there_are_several():
     [
         ("better", "better than scratch"),
         ("worse", "worse than scratch"),
-        ("no difference", "not shown to differ from scratch; this much data shows .* 0.070 on"),
+        (
+            "no difference",
+            "no significant difference from scratch; the smallest .* detected is 0.070",
+        ),
     ],
 )
 def test_the_winner_in_plain_words(verdict, words):
@@ -90,9 +93,11 @@ def test_what_a_transfer_is_worth_and_whether_that_is_shown():
     entry = {"method": "parameters", "source": "a", "labels": 100}
     worth = {"worth": [entry | {"scratch_labels": 240, "beyond": False}]}
     (better,) = describe_worths(found() | worth)
-    assert better.endswith("takes scratch about 140 labels more: so much is the transfer worth")
+    assert better == (
+        "to match parameters from a at 100 labels, scratch needs about 140 labels more"
+    )
     (unclear,) = describe_worths(found(verdict="no difference") | worth)
-    assert unclear == f"{better} (no difference was shown)"
+    assert unclear == f"{better} (the difference is not significant)"
 
 
 def test_scratch_that_wins_by_its_size_is_not_said_to_score_highest():

@@ -169,7 +169,7 @@ def test_worth_in_words():
     found = by_key(worth(rows_of(CURVE, spread=0.0), "accuracy"))
     told = {key: describe_worth(entry, 200) for key, entry in found.items()}
     assert (
-        "at 50 labels, the score of parameters from a takes scratch about 50 labels more"
+        "to match parameters from a at 50 labels, scratch needs about 50 labels more"
         in (told["parameters", "a", 50])
     )
     assert "more than the 200 labels" in told["parameters", "a", 200]

@@ -156,7 +156,7 @@ def fit_in_stages(folder, *, interrupt=None):
     folder.mkdir(exist_ok=True)
     moved = {}
     for stage in unfreezing(2, EPOCHS, unfreeze_every=3):
-        freeze_layers(body, stage.num_locked)
+        freeze_layers(body, stage.num_frozen)
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         network.compile(keras.optimizers.Adam(0.05), loss=loss)
         history = fit_in_folder(
