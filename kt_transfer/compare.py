@@ -39,8 +39,11 @@ def run(candidates=None, **settings):
         ``report.html`` is in the run folder.
 
     Example:
-        >>> table = compare.run(data="digits", labels=(50, 100))
-        >>> table.groupby(["labels", "method"])["accuracy"].mean()
+        >>> from kt_transfer import compare
+        >>> settings = {"folds": 2, "repeats": 1, "methods": ("scratch", "linear"), "quiet": True}
+        >>> table = compare.run(data="digits", labels=(50,), **settings)
+        >>> sorted(table["method"].unique())
+        ['linear', 'scratch']
     """
     for name in ("source", "labels", "methods"):
         if name in settings:

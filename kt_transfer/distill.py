@@ -48,8 +48,9 @@ def run(**settings) -> Run:
     """The command as a function; ``settings`` are the fields of :class:`DistillConfig`.
 
     Example:
-        >>> distill.run(teacher=["runs/mnist-teacher"], student_units=(32,))
-        Run('runs/distill-20260923-120000')
+        >>> from kt_transfer import distill
+        >>> distill.run(teacher=["runs/digits-teacher"], epochs=1, out="runs/small", quiet=True)
+        Run('runs/small')
     """
     settings["teacher"] = tuple(Path(path) for path in settings["teacher"])
     return execute(DistillConfig(**settings))

@@ -37,8 +37,9 @@ def run(**settings) -> Run:
     """The command as a function; ``settings`` are the fields of :class:`FinetuneConfig`.
 
     Example:
-        >>> finetune.run(source="runs/mnist-source", labels=1000, out="runs/mnist-teacher")
-        Run('runs/mnist-teacher')
+        >>> from kt_transfer import finetune
+        >>> finetune.run(source="runs/digits-source", labels=50, out="runs/few", quiet=True)
+        Run('runs/few')
     """
     return execute(FinetuneConfig(**settings))
 

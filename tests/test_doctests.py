@@ -27,14 +27,6 @@ def examples():
 
 
 EXAMPLES = examples()
-INCOMPLETE = {
-    "kt_transfer.compare",
-    "kt_transfer.comparison.estimator",
-    "kt_transfer.distill",
-    "kt_transfer.finetune",
-    "kt_transfer.methods.learners",
-    "kt_transfer.tune",
-}
 
 
 @pytest.fixture
@@ -46,13 +38,7 @@ def runs(chain, tmp_path, monkeypatch):
     shutil.copytree(chain.exported, tmp_path / "saved_models" / "digits" / "1")
 
 
-def example(name):
-    reason = "its example uses names that it does not define"
-    marks = pytest.mark.xfail(reason=reason) if name in INCOMPLETE else ()
-    return pytest.param(name, marks=marks)
-
-
-@pytest.mark.parametrize("name", map(example, EXAMPLES))
+@pytest.mark.parametrize("name", list(EXAMPLES))
 def test_examples_run(name, runs, unchecked_exports, capsys):
     module = importlib.import_module(name)
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)

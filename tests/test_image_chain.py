@@ -263,8 +263,8 @@ MISTAKES = {
         "pretrain --model conv --data npz:flat.npz",
         "--model conv was given with npz:flat.npz, whose examples have the shape (6,)",
     ),
-    "no filters": ("pretrain --model conv --filters", "--filters () was given"),
-    "a filter of none": ("pretrain --model conv --filters 8 0", "--filters (8, 0) was given"),
+    "no filters": ("pretrain --model conv --filters", "--filters was given"),
+    "a filter of none": ("pretrain --model conv --filters 8 0", "--filters 8 0 was given"),
     "no images for a source": (
         "finetune --source {colour} --data npz:flat.npz",
         "a row of 6 values cannot become 9x7x3",

@@ -66,9 +66,12 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         n_features_in_: Number of features.
 
     Example:
+        >>> from sklearn.datasets import load_digits
+        >>> from kt_transfer import TransferClassifier
         >>> X, y = load_digits(return_X_y=True)
         >>> y[100:] = -1  # no label
-        >>> classifier = TransferClassifier("features", random_state=0).fit(X, y)
+        >>> classifier = TransferClassifier("features", pretrain_epochs=2, random_state=0)
+        >>> classifier = classifier.fit(X, y)
         >>> classifier.predict_proba(X).shape
         (1797, 10)
     """

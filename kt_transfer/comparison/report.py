@@ -77,6 +77,7 @@ def command_of(config) -> str:
     """The command line that asks for the same: every setting that is not the default.
 
     Example:
+        >>> from kt_transfer.settings import CompareConfig
         >>> command_of(CompareConfig(labels=(50, 100), metric="auc"))
         'python -m kt_transfer.compare --labels 50 100 --metric auc'
     """

@@ -40,8 +40,9 @@ class NetworkLearner:
         >>> scaled = preprocessing_model(data.input_shape, data.scaling_range, data.x.dtype)
         >>> problem = Problem(10, 100, dense_encoder(64, [32]), scaled)
         >>> learner = Scratch(epochs=2).prepare(problem)
-        >>> learner.learn(Examples(data.x[:100], data.y[:100]), seed=0).logits(data.x_test).shape
-        (360, 10)
+        >>> learned = learner.learn(Examples(data.x[:100], data.y[:100]), seed=0)
+        >>> learned.logits(data.x_test[:5]).shape
+        (5, 10)
     """
 
     def __init__(self, method: Layered, problem: Problem):

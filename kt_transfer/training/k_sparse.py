@@ -86,8 +86,7 @@ def with_falling_k(
         A functional model with the same layers and weights, and callbacks for its fit.
 
     Example:
-        >>> from kt_transfer.models.autoencoders import dense_autoencoder
-        >>> from kt_transfer.models.autoencoders import units_that_stay
+        >>> from kt_transfer.models.autoencoders import dense_autoencoder, num_active_units
         >>> autoencoder = dense_autoencoder(784)
         >>> with_falling_k(autoencoder, num_active_units(autoencoder), 20) == (autoencoder, [])
         True

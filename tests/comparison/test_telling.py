@@ -3,6 +3,8 @@ import re
 import pytest
 
 from kt_transfer.comparison.telling import describe_budget, describe_comparison, describe_worths
+from kt_transfer.methods import BY_NAME
+from kt_transfer.methods.candidates import chosen_methods
 
 
 def found(verdict="better", method="parameters", sources=("a",)):
@@ -81,12 +83,14 @@ def test_budgets_are_told_by_method():
         {"method": "distilled", "steps": 3000},
         {"method": "features", "steps": 0},
     ]
-    assert describe_budget(rows, 100) == (
+    assert describe_budget(rows, chosen_methods(BY_NAME, epochs=100)) == (
         "equal budgets: scratch, parameters and the teachers of distilled train 100 epochs over "
         "the same labelled examples (200 to 300 steps); students 3,000 steps over all examples; "
         "features: logistic regression until it converges"
     )
-    assert describe_budget(rows[:2], 5).startswith("equal budgets: scratch train 5 epochs")
+    assert describe_budget(rows[:2], chosen_methods(BY_NAME, epochs=5)).startswith(
+        "equal budgets: scratch train 5 epochs"
+    )
 
 
 def test_what_a_transfer_is_worth_and_whether_that_is_shown():

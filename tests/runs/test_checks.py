@@ -120,9 +120,10 @@ def interrupted(tmp_path):
     def fit(epochs):
         whole = {"batch_size": 8, "patience": 9}
         watching = recording.watching(Run(tmp_path), epochs, "training", quiet=True)
-        return fit_to_the_end(
+        fit_to_the_end(
             FusedModel(model), model, x, x[:, :1], epochs=epochs, callbacks=watching, **whole
         )
+        return recording.history_of(Run(tmp_path))
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("time.monotonic", iter(range(0, 10**6, 100)).__next__)
@@ -183,7 +184,7 @@ def test_a_damaged_checkpoint_is_told_in_a_sentence(tmp_path, name, damage):
 def test_a_damaged_history_is_told_in_a_sentence(tmp_path, content):
     (tmp_path / "history.csv").write_text(content, encoding="latin-1")
     with pytest.raises(UserError, match="history.csv was given.*is damaged"):
-        EpochLog(tmp_path / "history.csv", 1)
+        EpochLog(tmp_path / "history.csv")
 
 
 @pytest.mark.parametrize("name", ["comparison.csv", "curves.csv"])

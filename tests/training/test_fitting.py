@@ -78,7 +78,7 @@ def checkpoint_after_every_epoch(monkeypatch):
         def __init__(self, *args, **kwargs):
             super().__init__(*args, **{**kwargs, "every_seconds": 0})
 
-    monkeypatch.setattr(fitting, "Checkpoint", Often)
+    monkeypatch.setattr(recording, "Checkpoint", Often)
 
 
 @pytest.mark.parametrize(
