@@ -223,9 +223,8 @@ def test_hints_and_weighed_teachers_on_two_replicas(chain, command, tmp_path):
 def test_an_interrupted_distillation_goes_on(chain, tmp_path, monkeypatch):
     from kt_transfer.training.callbacks import Checkpoint
 
-    monkeypatch.setattr(
-        Checkpoint.__init__, "__defaults__", ((), 0.0, True, 0)
-    )  # a checkpoint an epoch
+    # A checkpoint an epoch.
+    monkeypatch.setattr(Checkpoint.__init__, "__defaults__", (0.0, True))
     settings = {"teacher": [chain.teacher], "student_units": (8,), "epochs": 4, **SETTINGS}
     settings |= {"hint": "hidden_1", "hint_epochs": 2, "augment": "shift:1"}
     settings["compare_scratch"] = "no"
@@ -240,6 +239,7 @@ def test_an_interrupted_distillation_goes_on(chain, tmp_path, monkeypatch):
     monkeypatch.setattr(recording, "watching", lambda *given: [*watching(*given), Break()])
     with pytest.raises(KeyboardInterrupt):
         distill.run(**settings, out=tmp_path / "broken")
+    assert [path.name for path in (tmp_path / "broken" / "checkpoint").iterdir()] == ["2"]
     monkeypatch.setattr(recording, "watching", watching)
     again = distill.run(**settings, out=tmp_path / "broken", resume=True)
     for a, b in zip(
