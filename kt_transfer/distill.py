@@ -10,30 +10,47 @@ if __name__ == "__main__":  # --help and mistakes are answered before TensorFlow
     sys.exit(main(["distill", *sys.argv[1:]]))
 
 import dataclasses
+import os
+import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 
-from kt_transfer.data import draw_labels, hold_out
+from kt_transfer.data import Dataset, draw_labels, hold_out
+from kt_transfer.data.rows import take_rows
 from kt_transfer.data.splits import without_copies_of
-from kt_transfer.methods import distilling
+from kt_transfer.engine.fused_model import FusedModel, scaling
+from kt_transfer.errors import TrainingFailed, UserError
+from kt_transfer.files.reading import read_json
+from kt_transfer.methods import Distilled
+from kt_transfer.methods.distilled import augmentation_of
+from kt_transfer.methods.learning import Examples, Problem, RepeatedFit, copy_of
+from kt_transfer.methods.steps import Steps
+from kt_transfer.methods.students import on_raw
+from kt_transfer.models.classifiers import compile_classifier, dense_encoder
 from kt_transfer.models.freezing import layers_with_weights
-from kt_transfer.reporting.gained import format_gained
+from kt_transfer.reporting.gained import compare_answers, format_gained
 from kt_transfer.reporting.layers import format_layers, layer_rows, layer_weights
 from kt_transfer.reporting.plots import plot_gained
+from kt_transfer.reporting.speed import measure_speeds
 from kt_transfer.runs import folder as runs
 from kt_transfer.runs import recording, session
 from kt_transfer.runs.folder import Run
-from kt_transfer.settings import DistillConfig
-from kt_transfer.sources.loading import like
+from kt_transfer.settings import DistillConfig, narrow
+from kt_transfer.sources.adapting import adapting_model, describe
+from kt_transfer.sources.loading import like, load_student
+from kt_transfer.sources.teachers import Teacher, load_teachers, no_better_than_chance
+from kt_transfer.training.augmentation import augmentation
 
 
 def run(**settings) -> Run:
     """The command as a function; ``settings`` are the fields of :class:`DistillConfig`.
 
     Example:
-        >>> distill.run(teacher=["runs/mnist-teacher"], student_units=(32,))
-        Run('runs/distill-20260923-120000')
+        >>> from kt_transfer import distill
+        >>> distill.run(teacher=["runs/digits-teacher"], epochs=1, out="runs/small", quiet=True)
+        Run('runs/small')
     """
     settings["teacher"] = tuple(Path(path) for path in settings["teacher"])
     return execute(DistillConfig(**settings))
@@ -52,30 +69,199 @@ def execute(config: DistillConfig) -> Run:
         labelled, validation = _labels(config, first, data)
         train = without_copies_of(validation, data.copies)
         recording.note_data(run, data, train=train, labelled=labelled, validation=validation)
-        labels = np.full_like(data.y, -1)
-        labels[labelled] = data.y[labelled]
         with strategy.scope():
-            teacher = distilling.build_teacher(config, opened, data)
-            student, preprocessing = distilling.build_student(config, run, data)
-            task = distilling.Task(
-                config, run, data, teacher, student, preprocessing, labels, train, validation
+            teacher = _teacher(config, opened, data)
+            student, preprocessing = _student(config, run, data)
+            problem = Problem(
+                data.num_classes,
+                len(train),
+                flat=preprocessing,
+                teacher=teacher.model,
+                student=student,
+                augment=_augmentation(config, data),
+                jit_compile=session.jit_choice(config),
             )
-            layers = layers_with_weights(student)
-            before, initial = layer_weights(layers), student.get_weights()
-            history = distilling.distil(task)
+            learner = _prepare(config, problem)
+            learner.initialize(config.seed)
+            layers = layers_with_weights(learner.network)
+            before, initial = layer_weights(layers), learner.network.get_weights()
+            examples = _examples(data, train, labelled, validation)
+            watching = recording.watching(
+                run, config.epochs, f"distill {config.data}", config.quiet
+            )
+            learned = learner.learn(examples, seed=config.seed, callbacks=watching)
+        run.update_json("run.json", execution=learned.execution)
+        student = learned.network
         recording.save_classifier(run, student, preprocessing, first, data)
         metrics = recording.classifier_metrics(student, preprocessing, data, validation)
-        metrics["layers"] = layer_rows(layers, before, config.learning_rate, {})
+        metrics["layers"] = layer_rows(layers, before, *learner.learning_rates)
         scratch = None
-        if distilling.is_scratch_worth_it(task):
+        if _is_scratch_worth_it(config, student, examples):
             with strategy.scope():
-                scratch = distilling.fit_from_scratch(task, initial)
-        metrics |= distilling.compare(task, scratch)
+                scratch = _fit_from_scratch(config, student, initial, problem, examples)
+        metrics |= _gained(config, run, data, teacher, student, scratch, preprocessing)
         run.write_json("metrics.json", metrics)
-        recording.plot_classifier(run, history)
+        recording.plot_classifier(run, recording.history_of(run))
         plot_gained(metrics["comparison"], run.folder("plots") / "gained.png")
     _tell(config, run, data, len(labelled), metrics)
     return run
+
+
+def _teacher(config: DistillConfig, opened: list[Run | None], data: Dataset) -> Teacher:
+    """The teachers that the settings name, as one that knows something of the labels."""
+    _augmentation(config, data)  # what cannot be is said before teachers are asked
+    teacher = load_teachers(
+        config.teacher,
+        opened,
+        data,
+        output=config.teacher_output,
+        value_range=config.teacher_range,
+        weights=config.teacher_weights,
+        class_map=_class_map(config),
+        shares_classes=config.loss != "none",
+        say=session.say(config),
+        trust=config.trust_teacher,
+    )
+    reason = None if config.loss == "none" else no_better_than_chance(teacher.model, data)
+    if reason is None:
+        return teacher
+    names = " ".join(map(str, config.teacher))
+    if config.teacher_range is None:
+        raise UserError(
+            f"--teacher {names} was given, expected one that knows something of the labels, but "
+            f"{reason}: give another teacher, --class-map FILE.json if its classes have another "
+            "order, or --teacher-range LOW HIGH to say which values it takes, and to go on in any "
+            "case."
+        )
+    print(f"warning: --teacher {names} is no better than chance: {reason}", file=sys.stderr)
+    return teacher
+
+
+def _student(config: DistillConfig, run: Run, data: Dataset):
+    """The student that is given, if any, and the preprocessing that makes raw examples fit it."""
+    if config.student is None:
+        return None, recording.preprocessing_for(dense_encoder(data.input_dim, ()), data)
+    student, expected = load_student(config.student, data, config.student_range)
+    raw = data.raw_for(expected.by_column)
+    line = describe(*raw[:2], expected, who="student")
+    run.update_json("run.json", expects=expected.to_note(), adaptation=line)
+    session.say(config)(line)
+    return student, adapting_model(*raw, expected)
+
+
+def _class_map(config: DistillConfig) -> dict[str, str] | None:
+    if config.class_map is None:
+        return None
+    try:
+        found = read_json(config.class_map)
+        if not isinstance(found, dict) or not all(isinstance(v, str) for v in found.values()):
+            raise ValueError("it is not an object of strings")
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"--class-map {config.class_map} was given, expected a JSON file such as "
+            f'{{"tabby": "cat"}}, but it cannot be read ({error}): correct it.'
+        ) from error
+    return found
+
+
+def _augmentation(config: DistillConfig, data: Dataset):
+    chosen = augmentation_of(config.augment)
+    if chosen is None:
+        return None
+    if chosen[0] == "shift" and len(data.input_shape) < 2:
+        raise UserError(
+            f"--augment {config.augment} was given, expected images, but an example of "
+            f"{data.spec} is a row of {data.input_dim} values: give noise:DEVIATION."
+        )
+    return augmentation(*chosen, data.scaling_range)
+
+
+def _prepare(config: DistillConfig, problem: Problem):
+    try:
+        return narrow(config, Distilled, "teacher").prepare(problem)
+    except ValueError as error:
+        raise UserError(
+            f"--hint {config.hint} (--hint-student {config.hint_student}) was given, but {error}: "
+            "name other layers, or give another teacher or student."
+        ) from error
+
+
+def _examples(data: Dataset, train, labelled, validation) -> Examples:
+    """All examples, with the labels that may be seen."""
+    labels = np.full_like(data.y, -1)
+    labels[labelled] = data.y[labelled]
+    held_out = (take_rows(data.x, validation), data.y[validation]) if len(validation) else None
+    return Examples(take_rows(data.x, train), labels[train], validation=held_out)
+
+
+def _is_scratch_worth_it(config: DistillConfig, student, examples: Examples) -> bool:
+    """Whether to train the same student without a teacher as well, to compare with."""
+    if not (examples.y >= 0).any():
+        return False
+    return recording.wants_scratch(config, len(examples.x), student)
+
+
+def _fit_from_scratch(
+    config: DistillConfig, student, initial: list[np.ndarray], problem: Problem, examples: Examples
+) -> keras.Model | None:
+    """The same student from the same initial weights, trained on the labels alone; ``None`` where
+    that diverges.
+
+    It takes as many steps of as many examples: the labelled ones are repeated until they are
+    as many as the examples that the distilled one sees in an epoch.
+    """
+    fresh = copy_of(student)
+    fresh.set_weights(initial)
+    compile_classifier(fresh, keras.optimizers.Adam(config.learning_rate))
+    repeated = np.resize(np.flatnonzero(examples.y >= 0), len(examples.y))
+    alone = Examples(take_rows(examples.x, repeated), examples.y[repeated])
+    try:
+        RepeatedFit(
+            fresh,
+            fresh,
+            narrow(config, Steps),
+            len(alone.x),
+            scaling(problem.flat),
+            augment=problem.augment,
+            jit_compile=problem.jit_compile,
+        ).fit(alone.x, alone.y, seed=config.seed, examples=alone)
+    except TrainingFailed as error:
+        session.say(config)(f"without a teacher there is nothing to compare with: {error}")
+        return None
+    return fresh
+
+
+def _gained(
+    config: DistillConfig,
+    run: Run,
+    data: Dataset,
+    teacher: Teacher,
+    distilled: keras.Model,
+    scratch: keras.Model | None,
+    preprocessing: keras.Model,
+) -> dict[str, dict]:
+    """What ``metrics.json`` says of teacher, student from scratch and distilled student."""
+    size = os.path.getsize(run.path / "model.keras")
+    models = {"teacher": (teacher.model, teacher.num_parameters, teacher.num_bytes)}
+    for name, student in (("scratch", scratch), ("distilled", distilled)):
+        if student is not None:
+            models[name] = on_raw(student, preprocessing), student.count_params(), size
+    says = {name: FusedModel(model).answers(data.x_test) for name, (model, *_) in models.items()}
+    if config.loss == "none":  # its classes are others: there is nothing to compare
+        del says["teacher"]
+    quality = compare_answers(data.y_test, says)
+    speeds = measure_speeds({name: model for name, (model, *_) in models.items()}, data.x_test)
+    figures = {
+        name: quality.get(name, {})
+        | {"num_parameters": num_parameters, "num_bytes": num_bytes}
+        | speeds[name]
+        for name, (_, num_parameters, num_bytes) in models.items()
+    }
+    metrics = {"comparison": figures}
+    if "teacher" in says:
+        metrics["teacher"] = recording.test_metrics(data.y_test, says["teacher"])
+        metrics["agreement_with_teacher"] = figures["distilled"]["agreement"]
+    return metrics
 
 
 def _data(config: DistillConfig, teacher: Run | None):

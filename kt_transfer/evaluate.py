@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-if __name__ == "__main__":  # --help and mistakes are answered before TensorFlow loads
+if __name__ == "__main__":  # answers --help and reports errors before TensorFlow is imported
     import sys
 
     from kt_transfer.shell.main import main
@@ -31,17 +31,19 @@ def run(**settings) -> dict:
     """The command as a function; ``settings`` are the fields of :class:`EvaluateConfig`.
 
     Returns:
-        What ``evaluation.json`` says.
+        The content of ``evaluation.json``.
 
     Example:
-        >>> evaluate.run(run="runs/mnist-teacher", data="tfds:mnist")["accuracy"]
-        0.93
+        >>> from kt_transfer import evaluate
+        >>> measured = evaluate.run(run="runs/digits-teacher", data="digits", quiet=True)
+        >>> measured["num_examples"]
+        359
     """
     return execute(EvaluateConfig(**settings))
 
 
 def execute(config: EvaluateConfig) -> dict:
-    """Run, data, predictions, metrics, plots."""
+    """Run the command."""
     source = runs.open_run(config.run)
     spec = config.data or source.data
     out = Path(config.out or source.path)
@@ -65,7 +67,7 @@ def execute(config: EvaluateConfig) -> dict:
 
 
 def _require_free(path: Path, spec: str, config: EvaluateConfig) -> None:
-    """The same measurement may be repeated; another one must not take its place."""
+    """Refuse to replace an evaluation of another run, data set or split."""
     if not path.exists() or config.overwrite:
         return
     earlier = Run(path.parent).read_json(path.name)
@@ -120,8 +122,8 @@ def _reconstruction(config, source: Run, network, preprocessing, data, out: Path
     x = parts[0].x[:10]
     outputs = predict_raw(network, preprocessing, x)
     plots = Run(out).folder("plots")
-    made = examples_of(source)
-    scaling_range = data.value_range if made is None else made.scaling_range
+    summary = examples_of(source)
+    scaling_range = data.value_range if summary is None else summary.scaling_range
     pictures = raw_values(outputs, data.input_shape, scaling_range)
     plot_reconstructions(x, pictures, plots / "reconstructions.png")
     metrics = {
@@ -138,7 +140,6 @@ def _reconstruction(config, source: Run, network, preprocessing, data, out: Path
 
 def _squared_errors(network, preprocessing, x) -> np.ndarray:
     """‖x − x̂‖² of each example, ``(n, ...)`` to ``(n,)``."""
-
     features = preprocessing.output
     every_value = tuple(range(1, len(features.shape)))
     errors = keras.ops.sum(keras.ops.square(features - network(features)), axis=every_value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-if __name__ == "__main__":  # --help and mistakes are answered before TensorFlow loads
+if __name__ == "__main__":  # answers --help and reports errors before TensorFlow is imported
     import sys
 
     from kt_transfer.shell.main import main
@@ -30,18 +30,19 @@ def run(**settings) -> Path:
         The folder of the new version.
 
     Example:
-        >>> export.run(run="runs/mnist-student", name="mnist")
-        PosixPath('saved_models/mnist/1')
+        >>> from kt_transfer import export
+        >>> export.run(run="runs/digits-student", name="small", quiet=True)
+        PosixPath('saved_models/small/1')
     """
     return execute(ExportConfig(**settings))
 
 
 def execute(config: ExportConfig) -> Path:
-    """Run, models, SavedModel."""
+    """Run the command."""
     source = runs.open_run(config.run)
     version = write_version(source, config.name or source.path.resolve().name, config.export_dir)
     say = session.say(config)
-    say(f"exported {source.path} as {version}: answers as Keras does, checked without Keras")
+    say(f"exported {source.path} as {version}: outputs match Keras, checked without Keras")
     if not source.is_autoencoder:
         say(f"next: python -m kt_transfer.predict --model {version} --data SPEC --out FILE.csv")
     return version
@@ -64,22 +65,22 @@ def write_version(source: Run, name: str, export_dir: Path) -> Path:
 
 
 def _models(source: Run, network):
-    """The classifier, the autoencoder and its own preprocessing, each if the run has one."""
+    """The classifier, the autoencoder and its preprocessing; ``None`` for those the run lacks."""
     if source.is_autoencoder:
         return None, network, None
-    handed_on = ("autoencoder.keras", "autoencoder_preprocessing.keras")
-    return network, *(source.load_model(name) if source.has(name) else None for name in handed_on)
+    names = ("autoencoder.keras", "autoencoder_preprocessing.keras")
+    return network, *(source.load_model(name) if source.has(name) else None for name in names)
 
 
 def _metadata(source: Run, name: str, classifier) -> dict:
     description = source.read_json("run.json")
-    seen = description.get("data", {})
+    data = description.get("data", {})
     return {
         "name": name,
         "run": str(source.path.resolve()),
         "command": description["command"],
-        "data": seen.get("spec", source.data),
-        "data_fingerprint": seen.get("fingerprint"),
+        "data": data.get("spec", source.data),
+        "data_fingerprint": data.get("fingerprint"),
         "made_for": description.get("made_for"),
         "labels": source.label_names if classifier is not None else [],
         "metrics": source.read_json("metrics.json").get("test"),
@@ -90,7 +91,7 @@ def _metadata(source: Run, name: str, classifier) -> dict:
 
 
 def _examples(preprocessing) -> np.ndarray:
-    """Raw inputs that cover the whole range of their type."""
+    """Random raw inputs; ``uint8`` values cover the whole range."""
     raw = preprocessing.inputs[0]
     rng = np.random.default_rng(0)
     shape = (NUM_CHECKED, *raw.shape[1:])

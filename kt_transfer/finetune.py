@@ -11,31 +11,35 @@ if __name__ == "__main__":  # --help and mistakes are answered before TensorFlow
 
 import dataclasses
 
-import keras
 import numpy as np
 
-from kt_transfer.data import draw_labels, hold_out
-from kt_transfer.methods import transferring
-from kt_transfer.models.classifiers import classifier, dense_encoder
+from kt_transfer.data import Dataset, draw_labels, hold_out
+from kt_transfer.data.rows import take_rows
+from kt_transfer.errors import TrainingFailed
+from kt_transfer.methods import Features, Parameters, Scratch
+from kt_transfer.methods.learning import Examples, Learned, Problem, Start
+from kt_transfer.methods.parameters import TRANSFERRED_LEARNING_RATE
+from kt_transfer.models.classifiers import dense_encoder
 from kt_transfer.models.freezing import freeze_layers, layers_with_weights
 from kt_transfer.reporting.layers import format_layers, layer_rows, layer_weights
-from kt_transfer.reporting.savings import tell_saved
+from kt_transfer.reporting.savings import describe_savings, saved_by_transfer
 from kt_transfer.reporting.terminal import accuracy
 from kt_transfer.runs import folder as runs
 from kt_transfer.runs import recording, session
 from kt_transfer.runs.folder import Run
-from kt_transfer.settings import FinetuneConfig
+from kt_transfer.settings import FinetuneConfig, narrow
 from kt_transfer.sources.adapting import adapting_model, describe
-from kt_transfer.sources.bodies import features_from
 from kt_transfer.sources.loading import load_source
+from kt_transfer.training.callbacks import EpochLog
 
 
 def run(**settings) -> Run:
     """The command as a function; ``settings`` are the fields of :class:`FinetuneConfig`.
 
     Example:
-        >>> finetune.run(source="runs/mnist-source", labels=1000, out="runs/mnist-teacher")
-        Run('runs/mnist-teacher')
+        >>> from kt_transfer import finetune
+        >>> finetune.run(source="runs/digits-source", labels=50, out="runs/few", quiet=True)
+        Run('runs/few')
     """
     return execute(FinetuneConfig(**settings))
 
@@ -44,6 +48,7 @@ def execute(config: FinetuneConfig) -> Run:
     """Strategy, data, the source's encoder with a new head, fit, save."""
     source = runs.open_source(config.source)
     config = dataclasses.replace(config, data=config.data or _data_of(source))
+    method = method_of(config)
     with session.start_run("finetune", config) as run:
         strategy = recording.begin(run, config)
         data = session.load_data(config, config.data)
@@ -55,56 +60,141 @@ def execute(config: FinetuneConfig) -> Run:
         recording.note_data(run, data, train=train, labelled=train, validation=validation)
         with strategy.scope():
             encoder, preprocessing, expected = _backbone(config, source, data)
-            locked = freeze_layers(encoder, "all" if config.method == "features" else config.freeze)
-            network = classifier(encoder, data.num_classes, dropout=config.dropout)
-            layers = layers_with_weights(network)
+            problem = Problem(
+                data.num_classes,
+                len(train),
+                encoder,
+                preprocessing,
+                jit_compile=session.jit_choice(config),
+            )
+            learner = method.prepare(problem)
+            start = Start(encoder.get_weights() if method.needs_source else None)
+            learner.initialize(config.seed, start)
+            layers = layers_with_weights(learner.network)
             before = layer_weights(layers)
             _note_adaptation(config, run, data, expected)
-            task = transferring.Task(
-                config, run, network, preprocessing, data.x, data.y, train, validation
+            examples = _examples(data, train, validation)
+            watching = recording.watching(
+                run, config.epochs, f"finetune {config.data}", config.quiet
             )
-            history = transferring.transfer(task)
+            learned = learner.learn(examples, seed=config.seed, start=start, callbacks=watching)
+        _note_learned(run, learned)
+        history, network = recording.history_of(run), learned.network
         recording.save_classifier(run, network, preprocessing, source, data)
         metrics = recording.classifier_metrics(network, preprocessing, data, validation)
-        metrics["locked_layers"] = locked
+        metrics["locked_layers"] = freeze_layers(
+            network.get_layer("encoder"), getattr(method, "freeze", "all")
+        )
         metrics["num_trained_parameters"] = _count(network.trainable_weights)
-        metrics["layers"] = layer_rows(layers, before, *transferring.learning_rates(task))
+        metrics["layers"] = layer_rows(layers, before, *learner.learning_rates)
         scratch = []
-        if transferring.is_scratch_worth_it(task):
+        if _is_scratch_worth_it(config, method, network, examples):
             with strategy.scope():
-                scratch = transferring.fit_from_scratch(task)
+                scratch = _fit_from_scratch(config, run, network, problem, examples)
             if scratch:
-                metrics["saved_by_transfer"] = transferring.saved(task, history, scratch, metrics)
+                metrics["saved_by_transfer"] = _saved(history, scratch, metrics, learned, examples)
         run.write_json("metrics.json", metrics)
         recording.plot_classifier(run, history, scratch)
     _tell(config, run, data, len(drawn), metrics)
     return run
 
 
+def method_of(config: FinetuneConfig) -> Scratch | Parameters | Features:
+    """The method that the settings ask for."""
+    if config.method == "features":
+        return dataclasses.replace(narrow(config, Features, "head"), head=config.chosen_head)
+    from_scratch = config.source == "scratch" or config.reinitialize
+    return narrow(config, Scratch if from_scratch else Parameters)
+
+
 def _data_of(source: Run | None) -> str:
     return "digits" if source is None else source.data
 
 
-def _backbone(config: FinetuneConfig, source: Run | None, data):
+def _backbone(config: FinetuneConfig, source: Run | None, data: Dataset):
     """The encoder, the preprocessing that makes raw examples fit it, and what it expects."""
-
     if config.source == "scratch":
         encoder = dense_encoder(data.input_dim, config.hidden_units, config.latent_dim)
         return encoder, recording.preprocessing_for(encoder, data), None
     encoder, expected = load_source(config.source, source, data, config.source_range)
-    if config.reinitialize:
-        encoder = keras.models.clone_model(encoder)
-    preprocessing = adapting_model(*data.raw_for(expected.by_column), expected)
-    return features_from(encoder, config.features_from), preprocessing, expected
+    return encoder, adapting_model(*data.raw_for(expected.by_column), expected), expected
 
 
-def _note_adaptation(config: FinetuneConfig, run: Run, data, expected) -> None:
+def _note_adaptation(config: FinetuneConfig, run: Run, data: Dataset, expected) -> None:
     """Say and write down how examples are made to fit the source."""
     if expected is None:
         return
     line = describe(data.input_shape, data.range_for(expected.by_column), expected)
     run.update_json("run.json", expects=expected.to_note(), adaptation=line)
     session.say(config)(line)
+
+
+def _note_learned(run: Run, learned: Learned) -> None:
+    """Write down how the steps were executed, and the strength of a logistic regression."""
+    if learned.execution is not None:
+        run.update_json("run.json", execution=learned.execution)
+    if learned.strength is not None:
+        run.update_json(
+            "run.json",
+            logistic_regression_c=learned.strength,
+            logistic_regression_seconds=round(_regression_seconds(learned), 4),
+        )
+
+
+def _regression_seconds(learned: Learned) -> float:
+    return learned.head_seconds if learned.steps else learned.seconds
+
+
+def _examples(data: Dataset, train: np.ndarray, validation: np.ndarray) -> Examples:
+    held_out = (take_rows(data.x, validation), data.y[validation]) if len(validation) else None
+    return Examples(take_rows(data.x, train), data.y[train], validation=held_out)
+
+
+def _is_scratch_worth_it(config: FinetuneConfig, method, network, examples: Examples) -> bool:
+    """Whether to train the same network from scratch as well, to compare with."""
+    if not method.needs_source or examples.validation is None:
+        return False
+    return recording.wants_scratch(config, len(examples.x), network)
+
+
+def _fit_from_scratch(
+    config: FinetuneConfig, run: Run, network, problem: Problem, examples: Examples
+) -> list[dict]:
+    """The history of the same network trained from fresh weights, every layer of it.
+
+    Where it diverges there is none: what was transferred is none the worse for it.
+    """
+    method = Scratch(
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        # A rate for what is pretrained is none to start from fresh weights with.
+        learning_rate=(
+            Scratch.learning_rate
+            if config.learning_rate == TRANSFERRED_LEARNING_RATE
+            else config.learning_rate
+        ),
+        lr_decay=config.lr_decay,
+        warmup_epochs=config.warmup_epochs,
+        dropout=config.dropout,
+    )
+    log = EpochLog(run.path / "scratch_history.csv")
+    try:
+        learner = method.prepare(problem._replace(encoder=network.get_layer("encoder")))
+        learner.learn(examples, seed=config.seed, callbacks=[log])
+    except TrainingFailed as error:
+        session.say(config)(f"from scratch there is nothing to compare with: {error}")
+        return []
+    return log.rows
+
+
+def _saved(
+    history: list[dict], scratch: list[dict], metrics: dict, learned: Learned, examples: Examples
+) -> dict:
+    """What the transfer saved, as :func:`~kt_transfer.reporting.savings.saved_by_transfer`."""
+    seconds = 0.0 if learned.strength is None else _regression_seconds(learned)
+    if not history:  # logistic regression alone: one fit, no epochs
+        history = [{"seconds": 0.0, "val_accuracy": metrics["validation"]["accuracy"]}]
+    return saved_by_transfer(history, scratch, len(examples.validation[1]), seconds)
 
 
 def _count(weights) -> int:
@@ -120,5 +210,5 @@ def _tell(config: FinetuneConfig, run: Run, data, num_labels: int, metrics: dict
     say(f"fine-tuned on {data.spec}: {num_labels} labels, {how}{locked}, {seconds:.1f} s")
     say(f"  test accuracy {accuracy(metrics['test'])}   run {run.path}")
     if "saved_by_transfer" in metrics:
-        say(f"  {tell_saved(metrics['saved_by_transfer'])}")
+        say(f"  {describe_savings(metrics['saved_by_transfer'])}")
     say(f"next: python -m kt_transfer.distill --teacher {run.path}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-if __name__ == "__main__":  # --help and mistakes are answered before TensorFlow loads
+if __name__ == "__main__":  # answers --help and reports errors before TensorFlow is imported
     import sys
 
     from kt_transfer.shell.main import main
@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from kt_transfer.data import Like
-from kt_transfer.data.made_for import MadeFor
+from kt_transfer.data.made_for import ExampleSummary
 from kt_transfer.engine.fused_model import predict_raw
 from kt_transfer.errors import UserError
 from kt_transfer.reporting.classification import softmax
@@ -34,14 +34,15 @@ def run(**settings) -> Path:
         ``label``, and a column ``probability_LABEL`` for each class.
 
     Example:
-        >>> predict.run(model="saved_models/mnist/1", data="idx:new", out="new.csv")
+        >>> from kt_transfer import predict
+        >>> predict.run(model="saved_models/digits/1", data="digits", out="new.csv", quiet=True)
         PosixPath('new.csv')
     """
     return execute(PredictConfig(**settings))
 
 
 def execute(config: PredictConfig) -> Path:
-    """Model, data, probabilities, CSV."""
+    """Run the command."""
     import pandas as pd
 
     path = Path(config.out or f"runs/predict-{time.strftime('%Y%m%d-%H%M%S')}.csv")
@@ -62,7 +63,7 @@ def execute(config: PredictConfig) -> Path:
     table["label"] = np.array(names)[class_id]
     for number, name in enumerate(names):
         table[f"probability_{name}"] = probabilities[:, number]
-    # In the order of the source, where the test part was cut out of it.
+    # In the order of the source, from which the test part may have been split off.
     table = table.sort_values(["split", "row"], ascending=[False, True])
     with runs.replacing(path, overwrite=config.overwrite) as temporary:
         table.to_csv(temporary, index=False, float_format="%.6g")
@@ -73,7 +74,7 @@ def execute(config: PredictConfig) -> Path:
 
 
 def _from_run(config: PredictConfig):
-    """Spec, class names and predictor of a run folder, and what examples it takes."""
+    """Spec, class names and predictor of a run folder, and the form of its examples."""
     source = runs.open_run(config.run)
     if source.is_autoencoder:
         raise UserError(
@@ -93,7 +94,7 @@ def _from_run(config: PredictConfig):
 
 
 def _from_export(config: PredictConfig):
-    """The same of an exported model."""
+    """The same for an exported model."""
     model, metadata = load_saved_model(config.model, trust=config.trust_model)
     if not metadata["labels"]:
         raise UserError(
@@ -112,9 +113,9 @@ def _from_export(config: PredictConfig):
                 but=f"{config.model} expects {model.shape}",
                 remedy="give data of that shape",
             )
-        made = MadeFor.from_note(metadata.get("made_for"))
-        if told := adaptation_to(config.model, made, model.dtype, data):
-            session.say(config)(told)
+        summary = ExampleSummary.from_note(metadata.get("made_for"))
+        if message := adaptation_to(config.model, summary, model.dtype, data):
+            session.say(config)(message)
         return model
 
     like = Like(model.shape, model.dtype)

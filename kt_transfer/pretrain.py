@@ -1,8 +1,8 @@
-"""``python -m kt_transfer.pretrain``: learn a source task, without labels, with few or with all."""
+"""``python -m kt_transfer.pretrain``: learn a source task without, with few or with all labels."""
 
 from __future__ import annotations
 
-if __name__ == "__main__":  # --help and mistakes are answered before TensorFlow loads
+if __name__ == "__main__":  # answers --help and reports errors before TensorFlow is imported
     import sys
 
     from kt_transfer.shell.main import main
@@ -20,17 +20,17 @@ from kt_transfer.data.rows import take_rows
 from kt_transfer.data.splits import without_copies_of
 from kt_transfer.engine.fused_model import FusedModel, predict_raw, scaling
 from kt_transfer.errors import UserError, named
+from kt_transfer.methods.reconstruction import reconstruct_itself, reconstructing
 from kt_transfer.models.autoencoders import (
     dense_autoencoder,
     sparse_autoencoder,
     transferable_encoder,
-    units_that_stay,
 )
-from kt_transfer.models.classifiers import classifier
+from kt_transfer.models.classifiers import classifier, compile_classifier
 from kt_transfer.models.convolutional import conv_autoencoder
 from kt_transfer.models.freezing import layers_with_weights
 from kt_transfer.models.preprocessing import as_image, image_shape, raw_values
-from kt_transfer.reporting.collapse import find_collapse, tell_collapse
+from kt_transfer.reporting.collapse import describe_collapse, find_collapse
 from kt_transfer.reporting.layers import format_layers, layer_rows, layer_weights
 from kt_transfer.reporting.plots import plot_history, plot_reconstructions
 from kt_transfer.reporting.terminal import accuracy
@@ -38,11 +38,9 @@ from kt_transfer.runs import recording, session
 from kt_transfer.runs.folder import Run
 from kt_transfer.settings import PretrainConfig
 from kt_transfer.training import semi_supervised
-from kt_transfer.training.fitting import fit_in_folder
-from kt_transfer.training.k_sparse import with_falling_k
-from kt_transfer.training.losses import ReconstructionLoss
+from kt_transfer.training.fitting import fit
 
-# Share of the examples that is held out to watch the training.
+# Share of the examples held out for validation.
 HELD_OUT = 0.1
 
 
@@ -50,14 +48,15 @@ def run(**settings) -> Run:
     """The command as a function; ``settings`` are the fields of :class:`PretrainConfig`.
 
     Example:
-        >>> pretrain.run(data="tfds:mnist", epochs=20, out="runs/mnist-source")
-        Run('runs/mnist-source')
+        >>> from kt_transfer import pretrain
+        >>> pretrain.run(data="digits", epochs=2, out="runs/first", quiet=True)
+        Run('runs/first')
     """
     return execute(PretrainConfig(**settings))
 
 
 def execute(config: PretrainConfig) -> Run:
-    """Strategy, data, model, fit, save."""
+    """Run the command."""
     learn, measure = _task(config)
     with session.start_run("pretrain", config) as run:
         strategy = recording.begin(run, config)
@@ -71,10 +70,9 @@ def execute(config: PretrainConfig) -> Run:
             task = learn(config, network, preprocessing, data, train, labelled)
         layers = layers_with_weights(task.network)
         before = layer_weights(layers)
-        history = fit_in_folder(
+        fit(
             task.model,
             task.model.model,
-            run,
             take_rows(data.x, task.rows),
             task.targets,
             epochs=config.epochs,
@@ -84,24 +82,25 @@ def execute(config: PretrainConfig) -> Run:
                 if len(validation)
                 else None
             ),
-            callbacks=task.callbacks,
             patience=config.patience,
-            title=f"pretrain {config.data}",
-            quiet=config.quiet,
+            schedule=task.callbacks,
+            callbacks=recording.watching(
+                run, config.epochs, f"pretrain {config.data}", config.quiet
+            ),
         )
         run.save_model("model.keras", task.network)
         run.save_model("preprocessing.keras", preprocessing)
         metrics = measure(config, run, task, preprocessing, data, validation)
         metrics["layers"] = layer_rows(layers, before, config.learning_rate, {})
         run.write_json("metrics.json", metrics)
-        recording.note_execution(run, task.model)
-        plot_history(history, run.folder("plots") / "loss.png")
-    _tell(config, run, data, metrics)
+        run.update_json("run.json", execution=task.model.execution)
+        plot_history(recording.history_of(run), run.folder("plots") / "loss.png")
+    _report(config, run, data, metrics)
     return run
 
 
 class _Task(NamedTuple):
-    """What is fitted on what: the network that is saved, and the model that trains it."""
+    """The network to save, the model that trains it, and its training data."""
 
     network: Any
     model: Any
@@ -112,16 +111,16 @@ class _Task(NamedTuple):
 
 
 def _task(config: PretrainConfig) -> tuple[Callable, Callable]:
-    """How to learn, and how to measure what was learned."""
+    """The functions that set up training and measure the result."""
     if config.objective == "classification":
         return _classify, _measure_classifier
     return _reconstruct if config.labels is None else _reconstruct_and_classify, _measure
 
 
 def _split(config: PretrainConfig, data) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows to train on, rows held out, and those among the former whose label is seen.
+    """Training rows, held-out rows, and the training rows whose labels are used.
 
-    The labels are those that ``finetune --labels`` with the same seed trains on.
+    The labels are those that ``finetune --labels`` uses with the same seed.
     """
     supervised = config.objective == "classification"
     train, validation = hold_out(data.y, HELD_OUT, config.seed, data.copies)
@@ -139,15 +138,13 @@ def _split(config: PretrainConfig, data) -> tuple[np.ndarray, np.ndarray, np.nda
 
 def _reconstruct(config, autoencoder, preprocessing, data, train, labelled) -> _Task:
     """An autoencoder alone."""
-    k = units_that_stay(autoencoder)
-    trained, callbacks = with_falling_k(autoencoder, k, config.epochs)
-    trained.compile(optimizer=_adam(config), loss=ReconstructionLoss(), metrics=["mse"])
-    model = _fused(trained, _reconstruct_itself(preprocessing), config)
+    trained, callbacks = reconstructing(autoencoder, config, metrics=["mse"])
+    model = _fused(trained, reconstruct_itself(preprocessing), config)
     return _Task(autoencoder, model, train, None, lambda rows: None, callbacks)
 
 
 def _reconstruct_and_classify(config, autoencoder, preprocessing, data, train, labelled) -> _Task:
-    """An autoencoder with a head on its code for the examples that have a label."""
+    """Train an autoencoder with a head on its code for the labelled examples."""
     joint = semi_supervised.joint_model(autoencoder, data.num_classes)
     semi_supervised.compile_joint(joint, _adam(config), config.label_weight)
     labels = np.where(np.isin(train, labelled), data.y[train], -1)
@@ -160,9 +157,9 @@ def _reconstruct_and_classify(config, autoencoder, preprocessing, data, train, l
 
 
 def _classify(config, autoencoder, preprocessing, data, train, labelled) -> _Task:
-    """A classifier with the autoencoder's encoder as its body."""
+    """Train a classifier on the autoencoder's encoder."""
     network = classifier(transferable_encoder(autoencoder), data.num_classes)
-    recording.compile_classifier(network, _adam(config))
+    compile_classifier(network, _adam(config))
     model = _fused(network, scaling(preprocessing), config)
     return _Task(network, model, train, data.y[train], lambda rows: data.y[rows])
 
@@ -175,14 +172,6 @@ def _fused(network, transform, config: PretrainConfig):
     return FusedModel(
         network, transform=transform, seed=config.seed, jit_compile=session.jit_choice(config)
     )
-
-
-def _reconstruct_itself(preprocessing):
-    def transform(x, y, sample_weight):
-        features = preprocessing(x)
-        return features, features, sample_weight
-
-    return transform
 
 
 def _build(config: PretrainConfig, data):
@@ -219,7 +208,7 @@ def _require_images(data) -> None:
 
 
 def _measure(config: PretrainConfig, run, task, preprocessing, data, validation) -> dict:
-    """Reconstruction of test and validation examples, and whether the code collapsed."""
+    """Measure the reconstruction of test and validation examples, and check for collapse."""
     network = task.network
     with task.model.strategy.scope():
         model = _reconstruct(config, network, preprocessing, data, None, None).model
@@ -247,7 +236,7 @@ def _measure(config: PretrainConfig, run, task, preprocessing, data, validation)
 
 
 def _measure_head(joint, preprocessing, data) -> dict:
-    """How well the head of semi-supervised pretraining classifies the test examples."""
+    """Test metrics of the head of semi-supervised pretraining."""
     _, logits = predict_raw(joint, preprocessing, data.x_test)
     return recording.test_metrics(data.y_test, logits)
 
@@ -257,14 +246,14 @@ def _measure_classifier(config, run, task, preprocessing, data, validation) -> d
 
 
 def _pictures(network, preprocessing, data, count: int = 10):
-    """The first test examples, and what the autoencoder makes of them, in raw values."""
+    """The first test examples and their reconstructions, in raw values."""
     originals = data.x_test[:count]
     outputs = network(preprocessing(originals), training=False)
     return originals, raw_values(outputs, data.input_shape, data.scaling_range)
 
 
-def _what_wakes(config: PretrainConfig) -> str:
-    """What to change where units of the code are silent."""
+def _remedy_for_dead_units(config: PretrainConfig) -> str:
+    """The first remedy for dead code units."""
     if config.model != "sparse":
         return "lower --learning-rate"
     if config.sparsity == "k_sparse":
@@ -272,7 +261,7 @@ def _what_wakes(config: PretrainConfig) -> str:
     return "lower --learning-rate or --sparsity-weight"
 
 
-def _tell(config: PretrainConfig, run: Run, data, metrics: dict) -> None:
+def _report(config: PretrainConfig, run: Run, data, metrics: dict) -> None:
     say = session.say(config)
     say(format_layers(metrics["layers"]) + "\n")
     labels = f", {config.labels} labels" if config.labels else ""
@@ -285,7 +274,9 @@ def _tell(config: PretrainConfig, run: Run, data, metrics: dict) -> None:
     else:
         head = f"   head's accuracy {accuracy(metrics['head'])}" if "head" in metrics else ""
         say(f"  test mse {metrics['test']['mse']:.4f}{head}   run {run.path}")
-        for sentence in tell_collapse(metrics, config.latent_dim, _what_wakes(config)):
+        for sentence in describe_collapse(
+            metrics, config.latent_dim, _remedy_for_dead_units(config)
+        ):
             say(sentence)
     if data.num_classes:
         say(f"next: python -m kt_transfer.finetune --source {run.path} --labels 100")

@@ -6,7 +6,7 @@ this run's.
 
 from __future__ import annotations
 
-if __name__ == "__main__":  # --help and mistakes are answered before TensorFlow loads
+if __name__ == "__main__":  # answers --help and reports errors before TensorFlow is imported
     import sys
 
     from kt_transfer.shell.main import main
@@ -31,14 +31,15 @@ def run(**settings) -> Run:
     """The command as a function; ``settings`` are the fields of :class:`QuickstartConfig`.
 
     Example:
-        >>> quickstart.run(data="tfds:mnist", labels=1000, name="mnist")
-        Run('runs/quickstart-20260923-120000')
+        >>> from kt_transfer import quickstart
+        >>> quickstart.run(data="digits", labels=200, epochs=2, out="runs/chain", quiet=True)
+        Run('runs/chain')
     """
     return execute(QuickstartConfig(**settings))
 
 
 def execute(config: QuickstartConfig) -> Run:
-    """Every step with the same data, seed and strategy."""
+    """Run every step with the same data, seed and strategy."""
     with session.start_run("quickstart", config) as run:
         shared = {
             name: getattr(config, name)
@@ -74,20 +75,20 @@ def execute(config: QuickstartConfig) -> Run:
             "exported": str(version),
         }
         run.write_json("metrics.json", metrics)
-    _tell(config, run, metrics, version)
+    _report(config, run, metrics, version)
     return run
 
 
 def _step(command, path: Path, **settings) -> Run:
-    """One step of the chain; done ones are kept, an interrupted one goes on."""
+    """Run one step of the chain; a complete one is kept, an interrupted one resumed."""
     if path.exists() and runs.Run(path).read_json("run.json")["status"] == "complete":
         return runs.open_run(path)
-    # Its progress bar is shown; its advice on what to do next is this command's to give.
+    # Shows the progress bar but not the printed advice on the next command.
     with contextlib.redirect_stdout(io.StringIO()):
         return command.run(**settings, out=path, resume=path.exists())
 
 
-def _tell(config: QuickstartConfig, run: Run, metrics: dict, version: Path) -> None:
+def _report(config: QuickstartConfig, run: Run, metrics: dict, version: Path) -> None:
     rows = [
         [
             step,
@@ -103,5 +104,5 @@ def _tell(config: QuickstartConfig, run: Run, metrics: dict, version: Path) -> N
     session.say_notes_of(config, runs.Run(run.path / "pretrain"))
     say(f"the whole chain on {config.data} with {labels}:\n")
     say(format_table(["step", "test mse", "test accuracy", "parameters", "seconds"], rows))
-    say(f"\nruns {run.path}   served model {version}: answers as Keras does, checked without Keras")
+    say(f"\nruns {run.path}   served model {version}: outputs match Keras, checked without Keras")
     say(f"next: python -m kt_transfer.predict --model {version} --data SPEC --out FILE.csv")

@@ -44,7 +44,8 @@ def run(command: str, **settings) -> Run:
         **settings: The fields of that command's tune config.
 
     Example:
-        >>> tune.run("pretrain", data="tfds:mnist", max_trials=20, out="runs/search")
+        >>> from kt_transfer import tune
+        >>> tune.run("pretrain", epochs=1, max_trials=1, out="runs/search", quiet=True)
         Run('runs/search')
     """
     return execute(_CONFIGS[command][1](**settings))

@@ -2,7 +2,10 @@
 
 import contextlib
 import dataclasses
+import fcntl
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -113,6 +116,17 @@ def invoke(tmp_path, monkeypatch, capfd):
     return call
 
 
+@pytest.fixture(scope="module")
+def unchecked_exports():
+    """Leaves out the check of an export in a process of its own, which takes seconds.
+
+    For tests of what is exported and asked elsewhere; serving/test_saved_model.py has the check.
+    """
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("kt_transfer.serving.saved_model.check_saved_model", lambda *_: 0.0)
+        yield
+
+
 @pytest.fixture
 def peak_memory():
     """A block that must not take more than so many bytes at once, as Python and NumPy count."""
@@ -129,6 +143,40 @@ def peak_memory():
     return at_most
 
 
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory):
+    """Makes a folder once for all processes of a test session; its path and what was printed.
+
+    ``commands`` are run in it, each in a process of its own. Whoever comes second waits.
+    """
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+
+    def call(name: str, commands: dict[str, list[str]]):
+        folder, outputs = base / name, base / f"{name}.json"
+        with open(base / f"{name}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not outputs.exists():  # it is written last
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                done = [run_command(*words, cwd=folder) for words in commands.values()]
+                printed = [{"stdout": d.stdout, "stderr": d.stderr} for d in done]
+                outputs.write_text(json.dumps(dict(zip(commands, printed, strict=True))))
+        printed = json.loads(outputs.read_text())
+        return folder, {command: Printed(**texts) for command, texts in printed.items()}
+
+    return call
+
+
+@dataclasses.dataclass(frozen=True)
+class Printed:
+    """What a command printed."""
+
+    stdout: str
+    stderr: str
+
+
 @dataclasses.dataclass(frozen=True)
 class Chain:
     """Run folders from pretraining to the export, and what each command printed."""
@@ -138,29 +186,26 @@ class Chain:
     teacher: Path
     student: Path
     exported: Path
-    output: dict[str, subprocess.CompletedProcess]
+    output: dict[str, Printed]
 
 
 @pytest.fixture(scope="session")
-def chain(tmp_path_factory) -> Chain:
+def chain(shared_folder) -> Chain:
     """The chain, small, each command in a process of its own. Read only: copy what you change."""
-    folder = tmp_path_factory.mktemp("chain")
-    commands = {
-        "pretrain": "--model sparse --hidden-units 32 16 --latent-dim 12 --epochs 10 --out source",
-        "finetune": "--source source --labels 200 --freeze 1 --epochs 15 --out teacher",
-        "distill": "--teacher teacher --student-units 16 --epochs 10 --out student",
-        "export": "--run student --name digits",
-    }
+    commands = [
+        "pretrain --model sparse --hidden-units 32 16 --latent-dim 12 --epochs 10 --out source",
+        "finetune --source source --labels 200 --freeze 1 --epochs 15 --out teacher",
+        "distill --teacher teacher --student-units 16 --epochs 10 --out student",
+        "export --run student --name digits",
+    ]
+    folder, output = shared_folder("chain", {words.split()[0]: words.split() for words in commands})
     return Chain(
         folder=folder,
         source=folder / "source",
         teacher=folder / "teacher",
         student=folder / "student",
         exported=folder / "saved_models" / "digits" / "1",
-        output={
-            command: run_command(command, *flags.split(), cwd=folder)
-            for command, flags in commands.items()
-        },
+        output=output,
     )
 
 
@@ -177,11 +222,12 @@ class Compared:
 
     folder: Path
     words: list[str]
-    output: subprocess.CompletedProcess
+    output: Printed
 
 
 @pytest.fixture(scope="session")
-def compared(tmp_path_factory) -> Compared:
+def compared(shared_folder) -> Compared:
     """A small comparison, in a process of its own. Read only: copy what you change."""
-    folder, words = tmp_path_factory.mktemp("compared"), COMPARED.split()
-    return Compared(folder / "run", words, run_command(*words, cwd=folder))
+    words = COMPARED.split()
+    folder, output = shared_folder("compared", {"compare": words})
+    return Compared(folder / "run", words, output["compare"])

@@ -6,8 +6,8 @@
 Keras's wheel brings the tests of its own version, so nothing has to be fetched; ``--keras DIR``
 takes those of a checkout (``git clone --depth 1 --branch v3.15.1
 https://github.com/keras-team/keras``). What fails with stock Keras is left out; the rest
-has to pass in every mode: as it is, with data streamed in blocks, and with XLA forced.
-``ARCHITECTURE.md`` lists what may fail, with the reason.
+has to pass in every mode: by default, with data streamed in blocks, and with XLA forced.
+``EXCEPTIONS`` names what may fail, with the reason.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -54,12 +55,25 @@ TESTS = [
     "layers/layer_test.py",
     "trainers/data_adapters",
 ]
+ACROSS_DEVICES = (
+    "The mode forces jit_compile=True, which is refused under several replicas: TensorFlow "
+    "cannot compile across devices."
+)
+# What may fail: mode, then test, then the reason. ARCHITECTURE.md lists the same.
+EXCEPTIONS = {
+    "xla": {
+        "callbacks/swap_ema_weights_test.py::SwapEMAWeightsTest"
+        "::test_swap_ema_weights_with_tf_distribute": ACROSS_DEVICES,
+        "backend/tensorflow/distribute_test.py::DistributeTest"
+        "::test_correctness_with_fit_and_regularizer": ACROSS_DEVICES,
+    },
+}
 OUTCOMES = "KT_KERAS_OWN_TESTS_OUTCOMES"
 MODE = "KT_KERAS_OWN_TESTS_MODE"
 
 
 def main() -> None:
-    """Run stock Keras, then every mode; exit 1 if a test fails in one of them only."""
+    """Run stock Keras, then every mode; exit 1 if a test fails in a mode, and is no exception."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES))
     parser.add_argument("--tests", nargs="+", default=TESTS, help="files or folders of keras/src")
@@ -67,21 +81,23 @@ def main() -> None:
     parser.add_argument("-k", default="", help="as pytest takes it")
     args = parser.parse_args()
     source = (args.keras / "keras" if args.keras else _installed()) / "src"
-    paths = [source / test for test in args.tests]
-    expected = _run(paths, args.k, None)
+    expected = _run(source, args.tests, args.k, None)
     touched = {test for test, (outcome, uses) in expected.items() if outcome == "passed" and uses}
     failed = {}
     for mode in args.modes:
-        given = _run(paths, args.k, mode)
+        given = _run(source, args.tests, args.k, mode)
         failed[mode] = sorted(
             test for test in touched if given.get(test, ("missing", 0))[0] != "passed"
         )
     print(f"\n{len(touched)} tests pass with stock Keras and fit, evaluate or predict")
+    unexpected = 0
     for mode, tests in failed.items():
+        reasons = EXCEPTIONS.get(mode, {})
+        unexpected += sum(test not in reasons for test in tests)
         print(f"{mode}: {len(touched) - len(tests)} pass here, {len(tests)} do not")
         for test in tests:
-            print(f"    {test}")
-    sys.exit(any(failed.values()))
+            print(f"    {test}: {reasons[test]}" if test in reasons else f"    {test}")
+    sys.exit(unexpected > 0)
 
 
 def _installed() -> Path:
@@ -90,7 +106,7 @@ def _installed() -> Path:
     return Path(importlib.util.find_spec("keras").origin).parent
 
 
-def _run(paths: list[Path], keyword: str, mode: str | None) -> dict[str, list]:
+def _run(source: Path, tests: list[str], keyword: str, mode: str | None) -> dict[str, list]:
     """Outcome of every test, and whether it has trained, evaluated or predicted."""
     here = Path(__file__).resolve()
     with tempfile.TemporaryDirectory() as folder:
@@ -120,9 +136,9 @@ def _run(paths: list[Path], keyword: str, mode: str | None) -> dict[str, list]:
             "-n",
             "0",
         ]
-        command += ["-p", "no:cacheprovider", "-W", "ignore", "-k", keyword, "--rootdir", folder]
-        command += ["--import-mode", "importlib", "-c", os.devnull]
-        command += ["--continue-on-collection-errors", *map(str, paths)]
+        command += ["-p", "no:cacheprovider", "-W", "ignore", "-k", keyword]
+        command += ["--import-mode", "importlib", "-c", os.devnull, "--rootdir", str(source)]
+        command += ["--continue-on-collection-errors", *(str(source / test) for test in tests)]
         print(f"== {mode or 'stock Keras'}", flush=True)
         subprocess.run(command, env=environment, cwd=folder, check=False)
         return json.loads(outcomes.read_text())
@@ -138,12 +154,23 @@ _uses = 0
 
 def pytest_configure(config) -> None:
     """Put ``FusedModel`` in place of the methods of every Keras model."""
+    import pytest
+
     for marker in ("requires_trainable_backend", "multi_device"):
         config.addinivalue_line("markers", marker)
     from keras.src.backend.tensorflow.trainer import TensorFlowTrainer
 
-    # Some test files import it, though what they do with it is for another backend.
-    sys.modules.setdefault("jax", types.ModuleType("jax"))
+    # Some test files import it, though what they do with it is for another backend, and SciPy
+    # asks for the class of its arrays where it finds it imported.
+    jax = types.ModuleType("jax")
+    jax.Array = type("Array", (), {})
+    sys.modules.setdefault("jax", jax)
+    # So do some Keras's conftest, which its wheel leaves out.
+    conftest = types.ModuleType("conftest")
+    conftest.skip_if_backend = lambda name, reason: pytest.mark.skipif(
+        name == "tensorflow", reason=reason
+    )
+    sys.modules.setdefault("conftest", conftest)
     mode = os.environ[MODE]
     fused = _models(MODES[mode]) if mode else None
     for name in ("fit", "evaluate", "predict"):
@@ -194,7 +221,11 @@ def pytest_runtest_setup(item) -> None:
 def pytest_runtest_logreport(report) -> None:
     """Note the outcome of a test; a set-up or tear-down that fails counts too."""
     if report.when == "call" or report.outcome != "passed":
-        _outcomes[report.nodeid.split("src/")[-1]] = [report.outcome, _uses]
+        # The parameters of some tests are functions, whose addresses differ from run to run.
+        name = re.sub(r"at0x[0-9a-f]+", "", report.nodeid)
+        # What Keras itself expects to fail may pass in one run and not in the next.
+        outcome = "expected to fail" if hasattr(report, "wasxfail") else report.outcome
+        _outcomes[name] = [outcome, _uses]
 
 
 def pytest_sessionfinish(session) -> None:

@@ -15,6 +15,8 @@ from kt_transfer.comparison.table import COLUMNS
 from kt_transfer.data import load_data
 from kt_transfer.runs.folder import Run
 
+# Of the comparison in a process of its own the export is checked.
+pytestmark = pytest.mark.usefixtures("unchecked_exports")
 METHODS = ("scratch", "linear", "parameters", "distilled", "features")
 
 
@@ -52,7 +54,7 @@ def test_equal_budgets_are_equal_and_told(compared, found):
     assert found["equal_budget"] in compared.output.stdout
 
 
-def test_the_verdicts_are_those_of_the_contract(found):
+def test_the_verdicts_are_those_of_the_contract(compared, found):
     assert found["metric"] == "accuracy"
     assert len(found["verdicts"]) == 4 * 2
     for entry in found["verdicts"]:
@@ -62,8 +64,13 @@ def test_the_verdicts_are_those_of_the_contract(found):
         assert entry["verdict"] in ("better", "no difference", "worse")
         assert entry["detectable"] > 0
     assert len(found["costs"]) == 5 * 2
+    rows = pd.read_csv(compared.folder / "comparison.csv", keep_default_na=False)
+    seconds = rows.groupby(["method", "labels"])["seconds"].median()
     for cost in found["costs"]:
-        assert min(cost["seconds"], cost["bytes"], cost["latency_ms"]) > 0
+        assert cost["seconds"] == pytest.approx(seconds[cost["method"], cost["labels"]], rel=1e-3)
+        assert 0 < cost["latency_ms"] < 1000 * cost["seconds"]
+    size = {cost["method"]: cost["bytes"] for cost in found["costs"]}
+    assert size["distilled"] < size["parameters"] == size["scratch"]
     assert {entry["method"] for entry in found["until_scratch"]} == {"scratch", "parameters"}
 
 
@@ -241,12 +248,12 @@ def test_in_python_it_is_a_data_frame(tmp_path, monkeypatch):
 
 
 def test_a_time_budget_is_planned_and_kept(invoke):
-    words = ("compare", *QUICK[:-1], "--methods", "scratch", "linear", "features", "--repeats", 3)
+    words = ("compare", *QUICK[:-1], "--methods", "scratch", "linear", "features", "--repeats", 2)
     done = invoke(*words, "--time-budget", "10m", "--out", "run")
     assert (done.code, done.err) == (0, "")
     plan = Run("run").read_json("run.json")["plan"]
     assert plan["told"] in done.out
-    assert re.match(r"planned for 10m: \d of 3 repeats, 2 of 2 folds, 2 of 2 epochs", plan["told"])
+    assert re.match(r"planned for 10m: \d of 2 repeats, 2 of 2 folds, 2 of 2 epochs", plan["told"])
     assert len(set(table_of("run")["repeat"])) == plan["repeats"]
 
 

@@ -9,6 +9,7 @@ from keras import layers
 
 from kt_transfer import distill, load_data
 from kt_transfer.reporting.classification import softmax
+from kt_transfer.runs import recording
 from kt_transfer.runs.folder import Run
 from kt_transfer.sources.teachers import load_teachers
 
@@ -67,7 +68,7 @@ def test_what_was_gained_is_measured(gained, chain):
 
 def test_the_student_from_scratch_has_the_same_start_and_as_many_steps(gained, chain, monkeypatch):
     from kt_transfer.engine.fused_model import FusedModel
-    from kt_transfer.methods import distilling
+    from kt_transfer.training.distiller import Distiller
 
     fits = []
     fit = FusedModel.fit
@@ -87,7 +88,7 @@ def test_the_student_from_scratch_has_the_same_start_and_as_many_steps(gained, c
         compare_scratch="yes",
     )
     (_, x, (_, soft), options, start), (model, own_x, own_y, own_options, own_start) = fits
-    assert not isinstance(model, distilling.Distiller)
+    assert not isinstance(model, Distiller)
     assert len(x) == len(own_x) == len(soft)
     labelled = np.load(gained.parent / "t" / "splits.npz")["labelled"]
     data = load_data("digits")
@@ -222,9 +223,8 @@ def test_hints_and_weighed_teachers_on_two_replicas(chain, command, tmp_path):
 def test_an_interrupted_distillation_goes_on(chain, tmp_path, monkeypatch):
     from kt_transfer.training.callbacks import Checkpoint
 
-    monkeypatch.setattr(
-        Checkpoint.__init__, "__defaults__", ((), 0.0, True, 0)
-    )  # a checkpoint an epoch
+    # A checkpoint an epoch.
+    monkeypatch.setattr(Checkpoint.__init__, "__defaults__", (0.0, True))
     settings = {"teacher": [chain.teacher], "student_units": (8,), "epochs": 4, **SETTINGS}
     settings |= {"hint": "hidden_1", "hint_epochs": 2, "augment": "shift:1"}
     settings["compare_scratch"] = "no"
@@ -235,13 +235,12 @@ def test_an_interrupted_distillation_goes_on(chain, tmp_path, monkeypatch):
             if epoch == 2:
                 raise KeyboardInterrupt
 
-    from kt_transfer.methods import distilling
-
-    callbacks = distilling._callbacks
-    monkeypatch.setattr(distilling, "_callbacks", lambda config: [*callbacks(config), Break()])
+    watching = recording.watching
+    monkeypatch.setattr(recording, "watching", lambda *given: [*watching(*given), Break()])
     with pytest.raises(KeyboardInterrupt):
         distill.run(**settings, out=tmp_path / "broken")
-    monkeypatch.setattr(distilling, "_callbacks", callbacks)
+    assert [path.name for path in (tmp_path / "broken" / "checkpoint").iterdir()] == ["2"]
+    monkeypatch.setattr(recording, "watching", watching)
     again = distill.run(**settings, out=tmp_path / "broken", resume=True)
     for a, b in zip(
         whole.load_model().get_weights(), again.load_model().get_weights(), strict=True

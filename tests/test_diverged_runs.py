@@ -89,7 +89,7 @@ def test_finished_cells_of_a_comparison_stay(invoke, tmp_path, monkeypatch):
     def diverge(*_, **__):
         raise TrainingFailed("training diverged in epoch 7")
 
-    monkeypatch.setattr("kt_transfer.comparison.comparison.learn_features", diverge)
+    monkeypatch.setattr("kt_transfer.methods.frozen.FeaturesLearner.learn", diverge)
     words = "--labels 30 --folds 2 --repeats 1 --methods linear scratch --hidden-units 8"
     flags = (*words.split(), "--epochs", 1, *ONE_DEVICE, "--out", "out")
     done = invoke("compare", *flags)

@@ -9,13 +9,14 @@ from kt_transfer import UserError, finetune, pretrain
 from kt_transfer.models.freezing import layers_with_weights
 from kt_transfer.reporting.layers import layer_weights
 
-QUICK = {"labels": 100, "epochs": 6, "quiet": True}
+PLAIN = {"strategy": "one_device", "jit_compile": "no", "quiet": True}
+QUICK = PLAIN | {"labels": 100, "epochs": 6, "compare_scratch": "no"}
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
     out = tmp_path_factory.mktemp("finetune") / "source"
-    return pretrain.run(out=out, epochs=3, hidden_units=(24, 16), latent_dim=12, quiet=True)
+    return pretrain.run(out=out, epochs=3, hidden_units=(24, 16), latent_dim=12, **PLAIN)
 
 
 def transfer(source, out, **settings):
@@ -92,7 +93,7 @@ def test_what_the_transfer_saved(source, tmp_path, invoke):
     )
 
 
-@pytest.mark.parametrize("settings", [{"compare_scratch": "no"}, {"reinitialize": True}])
+@pytest.mark.parametrize("settings", [{}, {"compare_scratch": "auto", "reinitialize": True}])
 def test_no_comparison_where_there_is_nothing_to_compare(source, tmp_path, settings):
     run, metrics = transfer(source, tmp_path / "run", epochs=1, **settings)
     assert "saved_by_transfer" not in metrics
@@ -100,7 +101,9 @@ def test_no_comparison_where_there_is_nothing_to_compare(source, tmp_path, setti
 
 
 def test_features_are_compared_too(source, tmp_path):
-    _, metrics = transfer(source, tmp_path / "run", method="features", epochs=5)
+    _, metrics = transfer(
+        source, tmp_path / "run", method="features", epochs=5, compare_scratch="auto"
+    )
     assert metrics["saved_by_transfer"]["scratch"]["epochs"] >= 1
     assert [row["trained"] for row in metrics["layers"]] == [False, False, False, True]
 

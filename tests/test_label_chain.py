@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from sklearn.datasets import load_digits
 
+pytestmark = pytest.mark.usefixtures("unchecked_exports")
 X, Y = load_digits(return_X_y=True)
 # Three digits, far apart and in another order than their numbers.
 YEARS = np.array([2001, 1999, 2**40])

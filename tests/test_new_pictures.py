@@ -11,6 +11,7 @@ from PIL import Image
 from kt_transfer import distill, export, finetune, load_data
 from kt_transfer.engine.fused_model import predict_raw
 
+pytestmark = pytest.mark.usefixtures("unchecked_exports")
 QUICK = {"strategy": "one_device", "jit_compile": "no", "quiet": True}
 COLOURS = {"blue": (30, 60, 220), "green": (40, 200, 60), "red": (220, 50, 30)}
 
@@ -32,7 +33,7 @@ def draw(folder, name, numbers, size=(8, 6), suffix="png"):
 
 
 @pytest.fixture(scope="module")
-def taught(tmp_path_factory):
+def taught(tmp_path_factory, unchecked_exports):
     """A folder with pictures, a run that has learned from them, and its export."""
     folder = tmp_path_factory.mktemp("taught")
     for name in COLOURS:

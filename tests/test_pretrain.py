@@ -9,7 +9,8 @@ import pytest
 from kt_transfer import UserError, finetune, load_data, pretrain
 from kt_transfer.runs.folder import Run
 
-QUICK = {"epochs": 2, "hidden_units": (16,), "quiet": True, "strategy": "one_device"}
+PLAIN = {"quiet": True, "strategy": "one_device", "jit_compile": "no"}
+QUICK = PLAIN | {"epochs": 2, "hidden_units": (16,)}
 
 
 def read(run, name="metrics.json"):

@@ -29,6 +29,7 @@ from kt_transfer.runs.folder import open_teacher
 from kt_transfer.sources.loading import load_source, load_student
 from kt_transfer.sources.teachers import load_teachers
 
+pytestmark = pytest.mark.usefixtures("unchecked_exports")
 RNG = np.random.default_rng(0)
 PLAIN = {"quiet": True, "strategy": "one_device", "jit_compile": "no"}
 SHAPE = {"hidden_units": (24,), "latent_dim": 12}
@@ -109,7 +110,7 @@ def test_so_do_commands(case, saved, folder):
 
 
 @pytest.fixture(scope="module")
-def chain(folder):
+def chain(folder, unchecked_exports):
     """A chain on a table with columns of every kind, and a comparison on it."""
     decisive = (OFFSET > 10**9 + 160).astype(int)
     table = beside(OFFSET, decisive, outliers={3: 1e12})
@@ -264,7 +265,7 @@ def test_a_table_of_another_unit_is_refused_but_a_column_may_drift(chain, saved)
 
 
 @pytest.fixture(scope="module")
-def chain_of_digits(folder):
+def chain_of_digits(folder, unchecked_exports):
     run = finetune.run(
         source="scratch", data="digits", labels=400, out=folder / "digits-run", **QUICK
     )

@@ -1,6 +1,6 @@
-"""What :class:`~.estimator.TransferClassifier` is given, checked and as plain Python has it.
+"""Validate the parameters of :class:`~.estimator.TransferClassifier`, as plain Python types.
 
-scikit-learn's searches set parameters to NumPy's numbers, which Keras does not take.
+scikit-learn's searches set parameters to NumPy scalars, which Keras does not accept.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from sklearn.utils import check_random_state
 
 
 def whole_number(name: str, value) -> int:
-    """A whole number above 0, of any integer type; ``ValueError`` otherwise."""
+    """A positive integer of any integer type; ``ValueError`` otherwise."""
     if not isinstance(value, numbers.Integral) or isinstance(value, (bool, np.bool_)):
         raise ValueError(f"{name} {value!r} was given, expected a whole number above 0")
     if not value > 0:
@@ -22,7 +22,7 @@ def whole_number(name: str, value) -> int:
 
 
 def rate(name: str, value) -> float:
-    """A finite number above 0, of any type; ``ValueError`` otherwise."""
+    """A positive finite number of any real type; ``ValueError`` otherwise."""
     value = _number(name, value, "a number above 0")
     if not value > 0:
         raise ValueError(f"{name} {value!r} was given, expected more than 0")
@@ -30,7 +30,7 @@ def rate(name: str, value) -> float:
 
 
 def share(name: str, value) -> float:
-    """A number from 0 to below 1, of any type; ``ValueError`` otherwise."""
+    """A number in [0, 1) of any real type; ``ValueError`` otherwise."""
     value = _number(name, value, "a number from 0 to below 1")
     if not 0 <= value < 1:
         raise ValueError(f"{name} {value!r} was given, expected from 0 to below 1")
@@ -38,7 +38,7 @@ def share(name: str, value) -> float:
 
 
 def widths(name: str, value) -> tuple[int, ...]:
-    """Widths of layers, as a list, tuple or array; ``ValueError`` otherwise."""
+    """Layer widths, from a list, tuple or array; ``ValueError`` otherwise."""
     if not isinstance(value, (list, tuple, np.ndarray)) or np.ndim(value) != 1:
         raise ValueError(
             f"{name} {value!r} was given, expected a list of widths: one layer is "
@@ -48,14 +48,14 @@ def widths(name: str, value) -> tuple[int, ...]:
 
 
 def seed_from(random_state) -> int:
-    """A seed drawn from a generator of NumPy's, old or new; an integer always gives the same."""
+    """Draw a seed from a NumPy generator, old or new; an integer always gives the same seed."""
     if isinstance(random_state, np.random.Generator):
         return int(random_state.integers(2**31))
     return int(check_random_state(random_state).randint(2**31))
 
 
 def weights_of(sample_weight, num_examples: int) -> np.ndarray:
-    """A weight for each example, none negative and not all 0; ``ValueError`` otherwise."""
+    """Non-negative sample weights, not all zero; ``ValueError`` otherwise."""
     if sample_weight is None:
         return np.ones(num_examples)
     weights = np.asarray(sample_weight, np.float64)
@@ -77,15 +77,15 @@ def weights_of(sample_weight, num_examples: int) -> np.ndarray:
 
 
 def missing_labels(y) -> np.ndarray:
-    """Which labels are missing: ``None``, NaN or ``pandas.NA``, in whatever holds them.
+    """Which labels are missing: ``None``, NaN or ``pandas.NA``.
 
     Args:
-        y: A list, an array or a column of a table.
+        y: A list, array or pandas column.
 
     Returns:
-        Truth values of shape ``(n,)``; of shape ``(0,)`` where ``y`` is no column of labels.
+        Booleans of shape ``(n,)``; of shape ``(0,)`` if ``y`` is not one-dimensional.
     """
-    # Of a list NumPy would make names: "nan" of NaN.
+    # For a list of names, NumPy would convert NaN to "nan".
     values = np.array(y, object) if isinstance(y, (list, tuple)) else np.asarray(y)
     if values.ndim != 1 or values.dtype.kind not in "fO":
         return np.zeros(0, bool)

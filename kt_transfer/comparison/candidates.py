@@ -14,20 +14,21 @@ from kt_transfer.data.overlap import shared_rows
 from kt_transfer.data.ranges import is_by_column
 from kt_transfer.data.rows import take_rows
 from kt_transfer.errors import UserError
-from kt_transfer.methods.learners import AutoencoderLearner, Schedule
+from kt_transfer.methods.pretraining import MASKED_SHARE
+from kt_transfer.methods.reconstruction import AutoencoderLearner
+from kt_transfer.methods.steps import Steps
 from kt_transfer.models.autoencoders import dense_autoencoder, transferable_encoder
 from kt_transfer.models.preprocessing import as_image
 from kt_transfer.runs import recording, session
 from kt_transfer.runs.folder import Run, open_source
-from kt_transfer.settings import MASKED_SHARE, CompareConfig
-from kt_transfer.sources.adapting import Expected, adapting_model, describe, why_not
+from kt_transfer.sources.adapting import Expected, adapting_model, describe, why_incompatible
 from kt_transfer.sources.loading import load_source
 
 # Unlabelled examples are many: as pretrain takes them.
 PRETRAIN_BATCH_SIZE = 64
 
 
-def sources_of(config: CompareConfig, data: Dataset) -> list[Source]:
+def sources_of(config, data: Dataset) -> list[Source]:
     """Every candidate source: those given, other data, or else the target's own examples."""
     given = [_given_source(config, name, data) for name in dict.fromkeys(config.source)]
     if config.source_data:
@@ -36,14 +37,14 @@ def sources_of(config: CompareConfig, data: Dataset) -> list[Source]:
     return given or [_pretrained_on(data, config, data)]
 
 
-def _pretrained_on(other: Dataset, config: CompareConfig, data: Dataset) -> Source:
+def _pretrained_on(other: Dataset, config, data: Dataset) -> Source:
     """An autoencoder trained on a data set: anew in every fold if that is the target itself."""
     autoencoder = dense_autoencoder(
         other.input_dim, config.hidden_units, config.latent_dim, noise=MASKED_SHARE
     )
     image = other.input_shape if as_image(other.input_shape) else None
     expected = Expected((other.input_dim,), image, by_column=is_by_column(other.scaling_range))
-    if reason := why_not(data.input_shape, expected):
+    if reason := why_incompatible(data.input_shape, expected):
         raise UserError(
             f"--source-data {other.spec} was given, expected examples that those of {data.spec} "
             f"can be made to fit, but {reason}: give data of examples like these."
@@ -57,11 +58,16 @@ def _pretrained_on(other: Dataset, config: CompareConfig, data: Dataset) -> Sour
         _learner(
             autoencoder,
             other,
-            Schedule(config.pretrain_epochs, PRETRAIN_BATCH_SIZE, config.learning_rate),
+            _pretraining(config),
             is_target,
         ),
         examples,
     )
+
+
+def _pretraining(config) -> Steps:
+    given = {} if config.learning_rate is None else {"learning_rate": config.learning_rate}
+    return Steps(epochs=config.pretrain_epochs, batch_size=PRETRAIN_BATCH_SIZE, **given)
 
 
 def for_folds(preprocessing, data: Dataset):
@@ -69,7 +75,7 @@ def for_folds(preprocessing, data: Dataset):
     return refittable(preprocessing, data.value_range) if data.has_observed_range else preprocessing
 
 
-def _without_targets(other: Dataset, data: Dataset, config: CompareConfig):
+def _without_targets(other: Dataset, data: Dataset, config):
     """Examples of other data, but for those that are the target's: they may be held out there."""
     shared = shared_rows(other.x, (data.x, data.x_test))
     if not shared.any():
@@ -84,14 +90,14 @@ def _without_targets(other: Dataset, data: Dataset, config: CompareConfig):
     return take_rows(other.x, np.flatnonzero(~shared))
 
 
-def _learner(autoencoder, data: Dataset, schedule: Schedule, is_target: bool) -> AutoencoderLearner:
+def _learner(autoencoder, data: Dataset, settings: Steps, is_target: bool) -> AutoencoderLearner:
     preprocessing = recording.preprocessing_for(autoencoder, data)
     if is_target:
         preprocessing = for_folds(preprocessing, data)
-    return AutoencoderLearner(autoencoder, preprocessing, schedule, num_examples=len(data.x))
+    return AutoencoderLearner(autoencoder, preprocessing, settings, num_examples=len(data.x))
 
 
-def _given_source(config: CompareConfig, name: str, data: Dataset) -> Source:
+def _given_source(config, name: str, data: Dataset) -> Source:
     run = open_source(name)
     if run is not None and _data_of(run) == data.fingerprint:
         return _trained_anew(config, run, data)
@@ -107,7 +113,7 @@ def _given_source(config: CompareConfig, name: str, data: Dataset) -> Source:
     return Source(name, encoder, for_folds(adapting_model(*raw, expected), data))
 
 
-def _require_apart(name: str, seen: str, data: Dataset, config: CompareConfig) -> None:
+def _require_apart(name: str, seen: str, data: Dataset, config) -> None:
     """Refuse a run whose training examples are, by another name, among the target's."""
     try:
         other = load_data(seen, data_dir=config.data_dir)
@@ -122,18 +128,18 @@ def _require_apart(name: str, seen: str, data: Dataset, config: CompareConfig) -
         raise _has_seen(name, data, f"{share}, which it learned from, are among them")
 
 
-def _trained_anew(config: CompareConfig, run: Run, data: Dataset) -> Source:
+def _trained_anew(config, run: Run, data: Dataset) -> Source:
     """A run on the target's own examples: its recipe again, without what a fold holds out."""
     settings = run.settings
     if not run.is_autoencoder or settings.get("labels"):
         raise _has_seen(str(run.path), data, "it has learned from their labels")
     autoencoder = run.load_model()
-    schedule = Schedule(*(settings[name] for name in Schedule._fields))
+    steps = Steps(**{name: settings[name] for name in ("epochs", "batch_size", "learning_rate")})
     return Source(
         str(run.path),
         transferable_encoder(autoencoder),
         for_folds(recording.preprocessing_for(autoencoder, data), data),
-        _learner(autoencoder, data, schedule, is_target=True),
+        _learner(autoencoder, data, steps, is_target=True),
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from kt_transfer.comparison import pacing
 from kt_transfer.comparison.candidates import for_folds, sources_of
-from kt_transfer.comparison.comparison import TRANSFERS, Comparison
+from kt_transfer.comparison.comparison import Comparison
 from kt_transfer.comparison.costs import costs
 from kt_transfer.comparison.folds import resolve_budgets
 from kt_transfer.comparison.guesses import guesses, layer_similarities
@@ -17,19 +17,18 @@ from kt_transfer.comparison.planning import LEAST_FOLDS, not_enough, planned
 from kt_transfer.comparison.refitting import fixed
 from kt_transfer.comparison.scoring import scores
 from kt_transfer.comparison.table import Table
-from kt_transfer.comparison.telling import tell_budget, tell_comparison
+from kt_transfer.comparison.telling import describe_budget, describe_comparison
 from kt_transfer.comparison.verdicts import choose, judge, means, until_scratch, worth
 from kt_transfer.data import Dataset
 from kt_transfer.data.rows import take_rows
 from kt_transfer.errors import UserError
-from kt_transfer.methods.learners import Schedule
+from kt_transfer.methods.candidates import describe, to_json
 from kt_transfer.models.preprocessing import preprocessing_model
 from kt_transfer.reporting.classification import confusion_matrix, softmax
 from kt_transfer.reporting.examples import Answers
 from kt_transfer.reporting.plots import plot_confusion_matrix, plot_history
 from kt_transfer.runs import recording, session
 from kt_transfer.runs.folder import Run, open_source
-from kt_transfer.settings import CompareConfig
 from kt_transfer.training.callbacks import EpochLog, progress_bar
 
 # Saving, exporting and checking the winner and writing the report: seconds of a small network, and
@@ -39,7 +38,7 @@ EXPORT_SECONDS, EXPORT_SHARE = 15.0, 2.0
 TIMING_SHARE = 1 / 3
 
 
-def comparison_of(config: CompareConfig, data: Dataset, run: Run) -> Comparison:
+def comparison_of(config, methods: dict, data: Dataset, run: Run) -> Comparison:
     """The comparison that the settings ask for; a mistake in them is found before any training."""
     budgets = resolve_budgets(
         data.y,
@@ -59,11 +58,10 @@ def comparison_of(config: CompareConfig, data: Dataset, run: Run) -> Comparison:
         budgets=budgets,
         num_folds=config.folds,
         seed=config.seed,
-        methods=config.methods,
+        methods=methods,
         sources=sources_of(config, data),
-        schedule=Schedule(config.epochs, config.batch_size, config.learning_rate),
-        student_units=config.student_units,
         copies=data.copies,
+        value_range=data.scaling_range,
         # What was kept with other epochs is of no use.
         folder=run.checkpoint / f"{config.epochs}-{config.pretrain_epochs}",
     )
@@ -72,7 +70,7 @@ def comparison_of(config: CompareConfig, data: Dataset, run: Run) -> Comparison:
     return comparison
 
 
-def _require_two_classes(config: CompareConfig, comparison: Comparison) -> None:
+def _require_two_classes(config, comparison: Comparison) -> None:
     for cell, part in comparison.cells(config.repeats):
         if len(np.unique(comparison.y[part.held_out])) < 2:
             raise UserError(
@@ -83,44 +81,55 @@ def _require_two_classes(config: CompareConfig, comparison: Comparison) -> None:
 
 
 def fill(
-    config: CompareConfig, run: Run, data: Dataset, table: Table, began: float | None = None
+    config, methods: dict, run: Run, data: Dataset, table: Table, began: float | None = None
 ) -> Comparison:
     """Train every cell that the table does not hold yet, within the time budget if there is one.
 
     Args:
-        config: The settings.
+        config: The settings of ``compare``.
+        methods: The candidates by name.
         run: Where the plan is kept.
         data: The target.
         table: What is trained already, and what is added.
         began: When the command began, by :data:`.pacing.now` (default: now).
     """
     if not config.time_budget_seconds:
-        comparison = comparison_of(config, data, run)
+        comparison = comparison_of(config, methods, data, run)
         _train(config, comparison, table)
         return comparison
     # Seconds of an interrupted run count as well.
     began = (pacing.now() if began is None else began) - run.read_json("run.json").get(
         "wall_seconds", 0.0
     )
-    comparison = comparison_of(config, data, run)
+    comparison = comparison_of(config, methods, data, run)
     plan = run.read_json("run.json").get("plan")
     if plan is None:
         plan = _planned(config, comparison, began)
         run.update_json("run.json", plan=plan)
     session.say(config)(plan["told"])
     settled = dataclasses.replace(
-        config,
-        **{name: plan[name] for name in ("repeats", "epochs", "pretrain_epochs")},
-        methods=tuple(plan["methods"]),
+        config, repeats=plan["repeats"], pretrain_epochs=plan["pretrain_epochs"]
     )
-    if settled != config:
-        served, comparison = comparison.served, comparison_of(settled, data, run)
+    remaining = _as_planned(methods, plan)
+    if settled != config or remaining != methods:
+        served, comparison = comparison.served, comparison_of(settled, remaining, data, run)
         comparison.served = served
     _train_in_time(settled, comparison, table, run, began)
     return comparison
 
 
-def _train(config: CompareConfig, comparison: Comparison, table: Table) -> None:
+def _as_planned(methods: dict, plan: dict) -> dict:
+    """The candidates that fit the time, with as many epochs as do."""
+    epochs = plan["epochs"]
+    return {
+        name: dataclasses.replace(methods[name], epochs=epochs[name])
+        if name in epochs
+        else methods[name]
+        for name in plan["methods"]
+    }
+
+
+def _train(config, comparison: Comparison, table: Table) -> None:
     """All cells, under a progress bar."""
     cells = list(comparison.cells(config.repeats))
     done = sum(cell in table for cell, _ in cells)
@@ -131,7 +140,7 @@ def _train(config: CompareConfig, comparison: Comparison, table: Table) -> None:
                 advance(f"{cell.method}, {cell.labels} labels")
 
 
-def _planned(config: CompareConfig, comparison: Comparison, began: float) -> dict:
+def _planned(config, comparison: Comparison, began: float) -> dict:
     """The plan, by what a few epochs take."""
     try:
         pace = pacing.measure_pace(comparison, began + TIMING_SHARE * config.time_budget_seconds)
@@ -141,12 +150,10 @@ def _planned(config: CompareConfig, comparison: Comparison, began: float) -> dic
     timed = pacing.now()
     comparison.served = _served(comparison)
     export = EXPORT_SECONDS + EXPORT_SHARE * (pacing.now() - timed)
-    return planned(config, pacing.now() - began, pace._replace(export=export))
+    return planned(config, comparison.methods, pacing.now() - began, pace._replace(export=export))
 
 
-def _train_in_time(
-    config: CompareConfig, comparison: Comparison, table: Table, run: Run, began: float
-) -> None:
+def _train_in_time(config, comparison: Comparison, table: Table, run: Run, began: float) -> None:
     """Fold by fold while there is time, as the plan in the run folder says."""
     plan = run.read_json("run.json")["plan"]
     ends = began + config.time_budget_seconds - plan["end_seconds"]
@@ -188,7 +195,7 @@ def _train_in_time(
     comparison.num_trained = min(trained, config.folds)
 
 
-def summarize(config: CompareConfig, comparison: Comparison, table: Table) -> dict:
+def summarize(config, comparison: Comparison, table: Table) -> dict:
     """What ``comparison.json`` says, but for the winner's test."""
     rows, metric = list(table.rows.values()), config.metric
     return {
@@ -203,7 +210,9 @@ def summarize(config: CompareConfig, comparison: Comparison, table: Table) -> di
         "worth": worth(rows, metric),
         "until_scratch": until_scratch(rows, table.curves),
         "costs": _costs(comparison, rows),
-        "equal_budget": tell_budget(rows, comparison.schedule.epochs),
+        "methods": {name: describe(name, own) for name, own in comparison.methods.items()},
+        "settings": {name: to_json(own) for name, own in comparison.methods.items()},
+        "equal_budget": describe_budget(rows, comparison.methods),
         "transferability": guesses(comparison),
         "layers": layer_similarities(comparison),
     }
@@ -239,7 +248,7 @@ def _served(comparison: Comparison) -> dict[tuple[str, str], dict]:
 
 
 def save_winner(
-    config: CompareConfig, run: Run, data: Dataset, comparison: Comparison, winner: dict
+    config, run: Run, data: Dataset, comparison: Comparison, winner: dict
 ) -> tuple[dict, Answers]:
     """Refit the winner on all labels, measure it on the test split, save it as this run.
 
@@ -255,7 +264,7 @@ def save_winner(
     recording.note_data(run, data, train=labelled, labelled=labelled, validation=np.arange(0))
     given = open_source(source) if source in config.source else None
     recording.save_classifier(run, learned.network, learned.preprocessing, given, data)
-    if method in TRANSFERS and comparison.sources[source].pretraining is not None:
+    if comparison.transfers(method) and comparison.sources[source].pretraining is not None:
         recording.save_autoencoder(
             run, comparison.sources[source].pretraining.autoencoder, learned.preprocessing, data
         )
@@ -276,20 +285,20 @@ def save_winner(
     return test, Answers(examples, y, softmax(logits), data.class_names, data.value_range)
 
 
-def tell(config: CompareConfig, run: Run, found: dict, version: Path) -> None:
+def tell(config, run: Run, found: dict, version: Path) -> None:
     """The table, what it means in plain words, and what comes next."""
     say = session.say(config)
     say(f"{config.metric} on held-out examples of {config.data}, against scratch:\n")
-    for line in tell_comparison(found):
+    for line in describe_comparison(found):
         say(line)
     report = f"report {run.path / 'report.html'}"
-    checked = "answers as Keras does, checked without Keras"
+    checked = "outputs match Keras, checked without Keras"
     say(f"run {run.path}   {report}   served model {version}: {checked}")
     (_, predict), (_, serve) = commands_after(config, version)
     say(f"next: {predict}\n      {serve}")
 
 
-def commands_after(config: CompareConfig, version: Path) -> list[tuple[str, str]]:
+def commands_after(config, version: Path) -> list[tuple[str, str]]:
     """What to do with the winner, and the command for it."""
     folder = Path(version).resolve().parent
     return [

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -21,20 +21,15 @@ from kt_transfer.data.splits import without_copies_of
 from kt_transfer.engine.fused_model import predict_raw
 from kt_transfer.errors import TrainingFailed
 from kt_transfer.files.writing import replacing
-from kt_transfer.methods.learners import (
-    AutoencoderLearner,
-    Learned,
-    NetworkLearner,
-    Schedule,
-    StudentLearner,
-    learn_features,
-)
-from kt_transfer.models.classifiers import classifier, dense_encoder
+from kt_transfer.methods import Scratch
+from kt_transfer.methods.distilled import augmentation_of
+from kt_transfer.methods.learning import Examples, Learned, Problem, Start, copy_of
+from kt_transfer.methods.reconstruction import AutoencoderLearner
+from kt_transfer.methods.students import on_raw
+from kt_transfer.training.augmentation import augmentation
 
-# What transfers nothing, and what transfers from a source.
-BASELINES = ("scratch", "linear")
-TRANSFERS = ("parameters", "distilled", "features")
-METHODS = (*BASELINES, *TRANSFERS)
+# How often in a fit the held-out examples are looked at, for the report alone.
+EVALUATIONS = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +66,7 @@ class Part(NamedTuple):
     shares: np.ndarray | None = None
 
 
-class StandsOn(NamedTuple):
+class Prerequisites(NamedTuple):
     """Seconds of what a method needs before its own training."""
 
     pretraining: float = 0.0
@@ -93,15 +88,14 @@ class Comparison:
         budgets: Label budgets, ascending, as from :func:`~.folds.resolve_budgets`.
         num_folds: Folds that split each.
         seed: Seed of all.
-        methods: Of :data:`METHODS`.
+        methods: The candidates by name, such as ``{"parameters": Parameters()}``.
         sources: What to transfer from; the first one's architecture is that of ``scratch``.
-        schedule: How long and with what steps networks are trained.
-        student_units: Widths of the student's hidden layers.
         folder: Where pretrained autoencoders are kept in between.
         sample_weight: How much each training example counts beside the others, in everything
             that learns from it; ``None`` for all alike.
         copies: A number for each example, shared by equal ones, ``-1`` for those that must not
             teach (default: found here).
+        value_range: Of the raw values, for random views of them (a student's ``augment``).
 
     Preprocessing that is :func:`~.refitting.refittable` goes, in each fold, by the range of what
     the fold may see.
@@ -117,26 +111,25 @@ class Comparison:
         budgets: list[int],
         num_folds: int,
         seed: int,
-        methods: tuple[str, ...],
+        methods: dict[str, Any],
         sources: list[Source],
-        schedule: Schedule,
-        student_units: tuple[int, ...],
         folder: Path,
         sample_weight: np.ndarray | None = None,
         copies: np.ndarray | None = None,
+        value_range=None,
     ):
         self.x, self.y, self.num_classes = x, y, num_classes
         self.copies = same_examples(x)[0] if copies is None else copies
         self.preprocessing = preprocessing
         self.budgets, self.num_folds, self.seed = budgets, num_folds, seed
         self.sources = {source.name: source for source in sources}
-        self.schedule, self.student_units = schedule, student_units
+        self.methods = methods
         self.folder = Path(folder)
-        self.sample_weight = sample_weight
+        self.sample_weight, self.value_range = sample_weight, value_range
         self.first = sources[0]
-        self.candidates = [(name, NO_SOURCE) for name in BASELINES if name in methods]
+        self.candidates = [(name, NO_SOURCE) for name in methods if not self.transfers(name)]
         self.candidates += [
-            (name, source.name) for source in sources for name in TRANSFERS if name in methods
+            (name, source.name) for source in sources for name in methods if self.transfers(name)
         ]
         self._range_of: tuple[int, int] | None = None
         # Callbacks of every fit but the refit of the winner.
@@ -145,14 +138,15 @@ class Comparison:
         self.served: dict | None = None
         # Folds to look at beyond the table; fewer where the time allowed fewer.
         self.num_trained = num_folds
-        self._networks: dict[tuple, NetworkLearner] = {}
-        self._student: StudentLearner | None = None
-        self._encoders = {source.name: _copy(source.encoder) for source in sources}
-        # The inputs as they are: what linear finds its features in.
-        self.nothing = dense_encoder(preprocessing.output_shape[-1], ())
-        self._teacher: tuple[Cell, Learned] | None = None
-        self._regression: tuple[Cell, Learned] | None = None
+        self._learners: dict[tuple, Any] = {}
+        self._encoders = {source.name: copy_of(source.encoder) for source in sources}
+        self._starts: tuple[tuple, dict[str, Start]] = ((), {})
+        self._teachers: dict[tuple, tuple[tuple, Learned]] = {}
         self._pretrained: tuple[str, list, float] | None = None
+
+    def transfers(self, name: str) -> bool:
+        """Whether the candidate of that name transfers from a source."""
+        return self.methods[name].needs_source
 
     def cells(self, repeats: int, num_folds: int | None = None) -> Iterator[tuple[Cell, Part]]:
         """Every cell in the order in which they are trained, and what it may use.
@@ -206,16 +200,20 @@ class Comparison:
 
     def scratch(self, part: Part) -> Learned:
         """What a network of the first source's architecture learns of a part by itself."""
-        cell = Cell("scratch", NO_SOURCE, part.labels, part.repeat, part.fold)
-        return self._train(cell, part, None)
+        given = [method for method in self.methods.values() if isinstance(method, Scratch)]
+        method = given[0] if given else Scratch()
+        return self._fit(method, NO_SOURCE, part)
 
     def refit(
         self, method: str, source: str, *, repeat: int = 0, callbacks=()
     ) -> tuple[Learned, np.ndarray]:
         """Learn from all labels of the largest budget, and from all examples.
 
+        Its seed is that of the comparison, so that ``finetune`` and ``distill`` with the same
+        seed, labels and settings, and no example held out, give the same weights.
+
         Args:
-            method: Of :data:`METHODS`.
+            method: Name of the candidate.
             source: Name of its source.
             repeat: Which draw of the labels.
             callbacks: Keras callbacks.
@@ -228,7 +226,7 @@ class Comparison:
         everything = without_copies_of(nothing, self.copies)
         part = Part(labels, repeat, after_last, draw.rows, nothing, everything)
         cell = Cell(method, source, labels, repeat, after_last)
-        return self._learn(cell, part, callbacks)[0], draw.rows
+        return self._learn(cell, part, callbacks, self.seed)[0], draw.rows
 
     def _draw(self, repeat: int) -> Draw:
         """The labels of the largest budget, dealt to folds."""
@@ -237,24 +235,20 @@ class Comparison:
 
     def model_of(self, method: str, source: str) -> tuple[keras.Model, keras.Model]:
         """A network of a candidate and its preprocessing, whatever its weights."""
-        if method == "linear":
-            return classifier(self.nothing, self.num_classes), self.preprocessing
-        if method == "distilled":
-            return self.student.student, self.preprocessing
-        learner = self.network(source, self.budgets[-1])
+        learner = self.learner(self.methods[method], source, self.budgets[-1])
         return learner.network, learner.preprocessing
 
     def measure(self, table: Table, cell: Cell, part: Part) -> None:
         """Train one cell, measure it on what was held out, and add its row."""
-        learned, stands_on = self._learn(cell, part, self.watch)
-        seconds = learned.seconds + stands_on.pretraining + stands_on.teacher
+        learned, before = self._learn(cell, part, self.watch)
+        seconds = learned.seconds + before.pretraining + before.teacher
         answers = learned.logits(self.examples(part, part.held_out))
         table.add(
             cell,
             learned.curve,
             **scores(self.y[part.held_out], answers, part.shares),
             seconds=round(seconds, 4),
-            pretrain_seconds=round(stands_on.pretraining, 4),
+            pretrain_seconds=round(before.pretraining, 4),
             fit_seconds=round(learned.seconds, 4),
             head_seconds=round(learned.head_seconds, 4),
             steps=learned.steps,
@@ -264,99 +258,67 @@ class Comparison:
             num_labelled=int(((self.y >= 0) & (self.copies >= 0)).sum()),
         )
 
-    def _learn(self, cell: Cell, part: Part, callbacks=()) -> tuple[Learned, StandsOn]:
-        """What a candidate learns of a part, and what it stands on."""
+    def _learn(self, cell: Cell, part: Part, callbacks=(), seed: int | None = None):
+        """What a candidate learns of a part, and the seconds of what it needs before."""
+        method, weights_seconds = self.methods[cell.method], 0.0
         try:
-            return self._learn_by_method(cell, part, callbacks)
+            if method.needs_source:
+                weights_seconds = self._encoder_weights(cell.source, part)[1]
+            teacher_seconds = 0.0
+            if method.teacher is not None:
+                teacher_seconds = self._teach(method.teacher, cell.source, part, seed).seconds
+            learned = self._fit(method, cell.source, part, callbacks, seed)
         except TrainingFailed as error:
             source = f" of {cell.source}" if cell.source != NO_SOURCE else ""
             raise TrainingFailed(
                 f"{cell.method}{source} with {cell.labels} labels: {error}"
             ) from error
+        return learned, Prerequisites(weights_seconds, teacher_seconds)
 
-    def _learn_by_method(self, cell: Cell, part: Part, callbacks) -> tuple[Learned, StandsOn]:
-        if cell.method == "linear":
-            return self.regress(self.nothing, self.preprocessing, part), StandsOn()
-        if cell.method == "scratch":
-            return self._train(cell, part, None, callbacks), StandsOn()
-        weights, seconds = self._encoder_weights(cell.source, part)
-        if cell.method == "features":
-            return self._on_features(cell, part), StandsOn(seconds)
-        if cell.method == "parameters":
-            return self._train(cell, part, weights, callbacks), StandsOn(seconds)
-        teacher = self._train(cell._replace(method="parameters"), part, weights, self.watch)
-        stands_on = StandsOn(seconds, teacher.seconds)
-        return self._distil(cell, part, teacher, callbacks), stands_on
-
-    def _on_features(self, cell: Cell, part: Part) -> Learned:
-        """Logistic regression on what is transferred; what was fitted last is at hand."""
-        cell = cell._replace(method="features")
-        if self._regression is None or self._regression[0] != cell:
-            encoder = self.encoder(cell.source, part)
-            scaled = self.sources[cell.source].preprocessing
-            self._regression = cell, self.regress(encoder, scaled, part)
-        return self._regression[1]
-
-    def regress(self, encoder: keras.Model, preprocessing: keras.Model, part: Part) -> Learned:
-        """Logistic regression on what an encoder makes of a part."""
-        x, y = self.examples(part, part.train), self.y[part.train]
-        seed = self._seed(part)
-        return learn_features(
-            encoder,
-            preprocessing,
-            x,
-            y,
-            self.num_classes,
-            seed=seed,
-            sample_weight=self._weights(part.train),
-        )
-
-    def _weights(self, rows: np.ndarray) -> np.ndarray | None:
-        return None if self.sample_weight is None else self.sample_weight[rows]
-
-    def _seed(self, part: Part) -> int:
-        """The seed of what learns the labels of a part, the same for every method."""
-        return derived_seed(self.seed, part.repeat, part.fold, part.labels, 1)
-
-    def _train(self, cell: Cell, part: Part, encoder_weights, callbacks=()) -> Learned:
-        """Train a network as a whole; what was trained last is at hand as a teacher.
-
-        On what is transferred the head starts from logistic regression.
-        """
-        if self._teacher and self._teacher[0] == cell:
-            return self._teacher[1]
-        head, seconds = None, 0.0
-        if encoder_weights is not None:
-            regression = self._on_features(cell, part)
-            head, seconds = regression.network.get_layer("head").get_weights(), regression.seconds
-        held_out = self.examples(part, part.held_out), self.y[part.held_out]
-        learned = self.network(cell.source, part.labels).learn(
-            self.examples(part, part.train),
-            self.y[part.train],
-            seed=self._seed(part),
-            sample_weight=self._weights(part.train),
-            encoder_weights=encoder_weights,
-            head_weights=head,
-            watched=held_out if len(part.held_out) else None,
-            callbacks=callbacks,
-        )
-        learned = learned._replace(seconds=seconds + learned.seconds, head_seconds=seconds)
-        self._teacher = cell, learned
+    def _fit(
+        self, method, source: str, part: Part, callbacks=(), seed: int | None = None
+    ) -> Learned:
+        """What a method learns of a part; what may be a teacher is kept."""
+        learner, key = self.learner(method, source, part.labels), (method, source, part.labels)
+        self._teachers.pop(key, None)
+        seed = self._seed(part, method) if seed is None else seed
+        examples = self.examples_of(method, part)
+        start = self._start(source, part, seed) if method.needs_source else None
+        learned = learner.learn(examples, seed=seed, start=start, callbacks=callbacks)
+        self._teachers[key] = (part.repeat, part.fold), learned
         return learned
 
-    def _distil(self, cell: Cell, part: Part, teacher: Learned, callbacks) -> Learned:
-        """Teach a student on everything that may be seen, with the labels of the part alone."""
-        x = self.examples(part, part.seen)
-        labels = np.where(np.isin(part.seen, part.train), self.y[part.seen], -1)
-        seed = derived_seed(self.seed, part.repeat, part.fold, part.labels, 2)
-        return self.student.learn(
-            x,
-            labels,
-            teacher.logits(x),
-            seed=seed,
-            sample_weight=self._weights(part.seen),
-            callbacks=callbacks,
-        )
+    def examples_of(self, method, part: Part) -> Examples:
+        """What a method may see of a part."""
+        rows = part.seen if method.sees_unlabelled else part.train
+        labels, held_out = self.y[rows], None
+        if method.sees_unlabelled:
+            labels = np.where(np.isin(rows, part.train), labels, -1)
+        elif len(part.held_out):
+            held_out = self.examples(part, part.held_out), self.y[part.held_out]
+        weights = None if self.sample_weight is None else self.sample_weight[rows]
+        return Examples(self.examples(part, rows), labels, weights, held_out, EVALUATIONS)
+
+    def _teach(self, method, source: str, part: Part, seed: int | None) -> Learned:
+        """A teacher of a part: what its learner has learned last, where that was this part."""
+        fold, learned = self._teachers.get((method, source, part.labels), (None, None))
+        if fold == (part.repeat, part.fold):
+            return learned
+        return self._fit(method, source, part, self.watch, seed)
+
+    def _start(self, source: str, part: Part, seed: int) -> Start:
+        """What is transferred: one for all methods, which share what they compute of it."""
+        key = part.labels, part.repeat, part.fold, seed
+        if self._starts[0] != key:
+            self._starts = key, {}
+        if source not in self._starts[1]:
+            self._starts[1][source] = Start(self._encoder_weights(source, part)[0])
+        return self._starts[1][source]
+
+    def _seed(self, part: Part, method) -> int:
+        """The seed of what learns the labels of a part; another with the unlabelled examples."""
+        number = 2 if method.sees_unlabelled else 1
+        return derived_seed(self.seed, part.repeat, part.fold, part.labels, number)
 
     def _encoder_weights(self, name: str, part: Part) -> tuple[list[np.ndarray], float]:
         """The weights to transfer, and the seconds of their pretraining."""
@@ -381,7 +343,8 @@ class Comparison:
                 return source.pretraining.encoder_weights, float(seconds)
         x, weights = source.x, None
         if x is None:
-            x, weights = self.examples(part, part.seen), self._weights(part.seen)
+            x = self.examples(part, part.seen)
+            weights = None if self.sample_weight is None else self.sample_weight[part.seen]
         seed = derived_seed(self.seed, *numbers, 3)
         options = {"seed": seed, "callbacks": self.watch}
         seconds = source.pretraining.learn(x, sample_weight=weights, **options)
@@ -394,37 +357,25 @@ class Comparison:
         """What a source is pretrained on for a part."""
         return self.examples(part, part.seen) if source.x is None else source.x
 
-    def network(self, source: str, labels: int) -> NetworkLearner:
-        """The learner of one architecture and budget: its folds share a program."""
+    def learner(self, method, source: str, labels: int):
+        """The learner of a method, source and budget: its folds share a program."""
+        key = method, source, labels
+        if key not in self._learners:
+            self._learners[key] = method.prepare(self._problem(method, source, labels))
+        return self._learners[key]
+
+    def _problem(self, method, source: str, labels: int) -> Problem:
         found = self.first if source == NO_SOURCE else self.sources[source]
-        key = found.name, labels
-        if key not in self._networks:
-            self._networks[key] = NetworkLearner(
-                _copy(found.encoder),
-                found.preprocessing,
-                self.num_classes,
-                self.schedule,
-                num_examples=labels,
-            )
-        return self._networks[key]
-
-    @property
-    def student(self) -> StudentLearner:
-        """The learner of the student, one for all sources and budgets."""
-        if self._student is None:
-            encoder = dense_encoder(self.preprocessing.output_shape[-1], self.student_units)
-            self._student = StudentLearner(
-                classifier(encoder, self.num_classes, name="student"),
-                self.network(self.first.name, self.budgets[-1]).network,
-                self.preprocessing,
-                self.schedule,
-                num_examples=len(self.x),
-            )
-        return self._student
-
-
-def _copy(model: keras.Model) -> keras.Model:
-    """A model of the same architecture with weights of its own, equal to begin with."""
-    copy = type(model).from_config(model.get_config())
-    copy.set_weights(model.get_weights())
-    return copy
+        teacher, views = None, augmentation_of(getattr(method, "augment", None))
+        if method.teacher is not None:
+            learner = self.learner(method.teacher, source, labels)
+            teacher = on_raw(learner.network, learner.preprocessing)
+        return Problem(
+            self.num_classes,
+            len(self.x) if method.sees_unlabelled else labels,
+            found.encoder,
+            found.preprocessing,
+            flat=self.preprocessing,
+            teacher=teacher,
+            augment=views and augmentation(*views, self.value_range),
+        )

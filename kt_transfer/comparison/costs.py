@@ -1,4 +1,4 @@
-"""What a network costs where it is served: parameters, bytes, latency."""
+"""The costs of serving a network: parameters, bytes, latency."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ CALLS = 200
 
 
 def costs(network: keras.Model, preprocessing: keras.Model, example) -> dict[str, float]:
-    """Parameters, bytes as a ``.keras`` file, and milliseconds for one raw example.
+    """Parameters, size of the ``.keras`` file, and milliseconds for one raw example.
 
-    The latency is that of a traced function on this machine, with preprocessing and softmax, as
-    an export answers: the shortest of ``CALLS`` calls, since what else a machine does only adds.
+    The latency is that of a traced function on this machine with preprocessing and softmax, as in
+    an export: the minimum of ``CALLS`` calls, since other load on the machine only adds time.
 
     Args:
-        network: From inputs to logits.
-        preprocessing: From raw examples to inputs.
+        network: Model from inputs to logits.
+        preprocessing: Model from raw examples to inputs.
         example: One raw example, shape ``(1, ...)``.
 
     Returns:

@@ -13,12 +13,15 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from kt_transfer.comparison import arguments
-from kt_transfer.comparison.comparison import METHODS, TRANSFERS, Comparison, Source
+from kt_transfer.comparison.comparison import Comparison, Source
 from kt_transfer.data.dataset import UNLABELLED
 from kt_transfer.data.labels import has_label
 from kt_transfer.data.ranges import column_ranges, scaled_rows
 from kt_transfer.errors import TrainingFailed
-from kt_transfer.methods.learners import AutoencoderLearner, Schedule
+from kt_transfer.methods import BY_NAME
+from kt_transfer.methods.candidates import method_with
+from kt_transfer.methods.reconstruction import AutoencoderLearner
+from kt_transfer.methods.steps import Steps
 from kt_transfer.models.autoencoders import dense_autoencoder, transferable_encoder
 from kt_transfer.models.preprocessing import preprocessing_model
 from kt_transfer.reporting.classification import softmax
@@ -63,9 +66,12 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         n_features_in_: Number of features.
 
     Example:
+        >>> from sklearn.datasets import load_digits
+        >>> from kt_transfer import TransferClassifier
         >>> X, y = load_digits(return_X_y=True)
         >>> y[100:] = -1  # no label
-        >>> classifier = TransferClassifier("features", random_state=0).fit(X, y)
+        >>> classifier = TransferClassifier("features", pretrain_epochs=2, random_state=0)
+        >>> classifier = classifier.fit(X, y)
         >>> classifier.predict_proba(X).shape
         (1797, 10)
     """
@@ -166,10 +172,8 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
                 budgets=[int((labels != UNLABELLED).sum())],
                 num_folds=2,
                 seed=arguments.seed_from(self.random_state),
-                methods=(self.method,),
+                methods={self.method: self._method(settings)},
                 sources=[source],
-                schedule=_schedule(settings, "epochs"),
-                student_units=settings["student_units"],
                 folder=folder,
                 # Alike, they are none: the same fit as without.
                 sample_weight=None if (weights == weights[0]).all() else weights,
@@ -184,6 +188,11 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         network.set_weights(learned.get_weights())
         return network
 
+    def _method(self, settings: dict):
+        """The method, with the settings that are the estimator's."""
+        own = {name: settings[name] for name in settings if name != "noise"}
+        return method_with(self.method, **own)
+
     def _source(self, x: np.ndarray, preprocessing: keras.Model, settings: dict) -> Source:
         autoencoder = dense_autoencoder(
             x.shape[1],
@@ -192,9 +201,10 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
             noise=settings["noise"],
         )
         pretraining = None
-        if self.method in TRANSFERS:
-            schedule = _schedule(settings, "pretrain_epochs")
-            pretraining = AutoencoderLearner(autoencoder, preprocessing, schedule, len(x))
+        if BY_NAME[self.method].needs_source:
+            steps = {name: settings[name] for name in ("batch_size", "learning_rate")}
+            steps = Steps(epochs=settings["pretrain_epochs"], **steps)
+            pretraining = AutoencoderLearner(autoencoder, preprocessing, steps, len(x))
         return Source("X", transferable_encoder(autoencoder), preprocessing, pretraining)
 
     def _scaled(self, X) -> np.ndarray:
@@ -202,8 +212,8 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
 
     def _settings(self) -> dict:
         """The settings as plain Python has them; ``ValueError`` for one that cannot be."""
-        if not isinstance(self.method, str) or self.method not in METHODS:
-            raise ValueError(f"method {self.method!r} was given, expected {', '.join(METHODS)}")
+        if not isinstance(self.method, str) or self.method not in BY_NAME:
+            raise ValueError(f"method {self.method!r} was given, expected {', '.join(BY_NAME)}")
         return {name: check(name, getattr(self, name)) for name, check in _CHECKS.items()}
 
 
@@ -217,10 +227,6 @@ _CHECKS = {
     "batch_size": arguments.whole_number,
     "learning_rate": arguments.rate,
 }
-
-
-def _schedule(settings: dict, epochs: str) -> Schedule:
-    return Schedule(settings[epochs], settings["batch_size"], settings["learning_rate"])
 
 
 def _labelled(y: np.ndarray, has_missing: bool) -> np.ndarray:

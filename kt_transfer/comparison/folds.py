@@ -1,6 +1,6 @@
-"""Which labelled examples teach, and which judge: nested draws, dealt to stratified folds.
+"""Nested draws of labelled examples, assigned to stratified cross-validation folds.
 
-All of it is a pure function of the labels, the seed and the number of the repeat.
+All functions are pure functions of the labels, the seed and the number of the repeat.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from kt_transfer.errors import UserError
 
 
 class Draw(NamedTuple):
-    """Labelled rows in the order in which they were drawn, and the fold of each.
+    """Labelled rows in the order of the draw, and the fold of each.
 
-    Every beginning of it is a smaller draw, in which each row keeps its fold. Copies of an example
-    share one. A fold of -1 is never held out: the only example of a class.
+    Every prefix is a smaller draw, in which each row keeps its fold. Copies of an example share a
+    fold. The only example of a class has fold -1 and is never held out.
     """
 
     rows: np.ndarray
     folds: np.ndarray
 
     def split(self, fold: int, labels: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Rows to learn from and rows held out, of the first ``labels`` (default: of all)."""
+        """Training rows and held-out rows among the first ``labels`` (default: all)."""
         rows, held = self.rows[:labels], self.folds[:labels] == fold
         return rows[~held], rows[held]
 
 
 def derived_seed(*numbers: int) -> int:
-    """One seed from several numbers, such as seed, repeat and fold; 0 to 2**31 - 1."""
+    """Derive a seed from several numbers, such as seed, repeat and fold; 0 to 2**31 - 1."""
     return int(np.random.SeedSequence(numbers).generate_state(1)[0] >> 1)
 
 
@@ -43,19 +43,19 @@ def draw_folds(
     repeat: int = 0,
     copies: np.ndarray | None = None,
 ) -> Draw:
-    """A stratified draw of labelled rows, dealt to folds.
+    """A stratified draw of labelled rows, assigned to folds.
 
-    Within the draw each class is dealt in turn, beginning some folds after the class before it:
-    so the folds of every beginning are stratified, and of nearly one size.
+    The rows of each class are assigned to folds in turn, with an offset from the previous class, so
+    that the folds of every prefix are stratified and nearly equal in size.
 
     Args:
-        y: Labels of the training split, shape ``(n,)``; ``-1`` where there is none.
-        labels: How many to draw.
+        y: Labels of the training split, shape ``(n,)``; ``-1`` for none.
+        labels: Number of labels to draw.
         num_folds: Number of folds, at least 2.
-        seed: Seed of the draw; repeat 0 is what :func:`~kt_transfer.data.draw_labels` draws.
+        seed: Seed of the draw; repeat 0 equals :func:`~kt_transfer.data.draw_labels`.
         repeat: Number of the draw.
-        copies: A number for each row, shared by those that hold equal examples, ``-1`` for rows
-            that must not teach; ``None`` where all differ.
+        copies: A number for each row, shared by equal examples, ``-1`` for rows excluded from
+            training; ``None`` if all differ.
 
     Example:
         >>> draw = draw_folds(np.array([0, 1] * 10), 10, num_folds=5, seed=0)
@@ -83,20 +83,20 @@ def draw_folds(
 def class_shares(
     y: np.ndarray, draw: Draw, num_folds: int, num_classes: int, labels: int | None = None
 ) -> np.ndarray:
-    """What the recall of each class counts in the folds that hold it out.
+    """The weight of each class's recall in the folds that hold it out.
 
-    A class that F' of F folds hold out counts F / F' times a C-th in each of these, C the number of
-    classes that are held out: so the mean over the folds is the mean over the classes of their mean
-    recalls, whether or not a class is in every fold. Where each is, all shares are 1 / C, and a
-    fold's balanced accuracy is the usual one. Elsewhere a single fold may exceed 1, and its
-    difference to another method varies with what it holds, which widens the interval.
+    A class held out in F' of F folds has the weight F / (F' C) in each of these, with C the number
+    of held-out classes. So the mean over folds is the mean of the classes' mean recalls, whether or
+    not each class is in every fold. If each is, all weights are 1 / C, the usual balanced accuracy.
+    Otherwise the score of a single fold may exceed 1, and its difference to another method depends
+    on the classes it holds, which widens the interval.
 
     Args:
         y: Labels of the training split, shape ``(n,)``.
-        draw: Of these.
-        num_folds: Folds that it is dealt to.
+        draw: A draw of these labels.
+        num_folds: Number of its folds.
         num_classes: Length of the result.
-        labels: The budget (default: the whole draw).
+        labels: The label budget (default: the whole draw).
 
     Returns:
         Shape ``(num_classes,)``; 0 for classes that are never held out.
@@ -123,20 +123,20 @@ def resolve_budgets(
     seed: int,
     copies: np.ndarray | None = None,
 ) -> list[int]:
-    """Label budgets as numbers, ascending; one that the folds cannot split is refused.
+    """Convert label budgets to ascending numbers, and check that the folds can split them.
 
     Args:
-        y: Labels of the training split, ``-1`` where there is none.
+        y: Labels of the training split, ``-1`` for none.
         budgets: Numbers of labelled examples, or ``"all"``.
-        num_folds: Folds that split each.
-        repeats: Draws of each.
+        num_folds: Number of folds.
+        repeats: Number of draws.
         seed: Seed of the draws.
         copies: As for :func:`draw_folds`.
 
     Raises:
-        UserError: If a budget is larger than what there is, gives a fold no example, or holds
-            fewer than two examples of a class: one could not be held out and learned from. A
-            class of which there is one example in all is never held out.
+        UserError: If a budget exceeds the number of labels, leaves a fold empty, or contains fewer
+            than two examples of a class, one to train on and one to hold out. A class with a
+            single example in the data is never held out.
     """
     num_labelled = int(((y != UNLABELLED) & (True if copies is None else copies >= 0)).sum())
     numbers = sorted({num_labelled if budget == "all" else budget for budget in budgets})
@@ -159,7 +159,7 @@ def resolve_budgets(
 
 
 def _least(y: np.ndarray, draw: Draw, num_folds: int, copies) -> float:
-    """The shortest beginning with two of each class and one for each fold; ``inf`` for none."""
+    """The shortest prefix with two of each class and one for each fold; ``inf`` if none has."""
     drawn, judged = y[draw.rows], draw.folds >= 0
     differs = np.zeros(len(drawn), bool)
     examples = draw.rows if copies is None else copies[draw.rows]
@@ -171,6 +171,6 @@ def _least(y: np.ndarray, draw: Draw, num_folds: int, copies) -> float:
 
 
 def _place(found: np.ndarray, count: int) -> float:
-    """How long a beginning holds so many."""
+    """The length of the shortest prefix with ``count`` found; ``inf`` if there is none."""
     places = np.flatnonzero(found)
     return int(places[count - 1]) + 1 if len(places) >= count else float("inf")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 
-from kt_transfer.comparison.comparison import TRANSFERS, Comparison
+from kt_transfer.comparison.comparison import Comparison
 from kt_transfer.comparison.transferability import linear_cka, logme
 from kt_transfer.engine.fused_model import predict_raw
 from kt_transfer.sources.bodies import features_from
@@ -78,7 +78,7 @@ def layer_similarities(comparison: Comparison) -> list[dict]:
 
 
 def _transfers(comparison: Comparison) -> bool:
-    return any(method in TRANSFERS for method, _ in comparison.candidates)
+    return any(map(comparison.transfers, comparison.methods))
 
 
 def _by_layer(encoder: keras.Model, preprocessing: keras.Model, x) -> dict[str, np.ndarray]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import keras
 import numpy as np
 
-from kt_transfer.comparison.comparison import TRANSFERS, Comparison
+from kt_transfer.comparison.comparison import Comparison
 from kt_transfer.comparison.table import NO_SOURCE
+from kt_transfer.methods import Features, Linear, Scratch
+from kt_transfer.methods.learning import Regression, Start
 
 # Of each network so many epochs are timed: the first prepares the program, the last counts.
 TIMED_EPOCHS = 3
@@ -65,61 +66,72 @@ class Pace(NamedTuple):
 
     Attributes:
         pretraining: Of one epoch, by source; only those that are pretrained.
-        network: Of one epoch, by source and labels.
+        epoch: Of one epoch of a method's own training, by candidate, source and labels.
         regression: Of logistic regression on the most labels, by source.
-        student: Of all epochs of a student; 0 where there is none.
         least_epochs: Epochs below which a network of the fewest labels has not learned.
         least_pretrain_epochs: The same of the autoencoder.
         export: What describing, saving and exporting the winner takes.
+        most_epochs: Epochs of a candidate that takes fewer of many examples.
     """
 
     pretraining: dict[str, float]
-    network: dict[tuple[str, int], float]
+    epoch: dict[tuple[str, str, int], float]
     regression: dict[str, float]
-    student: float
     least_epochs: int
     least_pretrain_epochs: int
     export: float = 0.0
+    most_epochs: dict[str, int] = {}
 
-    def method(self, name: str, epochs: int, pretrain_epochs: int, labels=None) -> float:
-        """Seconds that a method takes by itself in one fold, from all sources and budgets.
+    def method(self, name: str, method, labels=None) -> float:
+        """Seconds that a candidate takes by itself in one fold, from all sources and budgets.
 
         Args:
-            name: The method; what it shares with others is counted by :meth:`fold`.
-            epochs: Of its networks.
-            pretrain_epochs: Of the autoencoders.
+            name: Name of the candidate.
+            method: Its settings; what it shares with others is counted by :meth:`fold`.
             labels: Of this budget alone.
         """
-        budgets = {found for _, found in self.network if labels in (None, found)}
-        if name == "linear":
-            return self.regression.get(NO_SOURCE, 0.0) * len(budgets)
-        own = {key: each for key, each in self.network.items() if key[1] in budgets}
-        if name == "scratch":
-            return sum(each * epochs for key, each in own.items() if key[0] == NO_SOURCE)
-        sources = [source for source in self.regression if source != NO_SOURCE]
-        if name == "features":
-            return sum(self.regression[source] for source in sources) * len(budgets)
-        if name == "distilled":
-            return self.student * len(budgets) * len(sources)
-        return sum(each * epochs for key, each in own.items() if key[0] != NO_SOURCE)
+        own = [
+            each
+            for (trained, _, found), each in self.epoch.items()
+            if trained == name and labels in (None, found)
+        ]
+        epochs = getattr(method, "epochs", 0)
+        return sum(own) * min(epochs, self.most_epochs.get(name, epochs))
 
-    def fold(self, methods, epochs: int, pretrain_epochs: int, labels=None) -> float:
-        """Seconds of one fold of some methods; of one budget where ``labels`` are given."""
-        needed = set(methods)
-        if "distilled" in needed:  # its teachers
-            needed.add("parameters")
-        if "parameters" in needed:  # its heads
-            needed.add("features")
-        seconds = sum(self.method(name, epochs, pretrain_epochs, labels) for name in needed)
-        if needed & set(TRANSFERS):
+    def fold(self, methods: dict, pretrain_epochs: int, labels=None) -> float:
+        """Seconds of one fold of some candidates; of one budget where ``labels`` are given."""
+        every = {**{str(teacher): teacher for teacher in teachers_of(methods)}, **methods}
+        seconds = sum(self.method(name, method, labels) for name, method in every.items())
+        budgets = {found for *_, found in self.epoch if labels in (None, found)}
+        regressed = {
+            source
+            for source in self.regression
+            if any(needs_regression(m) and m.needs_source == bool(source) for m in every.values())
+        }
+        seconds += sum(self.regression[source] for source in regressed) * max(len(budgets), 1)
+        if any(method.needs_source for method in methods.values()):
             seconds += sum(self.pretraining.values()) * pretrain_epochs
         return seconds
 
-    def end(self, methods, epochs: int, pretrain_epochs: int) -> float:
+    def end(self, methods: dict, pretrain_epochs: int) -> float:
         """Seconds of what follows the folds: the winner anew, scratch for its layers, export."""
-        labels = max(found for _, found in self.network)
-        refit = self.fold(methods, epochs, pretrain_epochs, labels)
-        return refit + self.method("scratch", epochs, pretrain_epochs, labels) + self.export
+        labels = max((found for *_, found in self.epoch), default=None)
+        refit = self.fold(methods, pretrain_epochs, labels)
+        scratch = [(n, m) for n, m in methods.items() if isinstance(m, Scratch)]
+        return refit + sum(self.method(n, m, labels) for n, m in scratch) + self.export
+
+
+def teachers_of(methods: dict) -> list:
+    """The methods that train teachers and are no candidates themselves."""
+    teachers = dict.fromkeys(method.teacher for method in methods.values() if method.teacher)
+    return [teacher for teacher in teachers if teacher not in methods.values()]
+
+
+def needs_regression(method) -> bool:
+    """Whether a method fits a logistic regression."""
+    regression = "logistic_regression"
+    starts = regression in (getattr(method, "head", ""), getattr(method, "head_start", ""))
+    return starts or isinstance(method, Linear)
 
 
 def measure_pace(comparison: Comparison, ends: float) -> Pace:
@@ -133,54 +145,66 @@ def measure_pace(comparison: Comparison, ends: float) -> Pace:
         OutOfTime: If not even these epochs fit.
     """
     parts = list(comparison.parts(repeats=1, num_folds=1))
-    largest, methods = parts[-1], {method for method, _ in comparison.candidates}
-    pretraining, network, regression, student = {}, {}, {}, 0.0
-    least_pretrain = 1
-    if methods & set(TRANSFERS):
+    pretraining, epoch, regression, most, least_pretrain = {}, {}, {}, {}, 1
+    methods = comparison.methods
+    every = {**methods, **{str(teacher): teacher for teacher in teachers_of(methods)}}
+    if any(method.needs_source for method in methods.values()):
         for source in comparison.sources.values():
             if source.pretraining is not None:
-                x = comparison.pretraining_examples(source, largest)
-                learn = source.pretraining.learn
-                pretraining[source.name] = _epoch(ends, learn, x, seed=0)
-                steps = -(-len(x) // source.pretraining.schedule.batch_size)
+                x = comparison.pretraining_examples(source, parts[-1])
+                pretraining[source.name] = _epoch(ends, source.pretraining.learn, x, seed=0)
+                steps = -(-len(x) // source.pretraining.settings.batch_size)
                 least_pretrain = max(least_pretrain, -(-LEAST_PRETRAIN_STEPS // steps))
-            given = source.encoder, source.preprocessing
-            regression[source.name] = _regression(comparison, *given, parts)
-    if "linear" in methods:
-        given = comparison.nothing, comparison.preprocessing
-        regression[NO_SOURCE] = _regression(comparison, *given, parts)
-    for name, part in _networks(comparison, methods, parts):
-        x, y = comparison.examples(part, part.train), comparison.y[part.train]
-        learner = comparison.network(name, part.labels)
-        network[name, part.labels] = _epoch(ends, learner.learn, x, y, seed=0)
-    if "distilled" in methods:
-        learner, x = comparison.student, comparison.examples(largest, largest.seen)
-        labels, logits = comparison.y[largest.seen], np.zeros((len(x), comparison.num_classes))
-        student = _epoch(ends, learner.learn, x, labels, logits.astype(np.float32), seed=0)
-        student *= learner.epochs(len(x))
-    batch_size, fewest = comparison.schedule.batch_size, len(parts[0].train)
+    # Teachers first: a student asks them.
+    for name, method in sorted(every.items(), key=lambda item: item[1].teacher is not None):
+        for source in comparison.sources if method.needs_source else (NO_SOURCE,):
+            if needs_regression(method) and source not in regression:
+                regression[source] = _regression(comparison, method, source, parts)
+            if not _takes_steps(method):
+                continue
+            for part in parts:
+                learner = comparison.learner(method, source, part.labels)
+                examples = comparison.examples_of(method, part)
+                # The regression is timed apart.
+                start = Start(regressions={"bottleneck": _no_regression(comparison, learner)})
+                given = {"seed": 0, "start": start}
+                if getattr(method, "max_steps", None):
+                    most[name] = learner.epochs(len(examples.x))
+                epoch[name, source, part.labels] = _epoch(ends, learner.learn, examples, **given)
+    stepping = [method for method in methods.values() if _takes_steps(method)]
+    batch_size = min((method.batch_size for method in stepping), default=1)
+    fewest = len(parts[0].train)
     return Pace(
         pretraining,
-        network,
+        epoch,
         regression,
-        student,
         -(-LEAST_STEPS // -(-fewest // batch_size)),
         least_pretrain,
+        most_epochs=most,
     )
 
 
-def _networks(comparison: Comparison, methods, parts) -> Iterator:
-    trained = methods & {"parameters", "distilled"}
-    names = [NO_SOURCE, *(comparison.sources if trained else ())]
-    return ((name, part) for name in names for part in parts)
+def _takes_steps(method) -> bool:
+    return hasattr(method, "epochs") and getattr(method, "head", "dense") == "dense"
 
 
-def _regression(comparison: Comparison, encoder, preprocessing, parts) -> float:
+def _no_regression(comparison: Comparison, learner) -> Regression:
+    width = learner.network.get_layer("head").input.shape[-1] if _has_head(learner) else 1
+    zeros = np.zeros((width, comparison.num_classes), np.float32)
+    return Regression(zeros, np.zeros(comparison.num_classes, np.float32), 1.0, 0.0)
+
+
+def _has_head(learner) -> bool:
+    return any(layer.name == "head" for layer in learner.network.layers)
+
+
+def _regression(comparison: Comparison, method, source: str, parts) -> float:
     """Seconds of one with the most labels, after one that prepares what it needs."""
-    comparison.regress(encoder, preprocessing, parts[0])
-    began = now()
-    comparison.regress(encoder, preprocessing, parts[-1])
-    return now() - began
+    features = Linear() if method.needs_source is False else Features()
+    for part in (parts[0], parts[-1]):
+        learner = comparison.learner(features, source, part.labels)
+        learned = learner.learn(comparison.examples_of(features, part), seed=0)
+    return learned.seconds
 
 
 def _epoch(ends: float, learn, *given, **options) -> float:

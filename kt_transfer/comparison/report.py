@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from kt_transfer.comparison.comparison import Comparison
-from kt_transfer.comparison.telling import tell_worths
+from kt_transfer.comparison.telling import describe_worths
 from kt_transfer.comparison.verdicts import curve
 from kt_transfer.data import Dataset
 from kt_transfer.engine.fused_model import predict_raw
@@ -22,13 +22,12 @@ from kt_transfer.reporting.examples import Answers
 from kt_transfer.reporting.page import comparison_page
 from kt_transfer.reporting.plots import plot_reconstructions
 from kt_transfer.runs.folder import SESSION_SETTINGS, Run, replacing
-from kt_transfer.settings import CompareConfig
 
 _NUM_RECONSTRUCTIONS = 8
 
 
 def write_report(
-    config: CompareConfig,
+    config,
     run: Run,
     data: Dataset,
     comparison: Comparison,
@@ -65,7 +64,7 @@ def write_report(
         curve=points,
         answers=answers,
         reconstructions=shown,
-        worth=list(tell_worths(found)),
+        worth=list(describe_worths(found)),
         commands=[("The same comparison", command_of(config)), *then],
         settings=run.settings,
         environment=_environment(run),
@@ -74,10 +73,11 @@ def write_report(
         temporary.write_text(page)
 
 
-def command_of(config: CompareConfig) -> str:
+def command_of(config) -> str:
     """The command line that asks for the same: every setting that is not the default.
 
     Example:
+        >>> from kt_transfer.settings import CompareConfig
         >>> command_of(CompareConfig(labels=(50, 100), metric="auc"))
         'python -m kt_transfer.compare --labels 50 100 --metric auc'
     """

@@ -1,4 +1,4 @@
-"""How good answers are on held-out examples, by five measures."""
+"""Five metrics of predictions on held-out examples."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from scipy.stats import rankdata
 from kt_transfer.reporting.classification import softmax
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "auc", "log_loss")
-# As in scikit-learn: what is impossible would cost without end.
+# As in scikit-learn: a probability of zero would make the log loss infinite.
 _LEAST = 1e-15
 
 
 def scores(
     labels: np.ndarray, logits: np.ndarray, shares: np.ndarray | None = None
 ) -> dict[str, float]:
-    """Every measure of logits against labels.
+    """All metrics of logits against labels.
 
-    Without ``shares`` they are those of scikit-learn. But a mean recall or F1 over one class would
-    call every constant answer perfect: where there is one class only, it is NaN.
+    Without ``shares`` they equal those of scikit-learn, except that mean recall and F1 are NaN if
+    there is one class only, where a constant prediction would be perfect.
 
     Args:
         labels: Shape ``(n,)``.
         logits: Shape ``(n, classes)``.
-        shares: What the recall, or F1, of each class counts here, as from
-            :func:`~.folds.class_shares`, where this is a fold that lacks classes which others hold.
+        shares: Weight of each class's recall and F1, as from :func:`~.folds.class_shares`, for a
+            fold that may lack some classes.
 
     Returns:
         ``accuracy``; ``balanced_accuracy`` (mean recall); ``macro_f1``; ``auc`` (mean area under
@@ -41,16 +41,16 @@ def scores(
     present = np.unique(labels)
     recalls, f1s, areas = [], [], []
     for label in present:
-        true, answered = labels == label, predicted == label
-        hits = (true & answered).sum()
+        true, positive = labels == label, predicted == label
+        hits = (true & positive).sum()
         recalls.append(hits / true.sum())
-        f1s.append(2 * hits / (true.sum() + answered.sum()))
+        f1s.append(2 * hits / (true.sum() + positive.sum()))
         areas.append(_area(true, probabilities[:, label]))
     if shares is None:
-        # An answer that is never right has an F1 of 0, like a class that is never answered.
-        answered = np.union1d(present, predicted)
+        # Classes that are predicted but do not occur have an F1 of 0.
+        occurring = np.union1d(present, predicted)
         shares = np.full(logits.shape[1], 1 / len(present) if len(present) > 1 else np.nan)
-        f1_shares = shares * (len(present) / len(answered))
+        f1_shares = shares * (len(present) / len(occurring))
     else:
         f1_shares = shares
     return {
@@ -63,7 +63,7 @@ def scores(
 
 
 def _area(true: np.ndarray, values: np.ndarray) -> float:
-    """The share of pairs of a positive and a negative that are in the right order."""
+    """The share of pairs of a positive and a negative that are ranked correctly."""
     positives, negatives = true.sum(), (~true).sum()
     if not negatives:
         return float("nan")

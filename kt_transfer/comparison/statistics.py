@@ -1,4 +1,4 @@
-"""What differences over folds show: corrected intervals, simultaneous verdicts, worth in labels."""
+"""Inference from differences over folds: corrected intervals and simultaneous tests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ POWER = 0.8
 
 
 class Interval(NamedTuple):
-    """A mean of paired differences, and what is known of the true one."""
+    """A mean of paired differences, with confidence interval and test."""
 
     mean: float
     low: float
@@ -34,32 +34,32 @@ def corrected_interval(
 ) -> Interval:
     """The corrected resampled t interval and test of a mean of differences over folds.
 
-    Folds share training examples, so their differences are correlated and their plain variance
-    is too small. Nadeau & Bengio (2003, https://doi.org/10.1023/A:1024068626366) take the
-    correlation to be ρ = n₂ / (n₁ + n₂), n₁ the examples of a training part and n₂ those held
-    out, and estimate the variance of the mean of J differences by S² (1/J + ρ / (1 − ρ)), which
-    is S² (1/J + n₂/n₁); for repeated folds: Bouckaert & Frank (2004,
+    Folds share training examples, so their differences are correlated and the naive variance of
+    their mean is too small. Nadeau & Bengio (2003, https://doi.org/10.1023/A:1024068626366) take
+    the correlation to be ρ = n₂ / (n₁ + n₂), with n₁ training and n₂ held-out examples, and
+    estimate the variance of the mean of J differences by S² (1/J + ρ / (1 − ρ)), which is
+    S² (1/J + n₂/n₁); for repeated folds: Bouckaert & Frank (2004,
     https://doi.org/10.1007/978-3-540-24775-3_3).
 
-    That is for splits of one set of examples. Where each repeat draws its own from a larger one,
-    folds of different draws are correlated by ρ times the share of examples that two draws have
-    in common; ρ above becomes the mean correlation of two differences, and the degrees of
-    freedom Satterthwaite's. With nothing but one set, that is Nadeau & Bengio's.
+    This holds for splits of one set of examples. If each repeat draws its own examples from a
+    larger set, the correlation between folds of different draws is ρ times the share of examples
+    that two draws have in common. ρ above then becomes the mean correlation of two differences,
+    and the degrees of freedom are Satterthwaite's. For a single set this is Nadeau & Bengio's test.
 
-    S² is taken to be at least what one held-out example in one fold would make of it: a handful
-    of equal differences on few examples is no proof.
+    S² is at least the variance that a single held-out example in one fold would cause, since a few
+    equal differences on few examples are no evidence.
 
     Args:
-        differences: One a fold, those of one draw next to one another; at least two.
-        num_train: n₁, the mean if it varies.
-        num_held_out: n₂, likewise.
-        confidence: Of the interval, between 0 and 1.
-        num_folds: Folds of each draw (default: all are of one set).
-        overlap: Share of its examples that a draw has in common with another, 0 to 1.
+        differences: One per fold, grouped by draw; at least two.
+        num_train: n₁, or its mean if it varies.
+        num_held_out: n₂, or its mean.
+        confidence: Confidence level, between 0 and 1.
+        num_folds: Number of folds per draw (default: all folds are of one set).
+        overlap: Share of examples that two draws have in common, 0 to 1.
 
     Returns:
-        Mean, interval, two-sided p-value of a true difference of 0, standard error, and degrees
-        of freedom.
+        Mean, interval, two-sided p-value for a difference of 0, standard error, and degrees of
+        freedom.
 
     Example:
         >>> interval = corrected_interval([0.02, 0.06, 0.01, 0.05, 0.06], 80, 20)
@@ -85,7 +85,7 @@ def _correlation(count: int, num_folds: int, within: float, between: float) -> t
     """The mean correlation of two differences, and the degrees of freedom of their variance."""
     draws = count // num_folds
     mean = ((num_folds - 1) * within + (count - num_folds) * between) / (count - 1)
-    # The variance is a sum of squares: inside the draws, and of the draws' means.
+    # The variance is a sum of squares within the draws and between their means.
     inside = 1.0 - within
     among = 1.0 + (num_folds - 1) * within - num_folds * between
     parts = draws * (num_folds - 1) * inside, (draws - 1) * among
@@ -95,15 +95,14 @@ def _correlation(count: int, num_folds: int, within: float, between: float) -> t
 def detectable_difference(
     interval: Interval, num_verdicts: int = 1, confidence: float = CONFIDENCE
 ) -> float:
-    """The smallest true difference that is found in four of five such comparisons.
+    """The smallest true difference that is detected with a power of 80 %.
 
-    With the strictest threshold that Holm's correction may ask for, the one for the smallest of
-    all p-values.
+    It assumes the strictest threshold of Holm's correction, that for the smallest p-value.
 
     Args:
-        interval: Of the comparison; its standard error and degrees of freedom count.
-        num_verdicts: Verdicts that are to hold together.
-        confidence: Of all verdicts together.
+        interval: The comparison, for its standard error and degrees of freedom.
+        num_verdicts: Number of simultaneous tests.
+        confidence: Simultaneous confidence level.
     """
     strictest = (1.0 - confidence) / num_verdicts
     quantiles = stats.t.ppf([1.0 - strictest / 2.0, POWER], interval.degrees)
@@ -111,10 +110,10 @@ def detectable_difference(
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:
-    """P-values adjusted so that all verdicts by them hold together.
+    """Holm's adjustment of p-values for simultaneous tests.
 
-    Holm (1979, https://www.jstor.org/stable/4615733): the chance of even one false finding is at
-    most the threshold that the adjusted values are held against.
+    Holm (1979, https://www.jstor.org/stable/4615733): the probability of any false rejection is at
+    most the threshold that the adjusted values are compared with.
 
     Example:
         >>> holm([0.01, 0.04, 0.03])
@@ -136,17 +135,18 @@ def verdict(difference: float, adjusted_p: float, confidence: float = CONFIDENCE
 
 
 def labels_for_score(budgets: Sequence[int], scores: Sequence[float], score: float) -> float | None:
-    """How many labels reach a score, read off a curve of scores over label budgets.
+    """Number of labels needed for a score, interpolated on a curve of scores by label budget.
 
-    The curve is made to rise (a running maximum) and followed in the logarithm of the labels.
+    The curve is made monotone by a running maximum, and interpolated in the logarithm of labels.
 
     Args:
-        budgets: Ascending.
-        scores: The score at each; the higher the better.
-        score: The one to reach.
+        budgets: Label budgets, ascending.
+        scores: The score at each budget; higher is better.
+        score: The score to reach.
 
     Returns:
-        The labels; ``inf`` if no budget reaches it, ``None`` if even the smallest exceeds it.
+        The number of labels; ``inf`` if no budget reaches the score, ``None`` if even the smallest
+        exceeds it.
 
     Example:
         >>> round(labels_for_score([50, 100, 200], [0.6, 0.7, 0.8], 0.75))

@@ -1,4 +1,4 @@
-"""What a comparison has found so far: a row a cell, on disk as soon as it is there."""
+"""The results of a comparison so far, one row per cell, written as soon as it is finished."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from kt_transfer.comparison.scoring import METRICS
 from kt_transfer.errors import UserError
 from kt_transfer.files.writing import replacing
 
-# What stands in the column "source" of a method that transfers nothing.
+# The source of a method that transfers nothing.
 NO_SOURCE = ""
 
 
 class Cell(NamedTuple):
-    """One training: a method and what it transfers from, on one fold of a draw."""
+    """One fit: a method with a source, on one fold of a draw."""
 
     method: str
     source: str
@@ -25,8 +25,8 @@ class Cell(NamedTuple):
 
 
 _NUMBERS = ("steps", "num_parameters", "num_train", "num_held_out", "num_labelled")
-# Seconds: all that the method takes, and of these pretraining, and the cell's own fit; of this, the
-# regression that a head starts from.
+# Seconds in total, for pretraining, for the cell's own fit and, as part of it, for the regression
+# that initializes a head.
 _SECONDS = ("seconds", "pretrain_seconds", "fit_seconds", "head_seconds")
 COLUMNS = (*Cell._fields, *METRICS, *_SECONDS, *_NUMBERS)
 _CURVE_COLUMNS = (*Cell._fields, "epoch", "accuracy")
@@ -37,7 +37,7 @@ class Table:
     """The rows of ``comparison.csv``, and the learning curves beside them.
 
     Args:
-        folder: Holds ``comparison.csv`` and ``curves.csv``; what lies there is read.
+        folder: Folder of ``comparison.csv`` and ``curves.csv``, which are read if they exist.
 
     Raises:
         UserError: If one of them is damaged.
@@ -48,47 +48,48 @@ class Table:
         self.rows: dict[Cell, dict] = {}
         self.curves: dict[Cell, dict[int, float]] = {}
         for row in _read(self.folder / "comparison.csv", COLUMNS):
-            self.rows[_cell(row)] = row
+            self.rows[cell_of(row)] = row
         for row in _read(self.folder / "curves.csv", _CURVE_COLUMNS):
-            if (cell := _cell(row)) in self.rows:
+            if (cell := cell_of(row)) in self.rows:
                 self.curves.setdefault(cell, {})[int(row["epoch"])] = row["accuracy"]
 
     def __contains__(self, cell: Cell) -> bool:
         return cell in self.rows
 
     def add(self, cell: Cell, curve: dict[int, float], **numbers) -> None:
-        """Add the row of a cell, and write both files."""
+        """Add a cell, and write both files."""
         if curve:
             self.curves[cell] = curve
         self.rows[cell] = {**cell._asdict(), **numbers}
         self._write()
 
     def _write(self) -> None:
-        looks = (
+        points = (
             {**other._asdict(), "epoch": epoch, "accuracy": value}
-            for other, points in self.curves.items()
-            for epoch, value in points.items()
+            for other, curve in self.curves.items()
+            for epoch, value in curve.items()
         )
-        _write(self.folder / "curves.csv", _CURVE_COLUMNS, looks)
-        # Last: a cell is done when its row is here.
+        _write(self.folder / "curves.csv", _CURVE_COLUMNS, points)
+        # Last, since its row marks a cell as finished.
         _write(self.folder / "comparison.csv", COLUMNS, self.rows.values())
 
     def forget(self, repeat: int, fold: int) -> None:
-        """Leave out the cells of one fold."""
+        """Remove the cells of one fold."""
         for cell in [cell for cell in self.rows if (cell.repeat, cell.fold) == (repeat, fold)]:
             del self.rows[cell]
             self.curves.pop(cell, None)
         self._write()
 
     def frame(self):
-        """The rows as a pandas data frame, in the order of method, source, labels and fold."""
+        """The rows as a pandas data frame, ordered by labels, repeat and fold."""
         import pandas as pd
 
         frame = pd.DataFrame(list(self.rows.values()), columns=list(COLUMNS))
         return frame.sort_values(["labels", "repeat", "fold"], kind="stable", ignore_index=True)
 
 
-def _cell(row: dict) -> Cell:
+def cell_of(row: dict) -> Cell:
+    """The cell of a row."""
     return Cell(*(row[name] for name in Cell._fields))
 
 

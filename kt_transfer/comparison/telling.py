@@ -1,4 +1,4 @@
-"""What a comparison found, for the terminal: a table and a few sentences."""
+"""The results of a comparison for the terminal: a table and a few sentences."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ from collections.abc import Iterator
 
 from kt_transfer.comparison.table import NO_SOURCE
 from kt_transfer.reporting.terminal import format_table
-from kt_transfer.reporting.wording import improvement
+from kt_transfer.reporting.wording import improvement, joined
 
-_SMALLEST = "the smallest that is not shown to be worse than the best"
+_SMALLEST = "the smallest that is not significantly worse than the best"
 _SAME = ("method", "source", "labels")
 
 
-def tell_comparison(found: dict) -> Iterator[str]:
-    """The lines, from what ``comparison.json`` says.
+def describe_comparison(found: dict) -> Iterator[str]:
+    """Lines of text about a comparison.
 
     Args:
-        found: With ``metric``, ``verdicts``, ``scratch``, ``winner``, ``worth``, ``costs``,
-            ``equal_budget`` and ``test``.
+        found: Content of ``comparison.json``, with ``metric``, ``verdicts``, ``scratch``,
+            ``winner``, ``worth``, ``costs``, ``equal_budget`` and ``test``.
     """
     yield format_table(*_table(found))
     yield f"\n{found['equal_budget']}"
     count = len(found["verdicts"])
-    together = f"; the verdicts hold for all {count} together (Holm)" if count > 1 else ""
-    yield f"each interval is one of 95 %{together}"
-    yield from tell_worths(found)
-    yield _told_winner(found)
+    together = f"; verdicts hold for all {count} together (Holm)" if count > 1 else ""
+    yield f"each interval has a confidence of 95 %{together}"
+    yield from describe_worths(found)
+    yield _winner_line(found)
     if (score := found["test"].get(found["metric"])) is not None:
         yield (
             f"refitted on all {found['winner']['labels']} labels, measured once on the test "
@@ -33,55 +33,69 @@ def tell_comparison(found: dict) -> Iterator[str]:
         )
 
 
-def tell_budget(rows: list[dict], epochs: int) -> str:
+def describe_budget(rows: list[dict], methods: dict) -> str:
     """How long each method trains, in one sentence.
 
     Args:
         rows: Of a :class:`~.table.Table`.
-        epochs: Passes over the labelled examples.
+        methods: The candidates by name.
     """
     steps: dict[str, set[int]] = {}
     for row in rows:
         steps.setdefault(row["method"], set()).add(row["steps"])
-    networks = [name for name in ("scratch", "parameters") if name in steps]
-    if "distilled" in steps:
-        networks.append("the teachers of distilled")
-    told = (
-        f"equal budgets: {_listed(networks)} train {epochs} epochs over the same labelled "
-        f"examples ({_span(steps['scratch'])} steps)"
-    )
-    if "distilled" in steps:
-        told += f"; students {_span(steps['distilled'])} steps over all examples"
-    if regressions := [name for name in ("features", "linear") if name in steps]:
-        told += f"; {_listed(regressions)}: logistic regression until it converges"
+    epochs: dict[int, list[str]] = {}
+    students = [name for name in steps if methods[name].sees_unlabelled]
+    for name in steps:
+        if name not in students and max(steps[name]) > 0:
+            epochs.setdefault(methods[name].epochs, []).append(name)
+    taught = dict.fromkeys(methods[name].teacher for name in students)
+    for teacher in filter(None, taught):
+        of = [name for name in students if methods[name].teacher == teacher]
+        epochs.setdefault(teacher.epochs, []).append(f"the teachers of {joined(of)}")
+    each = [
+        f"{joined(names)} train {number} epochs over the same labelled examples"
+        + _steps_of(names, steps)
+        for number, names in epochs.items()
+    ]
+    told = "equal budgets: " + "; ".join(each)
+    if students:
+        spans = set().union(*(steps[name] for name in students))
+        told += f"; students {_span(spans)} steps over all examples"
+    if regressions := [name for name in steps if max(steps[name]) == 0]:
+        told += f"; {joined(regressions)}: logistic regression until it converges"
     return told
 
 
-def tell_worth(entry: dict, largest: int) -> str:
-    """One entry of :func:`~.verdicts.worth`; ``largest`` is the largest budget."""
-    where = f"at {entry['labels']} labels, the score of {_name(entry)}"
+def _steps_of(names: list[str], steps: dict[str, set[int]]) -> str:
+    found = set().union(*(steps.get(name, ()) for name in names))
+    return f" ({_span(found)} steps)" if found else ""
+
+
+def describe_worth(entry: dict, largest: int) -> str:
+    """Describe one entry of :func:`~.verdicts.worth`; ``largest`` is the largest budget."""
+    scratch_needs = f"to match {_name(entry)} at {entry['labels']} labels, scratch needs"
     if entry["beyond"]:
-        return f"{where} takes scratch more than the {largest} labels that were tried"
+        return f"{scratch_needs} more than the {largest} labels that were tried"
     if entry["scratch_labels"] is None:
-        return f"{where} is one that scratch reaches with fewer labels than were tried"
+        return f"{scratch_needs} fewer labels than were tried"
     more = round(entry["scratch_labels"]) - entry["labels"]
     if more < 0:
-        return f"{where} is one that scratch reaches with about {-more} labels fewer"
+        return f"{scratch_needs} about {-more} labels fewer"
     if more == 0:
-        return f"{where} is one that scratch reaches with as many labels"
-    return f"{where} takes scratch about {more} labels more: so much is the transfer worth"
+        return f"{scratch_needs} as many"
+    return f"{scratch_needs} about {more} labels more"
 
 
-def tell_worths(found: dict) -> Iterator[str]:
-    """For each budget, what its best transfer is worth in labels, and whether that is shown."""
+def describe_worths(found: dict) -> Iterator[str]:
+    """The worth of the best transfer at each budget in labels, and whether it is significant."""
     judged = {_key(entry): entry for entry in found["verdicts"]}
     for base in found["scratch"]:
         own = [w for w in found["worth"] if w["labels"] == base["labels"] and w["source"]]
         if own:
             best = max(own, key=lambda w: improvement(found["metric"], judged[_key(w)]["mean"]))
-            told = tell_worth(best, found["scratch"][-1]["labels"])
+            text = describe_worth(best, found["scratch"][-1]["labels"])
             shown = judged[_key(best)]["verdict"] != "no difference"
-            yield told if shown else f"{told} (no difference was shown)"
+            yield text if shown else f"{text} (the difference is not significant)"
 
 
 def _table(found: dict) -> tuple[list[str], list[list]]:
@@ -114,7 +128,7 @@ def _judged(entry: dict) -> list[str]:
     return [f"{entry['difference']:+.4f}", f"{low:+.4f} to {high:+.4f}", entry["verdict"]]
 
 
-def _told_winner(found: dict) -> str:
+def _winner_line(found: dict) -> str:
     winner = found["winner"]
     if winner["method"] == "scratch":
         own = improvement(found["metric"], winner["mean"])
@@ -126,12 +140,13 @@ def _told_winner(found: dict) -> str:
     words = {
         "better": "better than scratch",
         "worse": f"worse than scratch, chosen as {_SMALLEST}",
-        "no difference": "not shown to differ from scratch; this much data shows differences "
-        f"from {judged['detectable']:.3f} on",
+        "no difference": "no significant difference from scratch; the smallest that would be "
+        f"detected is {judged['detectable']:.3f}",
     }[judged["verdict"]]
     return (
         f"winner: {_name(winner)} with {winner['labels']} labels, {found['metric']} "
-        f"{winner['mean']:.4f} in cross-validation, {judged['difference']:+.4f} to scratch: {words}"
+        f"{winner['mean']:.4f} in cross-validation, {judged['difference']:+.4f} against scratch: "
+        + words
     )
 
 
@@ -142,10 +157,6 @@ def _key(entry: dict) -> tuple:
 def _name(entry: dict) -> str:
     source = entry["source"]
     return entry["method"] if source == NO_SOURCE else f"{entry['method']} from {source}"
-
-
-def _listed(words: list[str]) -> str:
-    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
 def _span(values: set[int]) -> str:

@@ -1,26 +1,26 @@
-"""A guess, before any training, of how much a source's features tell about a target, in NumPy."""
+"""Estimate, before any training, how well a source's features suit a target, in NumPy."""
 
 from __future__ import annotations
 
 import numpy as np
 
-# As in the authors' reference: what keeps a perfect fit, or none at all, finite.
+# As in the authors' reference implementation: keeps a perfect fit and a useless one finite.
 _TINY = 1e-5
 _MOST_ROUNDS = 100
 _CLOSE = 1e-6
 
 
 def logme(features: np.ndarray, labels: np.ndarray) -> float:
-    """Logarithm of Maximum Evidence: how probable the labels are, given linear use of features.
+    """Logarithm of Maximum Evidence of the labels, given a linear model of the features.
 
     For each class k, y = 1[label = k] is a Gaussian linear model of the features, weights
-    w ~ N(0, α⁻¹I), noise N(0, β⁻¹I); α and β are those under which the observed y is most
-    probable (MacKay's fixed point α = γ / ‖m‖², β = (n − γ) / ‖y − Fm‖², with m the mean of w
+    w ~ N(0, α⁻¹I), noise N(0, β⁻¹I); α and β maximize the evidence of the observed y
+    (MacKay's fixed point α = γ / ‖m‖², β = (n − γ) / ‖y − Fm‖², with m the mean of w
     and γ the effective number of weights).
 
     Args:
         features: Shape ``(n, width)``.
-        labels: Shape ``(n,)``, the number of a class each.
+        labels: Class numbers, shape ``(n,)``.
 
     Returns:
         ln p(y | F) / n, the mean over the classes; comparable between sources on the same
@@ -29,8 +29,8 @@ def logme(features: np.ndarray, labels: np.ndarray) -> float:
     Example:
         >>> rng = np.random.default_rng(0)
         >>> labels = np.arange(100) % 2
-        >>> told = labels[:, None] + 0.1 * rng.normal(size=(100, 4))
-        >>> logme(told, labels) > logme(rng.normal(size=(100, 4)), labels)
+        >>> informative = labels[:, None] + 0.1 * rng.normal(size=(100, 4))
+        >>> logme(informative, labels) > logme(rng.normal(size=(100, 4)), labels)
         True
 
     Reference:
@@ -47,7 +47,7 @@ def log_evidence(features: np.ndarray, targets: np.ndarray, alpha, beta) -> np.n
     Args:
         features: F, shape ``(n, width)``.
         targets: Shape ``(n, columns)``.
-        alpha: Precision of the weights, one or one per column; more than 0.
+        alpha: Precision of the weights, common or per column; more than 0.
         beta: Precision of the noise likewise.
 
     Returns:
@@ -62,18 +62,17 @@ def log_evidence(features: np.ndarray, targets: np.ndarray, alpha, beta) -> np.n
 
 
 def linear_cka(first: np.ndarray, second: np.ndarray) -> float:
-    """How alike two representations of the same examples are, up to rotation and scale.
+    """Similarity of two representations of the same examples, up to rotation and scale.
 
     Centred kernel alignment with linear kernels, ‖YᵀX‖² / (‖XᵀX‖ ‖YᵀY‖) in Frobenius norms, the
     columns of X and Y centred.
 
     Args:
         first: X, shape ``(n, …)``, flattened.
-        second: Y, the same examples in the same order, any width.
+        second: Y, for the same examples in the same order, of any width.
 
     Returns:
-        From 0 (nothing in common) to 1 (one is the other rotated and scaled); 0 where either is
-        the same for every example.
+        From 0 (nothing in common) to 1 (equal up to rotation and scale); 0 if either is constant.
 
     Example:
         >>> x = np.random.default_rng(0).normal(size=(50, 8))
@@ -84,7 +83,7 @@ def linear_cka(first: np.ndarray, second: np.ndarray) -> float:
         Kornblith, Norouzi, Lee & Hinton (2019), https://arxiv.org/abs/1905.00414.
     """
     x, y = _centred(first), _centred(second)
-    if len(x) < max(x.shape[1], y.shape[1]):  # the same numbers, by way of the examples
+    if len(x) < max(x.shape[1], y.shape[1]):  # equivalent, with smaller matrices
         x, y = x @ x.T, y @ y.T
         shared, own = np.vdot(x, y), np.linalg.norm(x) * np.linalg.norm(y)
     else:
@@ -94,7 +93,7 @@ def linear_cka(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def _spectrum(features, targets) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """F's squared singular values, each target's squared part along them, and beyond them."""
+    """F's squared singular values, and each target's squared norm inside and outside F's span."""
     directions, values, _ = np.linalg.svd(features.astype(np.float64), full_matrices=False)
     kept = values > 1e-10 * max(values[0], 1e-300)
     along = (directions[:, kept].T @ targets) ** 2

@@ -1,4 +1,4 @@
-"""From the rows of a comparison to what they show: verdicts, a winner, worth in labels."""
+"""Conclusions from the rows of a comparison: verdicts, a winner, worth in labels."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from kt_transfer.comparison.statistics import (
     labels_for_score,
     verdict,
 )
-from kt_transfer.comparison.table import NO_SOURCE, Cell
+from kt_transfer.comparison.table import NO_SOURCE, Cell, cell_of
 from kt_transfer.reporting.wording import improvement
 
 BASELINE = ("scratch", NO_SOURCE)
 
 
 class _Scores(NamedTuple):
-    """A candidate's scores at one budget, in the order of repeat and fold."""
+    """A candidate's scores at one budget, ordered by repeat and fold."""
 
     values: np.ndarray
     num_train: float
@@ -31,17 +31,17 @@ class _Scores(NamedTuple):
 
 
 def judge(rows: Iterable[dict], metric: str) -> list[dict]:
-    """The verdict on every candidate at every budget, against ``scratch`` on the same folds.
+    """Compare every candidate with ``scratch`` on the same folds, at every budget.
 
     Args:
-        rows: Of a :class:`~.table.Table`, with ``scratch`` among the methods.
-        metric: Of :data:`~.scoring.METRICS`.
+        rows: Rows of a :class:`~.table.Table`, including ``scratch``.
+        metric: One of :data:`~.scoring.METRICS`.
 
     Returns:
-        One dictionary a candidate and budget: ``method``, ``source``, ``labels``, ``mean`` (of
-        the metric), ``difference`` (of that to scratch's), ``interval`` (95 %, of this
-        difference by itself), ``p_value``, ``adjusted_p_value`` and ``verdict`` (both hold for
-        all of them together, by Holm's correction), ``detectable``.
+        One dictionary per candidate and budget: ``method``, ``source``, ``labels``, ``mean`` (of
+        the metric), ``difference`` (to scratch), ``interval`` (95 %, for this difference alone),
+        ``p_value``, ``adjusted_p_value`` and ``verdict`` (both simultaneous, by Holm's correction),
+        ``detectable``.
     """
     found, entries, intervals = _by_candidate(rows, metric), [], []
     for (method, source, labels), own in found.items():
@@ -77,7 +77,7 @@ def curve(rows: Iterable[dict], metric: str) -> list[dict]:
     """The mean score of every candidate at every budget, with its own 95 % interval.
 
     Returns:
-        One dictionary a candidate and budget: ``method``, ``source``, ``labels``, ``mean``,
+        One dictionary per candidate and budget: ``method``, ``source``, ``labels``, ``mean``,
         ``low``, ``high``.
     """
     entries = []
@@ -102,8 +102,8 @@ def choose(rows: Iterable[dict], metric: str, prefer: str = "best") -> dict:
     Args:
         rows: As for :func:`judge`.
         metric: Likewise.
-        prefer: ``"best"`` for the best mean; ``"smallest"`` for the network of the fewest
-            parameters whose difference to the best may be none, by its 95 % interval.
+        prefer: ``"best"`` for the best mean; ``"smallest"`` for the network with the fewest
+            parameters that is not significantly worse than the best, by its 95 % interval.
 
     Returns:
         ``method``, ``source``, ``labels``, ``mean``, ``num_parameters``.
@@ -117,7 +117,7 @@ def choose(rows: Iterable[dict], metric: str, prefer: str = "best") -> dict:
     chosen = best
     if prefer == "smallest":
         as_good = [key for key in found if not _is_worse(found[key], found[best], metric)]
-        # Of two of one size, the better.
+        # Ties in size go to the better score.
         chosen = min(
             as_good,
             key=lambda key: (sizes[key], -improvement(metric, found[key].values.mean())),
@@ -133,12 +133,12 @@ def choose(rows: Iterable[dict], metric: str, prefer: str = "best") -> dict:
 
 
 def worth(rows: Iterable[dict], metric: str) -> list[dict]:
-    """How many labels scratch needs for the score of each candidate, where that can be read off.
+    """Number of labels that scratch needs for the score of each candidate.
 
     Returns:
-        One dictionary a candidate and budget: ``method``, ``source``, ``labels``,
-        ``scratch_labels`` (``None`` where they lie beyond the curve) and ``beyond`` (whether
-        they are more than the largest budget; if not, and there is no number, fewer than the
+        One dictionary per candidate and budget: ``method``, ``source``, ``labels``,
+        ``scratch_labels`` (``None`` outside the range of budgets) and ``beyond`` (whether scratch
+        needs more than the largest budget; without a number, it otherwise needs fewer than the
         smallest).
     """
     found = means(rows, metric)
@@ -163,22 +163,22 @@ def worth(rows: Iterable[dict], metric: str) -> list[dict]:
 
 
 def until_scratch(rows: Iterable[dict], curves: dict[Cell, dict[int, float]]) -> list[dict]:
-    """Epochs and seconds until the accuracy that scratch ends with, from the learning curves.
+    """Epochs and seconds until the final accuracy of scratch, from the learning curves.
 
-    Accuracies are means over the folds, at the epochs that were looked at.
+    Accuracies are means over the folds, at the evaluated epochs.
 
     Args:
         rows: As for :func:`judge`.
-        curves: Accuracy by epoch, by cell, as of a :class:`~.table.Table`.
+        curves: Accuracy by epoch for each cell, as in a :class:`~.table.Table`.
 
     Returns:
-        One dictionary a candidate that has curves and budget, ``scratch`` among them:
-        ``method``, ``source``, ``labels``, ``accuracy`` (the one that scratch ends with),
-        ``epochs`` and ``seconds`` (without pretraining), ``None`` if it is never reached.
+        One dictionary per candidate with curves and budget, including ``scratch``: ``method``,
+        ``source``, ``labels``, ``accuracy`` (final accuracy of scratch), ``epochs`` and
+        ``seconds`` (without pretraining), ``None`` if it is never reached.
     """
     groups, entries = _groups(rows), []
     means_of = {
-        key: _mean_curve([curves.get(_cell(row)) for row in own]) for key, own in groups.items()
+        key: _mean_curve([curves.get(cell_of(row)) for row in own]) for key, own in groups.items()
     }
     for (method, source, labels), curve in means_of.items():
         if not curve:
@@ -202,7 +202,7 @@ def until_scratch(rows: Iterable[dict], curves: dict[Cell, dict[int, float]]) ->
 
 
 def _groups(rows: Iterable[dict]) -> dict[tuple[str, str, int], list[dict]]:
-    """Rows by candidate and budget, in the order of repeat and fold."""
+    """Rows by candidate and budget, ordered by repeat and fold."""
     groups: dict[tuple, list[dict]] = {}
     for row in sorted(rows, key=lambda row: (row["labels"], row["repeat"], row["fold"])):
         groups.setdefault((row["method"], row["source"], row["labels"]), []).append(row)
@@ -219,7 +219,7 @@ def _by_candidate(rows: Iterable[dict], metric: str) -> dict[tuple[str, str, int
             mean(own, "num_train"),
             mean(own, "num_held_out"),
             len({row["fold"] for row in own}),
-            # Two draws of N from M examples share N / M of them.
+            # Two draws of N from M examples share N / M of them on average.
             own[0]["labels"] / own[0]["num_labelled"],
         )
         for key, own in _groups(rows).items()
@@ -227,7 +227,7 @@ def _by_candidate(rows: Iterable[dict], metric: str) -> dict[tuple[str, str, int
 
 
 def _interval(own: _Scores, other: _Scores | None = None):
-    """Of the scores, or of their differences to another candidate's."""
+    """The interval of the scores, or of their differences to another candidate's."""
     return corrected_interval(
         own.values if other is None else own.values - other.values,
         own.num_train,
@@ -238,7 +238,7 @@ def _interval(own: _Scores, other: _Scores | None = None):
 
 
 def _is_worse(own: _Scores, best: _Scores, metric: str) -> bool:
-    """Whether the whole interval of the difference is on the wrong side."""
+    """Whether the whole interval of the difference is worse."""
     if own is best:
         return False
     interval = _interval(own, best)
@@ -250,7 +250,3 @@ def _mean_curve(curves: list[dict[int, float] | None]) -> dict[int, float]:
     if not all(curves):
         return {}
     return {epoch: float(np.mean([curve[epoch] for curve in curves])) for epoch in curves[0]}
-
-
-def _cell(row: dict) -> Cell:
-    return Cell(*(row[name] for name in Cell._fields))

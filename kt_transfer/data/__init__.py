@@ -1,4 +1,4 @@
-"""Data sets: where they come from, how they are checked and split."""
+"""Data sets: loading, checking and splitting."""
 
 from kt_transfer.data.dataset import Dataset, Like
 from kt_transfer.data.sources import load_data, require_data

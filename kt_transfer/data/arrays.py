@@ -1,4 +1,4 @@
-"""From the arrays of a source to a checked :class:`Dataset`."""
+"""Build a checked :class:`Dataset` from the arrays of a source."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ def dataset_from_arrays(
     value_range: tuple[float, float] | None,
     like: Like | None = None,
 ) -> Dataset:
-    """Check the arrays and give the set a test split if it has none.
+    """Check the arrays, and split off a test part if there is none.
 
     Args:
         spec: The data spec, for messages.
         x: Examples of shape ``(n, ...)``.
-        y: Labels of shape ``(n,)``, ``-1`` where there is none; or ``None``. Where the source
-            names its classes, their numbers; otherwise any whole numbers or names.
-        x_test: Test examples, if the source has some.
+        y: Labels of shape ``(n,)``, ``-1`` for none; or ``None``. Class numbers if
+            ``class_names`` are given; otherwise any integers or names.
+        x_test: Test examples, if the source has any.
         y_test: Their labels.
-        class_names: Names of the classes (default: of those that occur, the labels).
-        value_range: Smallest and largest value that a raw number can have; ``None`` where the
-            source does not say, for those that the training examples span.
-        like: The examples are new ones for a model, which may be few.
+        class_names: Names of the classes (default: the labels that occur).
+        value_range: Smallest and largest possible raw value; ``None`` for the range of the
+            training examples, if the source states none.
+        like: The examples that a model takes, if these are new ones for it, which may be few.
 
     Raises:
-        UserError: If examples and labels do not fit together, or values are not finite.
+        UserError: If examples and labels do not match, or values are not finite.
     """
     least = 2 if like is None else like.least
-    # Where there are test examples, a model needs no others to answer.
+    # For predictions, test examples alone suffice.
     y = _checked(spec, "x", x, "y", y, 0 if least == 1 and x_test is not None else least)
     if x_test is None:
         require_shapes(spec, "x_test", None, "y_test", None if y_test is None else y_test.shape)
@@ -105,18 +105,18 @@ def require_shapes(
     y: tuple[int, ...] | None,
     least: int = 2,
 ) -> None:
-    """Refuse what can be told from shapes alone, before anything is read.
+    """Check the shapes of examples and labels before they are read.
 
     Args:
         spec: The data spec, for messages.
-        x_name: What the source calls the examples.
-        x: Their shape; ``None`` where there are none.
-        y_name: What the source calls their labels.
-        y: Their shape; ``None`` where there are none.
-        least: How many examples there must be.
+        x_name: The source's name for the examples.
+        x: Their shape; ``None`` if there are none.
+        y_name: The source's name for the labels.
+        y: Their shape; ``None`` if there are none.
+        least: Minimum number of examples.
 
     Raises:
-        UserError: If there are too few examples, examples of nothing, or not one label for each.
+        UserError: If there are too few examples, they are empty, or labels do not match them.
     """
     if x is not None and (len(x) < 2 or x[0] < least or 0 in x[1:]):
         s = "s" if least != 1 else ""

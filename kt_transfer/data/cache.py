@@ -1,4 +1,4 @@
-"""Decoded data sets on disk, so that the second command does not decode again."""
+"""A cache of decoded data sets on disk, so that later commands need not decode them."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from kt_transfer.files.writing import disk_errno, size_in_words
 
 
 def cache_folder() -> Path:
-    """``$XDG_CACHE_HOME/kt_transfer``, by default under ``~/.cache``; it may be removed."""
+    """``$XDG_CACHE_HOME/kt_transfer``, by default under ``~/.cache``; safe to delete."""
     home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(home).expanduser() / "kt_transfer"
 
 
 def file_key(path: os.PathLike) -> str:
-    """A word that changes when the file does."""
+    """A hash of a file's content."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
 
 
 def cached_rows(key: str, num_rows: int, batches: Callable[[], Iterator[dict]]) -> dict:
-    """Arrays that ``batches`` yields a piece at a time, from the cache if they are there.
+    """Read arrays from the cache, or write what ``batches`` yields to it first.
 
-    They are written as they come, so that data larger than memory passes through.
+    Batches are written as they come, so that the data may exceed the memory.
 
     Args:
-        key: Names the arrays; changes when they would.
-        num_rows: Rows of each array.
-        batches: Function that yields the pieces, a dictionary of arrays each.
+        key: Cache key, which changes when the arrays would.
+        num_rows: Number of rows of each array.
+        batches: Function that yields batches, dictionaries of arrays.
 
     Returns:
         Arrays by name, in memory or on disk (:func:`~kt_transfer.data.rows.rows_in_file`).
@@ -50,7 +50,7 @@ def cached_rows(key: str, num_rows: int, batches: Callable[[], Iterator[dict]]) 
             _write(unfinished, num_rows, batches())
             unfinished.rename(folder)
         except OSError as error:
-            if not folder.is_dir():  # otherwise another process was faster
+            if not folder.is_dir():  # otherwise another process wrote it first
                 if disk_errno(error) and not error.filename:
                     error.filename = str(cache_folder())
                 raise
@@ -60,7 +60,7 @@ def cached_rows(key: str, num_rows: int, batches: Callable[[], Iterator[dict]]) 
 
 
 def cached(key: str) -> dict:
-    """The arrays of :func:`cached_rows` where they are there already; otherwise none."""
+    """The arrays that :func:`cached_rows` has written; empty if there are none."""
     return {path.stem: _read(path) for path in (cache_folder() / key).glob("*.npy")}
 
 
@@ -96,7 +96,7 @@ def _write(folder: Path, num_rows: int, batches: Iterator[dict]) -> None:
 
 
 def _require_room(folder: Path, needed: int) -> None:
-    """Refuse a disk that is too full before hours of decoding, not after."""
+    """Check free disk space before decoding, which may take hours."""
     if needed > (free := shutil.disk_usage(folder).free):
         raise UserError(
             given=cache_folder(),

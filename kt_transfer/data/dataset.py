@@ -1,4 +1,4 @@
-"""What a data set is: raw examples, their labels, and what the numbers mean."""
+"""The data set class: raw examples, their labels, and the range of their values."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _ROWS_AT_ONCE = 2**16
 
 
 class Like(NamedTuple):
-    """What examples a model was made for, so that new ones are read in the same way.
+    """The form of examples that a model takes, so that new ones are read in the same form.
 
     Attributes:
         input_shape: Shape of one raw example.
         dtype: Name of its type.
-        least: How many examples are enough: 1 to be answered, 2 to be learned from.
+        least: Minimum number of examples: 1 for predictions, 2 for training.
     """
 
     input_shape: tuple[int, ...]
@@ -44,24 +44,24 @@ class Part(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """Raw examples and labels, split into training and test part.
+    """Raw examples and labels, split into a training and a test part.
 
-    Examples stay as they came (``uint8`` for images); scaling is the preprocessing model's.
-    Large ones stay on disk, as :class:`~kt_transfer.data.rows.DiskRows`.
+    Examples keep their type (``uint8`` for images); the preprocessing model scales them.
+    Large arrays stay on disk, as :class:`~kt_transfer.data.rows.DiskRows`.
 
     Attributes:
-        spec: The data spec that it was loaded from.
+        spec: Its data spec.
         x: Training examples, shape ``(n, ...)``.
-        y: Training labels, ``int32`` of shape ``(n,)``; ``-1`` where there is none.
+        y: Training labels, ``int32`` of shape ``(n,)``; ``-1`` for none.
         x_test: Test examples.
         y_test: Test labels.
-        class_names: Name of each class, by number; empty where nothing is labelled.
-        value_range: Smallest and largest value that a raw number can have.
-        has_observed_range: Whether this range is the one that the training examples span, since
-            the source does not say.
-        rows: For each training example, its row in the source it was read from.
+        class_names: Name of each class, by number; empty if nothing is labelled.
+        value_range: Smallest and largest possible raw value.
+        has_observed_range: Whether this is the range of the training examples, since the source
+            states none.
+        rows: The row of each training example in the source.
         rows_test: The same for the test examples.
-        notes: What there is to say of how the source was read, a line each.
+        notes: Messages about how the source was read, one line each.
     """
 
     spec: str
@@ -83,37 +83,37 @@ class Dataset:
 
     @property
     def input_dim(self) -> int:
-        """Numbers in one example."""
+        """Number of values of one example."""
         return int(np.prod(self.input_shape))
 
     @property
     def num_classes(self) -> int:
-        """Number of classes; 0 where nothing is labelled."""
+        """Number of classes; 0 if nothing is labelled."""
         return len(self.class_names)
 
     @functools.cached_property
     def scaling_range(self) -> Range:
         """The raw values that become -1 and 1.
 
-        That is ``value_range``, but for a table whose source does not say: there each column has
-        a range of its own, which the training examples tell.
+        This is ``value_range``, except for a table whose source states no range: there each
+        column has its own, estimated from the training examples.
         """
         if not self.has_observed_range:
             return self.value_range
         return range_of(self.x if len(self.x) else self.x_test)
 
     def range_for(self, by_column: bool) -> Range:
-        """``scaling_range`` for a network that was trained on columns of their own ranges; for
-        any other ``value_range``, one for all."""
+        """``scaling_range`` for a network trained on columns scaled individually; ``value_range``
+        for any other."""
         return self.scaling_range if by_column else self.value_range
 
     def raw_for(self, by_column: bool) -> tuple:
-        """Shape, range and type of raw examples, what a preprocessing is made for."""
+        """Shape, range and type of raw examples, as a preprocessing model takes them."""
         return self.input_shape, self.range_for(by_column), self.x.dtype
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """Hash of every example and label: equal for equal data, wherever it came from."""
+        """Hash of all examples and labels, independent of where they came from."""
         digest = hashlib.sha256()
         for array in (self.x, self.y, self.x_test, self.y_test):
             digest.update(f"{array.dtype}{array.shape}".encode())
@@ -123,23 +123,23 @@ class Dataset:
 
     @functools.cached_property
     def copies(self) -> np.ndarray:
-        """For each training example, a number that equal ones share: of shape ``(n,)``.
+        """A number for each training example, shared by equal ones, of shape ``(n,)``.
 
-        ``-1`` for those that the test part holds as well, which therefore must not teach.
+        ``-1`` for those that also occur in the test part, which are excluded from training.
         """
         train, test = self.same
         return np.where(np.isin(train, test), -1, train)
 
     @functools.cached_property
     def same(self) -> tuple[np.ndarray, np.ndarray]:
-        """For each training and each test example, a number that equal ones share."""
+        """A number for each training and test example, shared by equal ones."""
         return tuple(same_examples(self.x, self.x_test))
 
     def parts(self, split: str) -> list[Part]:
-        """The parts that ``"train"``, ``"test"`` or ``"all"`` stands for, but for empty ones.
+        """The non-empty parts of the split ``"train"``, ``"test"`` or ``"all"``.
 
         Raises:
-            UserError: If there is no example in them.
+            UserError: If all are empty.
         """
         known = {
             "train": Part("train", self.x, self.y, self.rows),
@@ -160,8 +160,8 @@ class Dataset:
         """The same examples with their labels numbered as in ``names``.
 
         Args:
-            names: Classes; those that do not occur here are kept.
-            owner: Whose they are, for the message.
+            names: Classes, including those that do not occur here.
+            owner: What the classes belong to, for the message.
 
         Raises:
             UserError: If an example is of another class.
@@ -178,7 +178,7 @@ class Dataset:
                 but=f"{owner} knows {listed(names)}{meant}",
                 remedy="rename it, or leave its examples out",
             )
-        # One entry more, at the end, which -1 finds.
+        # One more entry, which -1 indexes.
         numbers = np.full(self.num_classes + 1, UNLABELLED, np.int32)
         for name in own:
             numbers[self.class_names.index(name)] = names.index(name)
@@ -187,7 +187,7 @@ class Dataset:
         )
 
     def require_labels(self) -> None:
-        """Refuse a data set that does not teach at least two classes, where a task needs it."""
+        """Require labelled training examples of at least two classes."""
         taught = np.unique(self.y[self.y != UNLABELLED])
         if len(taught) < 2:
             only = ", ".join(self.class_names[number] for number in taught)

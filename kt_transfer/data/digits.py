@@ -1,4 +1,4 @@
-"""``digits``: the UCI handwritten digits that scikit-learn carries, no download."""
+"""``digits``: the UCI handwritten digits that scikit-learn ships; no download."""
 
 from __future__ import annotations
 

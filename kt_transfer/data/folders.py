@@ -1,4 +1,4 @@
-"""Which pictures of a folder are examples of which class and split, and what is left out."""
+"""Find the pictures in a folder, with their classes and splits."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _IGNORED = ("thumbs.db", "desktop.ini", "__macosx")
 
 
 class Found(NamedTuple):
-    """One picture: its file, the name of its class (``None`` without one), and its split."""
+    """A picture: its file, the name of its class or ``None``, and its split."""
 
     path: Path
     class_name: str | None
@@ -34,19 +34,19 @@ class Found(NamedTuple):
 def find_pictures(
     spec: str, root: Path, is_picture: Callable[[Path], bool]
 ) -> tuple[list[Found], list[str]]:
-    """Every picture below a folder, and what is to be said of how the folder was read.
+    """Find all pictures below a folder, with messages about how it was read.
 
-    A folder is a class, or ``train/`` and ``test/`` hold such folders (``val/`` too); whether a
-    folder that is called ``train`` is one or the other, its content decides. Pictures in
-    ``unlabelled/``, or beside the folders of the classes, have no class.
+    Each folder is a class, or ``train/``, ``test/`` and ``val/`` contain such folders; the content
+    of a folder named ``train`` decides which. Pictures in ``unlabelled/`` or beside the class
+    folders have no class.
 
     Args:
         spec: The data spec, for messages.
-        root: The folder; or one picture.
-        is_picture: Whether a file whose name does not say so is a picture.
+        root: The folder, or one picture.
+        is_picture: Whether a file without a known suffix is a picture.
 
     Raises:
-        UserError: If it holds no picture, or its folders can be read in more than one way.
+        UserError: If there is no picture, or the folders are ambiguous.
     """
     if root.is_file():
         return [Found(root, None, False)], []
@@ -75,7 +75,7 @@ def _no_pictures(spec: str, root: Path) -> UserError:
 
 
 def _split_folders(spec: str, reading: _Reading, tops: list[Path]) -> dict[str, Path] | None:
-    """The folders of the splits, by split; ``None`` where the folders are classes."""
+    """The folder of each split; ``None`` if the folders are classes."""
     called = [top for top in tops if top.name.casefold() in _SPLITS and reading.has_pictures(top)]
     others = [
         top
@@ -115,7 +115,7 @@ def _split_folders(spec: str, reading: _Reading, tops: list[Path]) -> dict[str, 
 
 
 class _Reading:
-    """What has been found so far, and what has been left out."""
+    """The pictures found so far, and the files that were skipped."""
 
     def __init__(self, spec: str, is_picture: Callable[[Path], bool]):
         self.spec = spec
@@ -137,7 +137,7 @@ class _Reading:
         return any(map(self.has_pictures, self.folders_in(folder)))
 
     def add_classes(self, folder: Path, *, is_test: bool, within: str = "") -> None:
-        """Folders of pictures, one per class; pictures beside them have none."""
+        """Add one folder per class; pictures beside them are unlabelled."""
         inner_folders = self.folders_in(folder)
         for inner in inner_folders:
             pictures, left_out = self._look(inner)
@@ -151,7 +151,7 @@ class _Reading:
         self._add_beside(folder, is_test, bool(inner_folders))
 
     def add_splits(self, root: Path, splits: dict[str, Path], others: list[Path]) -> None:
-        """The classes of each split; validation is training, or test where there is no other."""
+        """Add the classes of each split; without a test part, validation takes its place."""
         has_test = _TEST in splits
         for split in (_TRAIN, _VALIDATION, _TEST):
             if split not in splits:
@@ -186,7 +186,7 @@ class _Reading:
         return notes
 
     def _add_beside(self, folder: Path, is_test: bool, is_noted: bool) -> None:
-        """Pictures directly in a folder of folders."""
+        """Add pictures directly in a folder of class folders."""
         pictures, left_out = self._sorted_out(
             path for path in sorted(folder.iterdir()) if not path.is_dir() and not _is_hidden(path)
         )
@@ -199,7 +199,7 @@ class _Reading:
         self.found += [Found(path, class_name, is_test) for path in pictures]
 
     def _look(self, folder: Path) -> tuple[list[Path], collections.Counter]:
-        """Pictures in a folder and those further in, and what else there is, by suffix."""
+        """Pictures in a folder and its subfolders, and counts of other files by suffix."""
         if folder not in self._looked_at:
             self._looked_at[folder] = self._sorted_out(sorted(_files_below(folder)))
         return self._looked_at[folder]
@@ -218,7 +218,7 @@ class _Reading:
 
 
 def _files_below(folder: Path) -> list[Path]:
-    """Every file, links to folders followed, but none of them twice."""
+    """Every file; links to folders are followed, but each folder only once."""
     files, known = [], {os.path.realpath(folder)}
     for place, inner, names in os.walk(folder, followlinks=True):
         inner.sort()

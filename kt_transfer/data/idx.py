@@ -19,13 +19,13 @@ from kt_transfer.files.reading import require_plausible_size
 _UBYTE = 0x08
 _LONGEST_HEADER = 4 + 4 * 255
 _BYTES_AT_ONCE = 2**16
-_GZIP = 31  # what zlib calls its format
+_GZIP = 31  # zlib's code for the gzip format
 _MISFIT = "its header does not describe its content"
 _DAMAGES = (OSError, EOFError, ValueError, IndexError, zlib.error)
 
 
 class _File(NamedTuple):
-    """A file of which only the header was read: the array's shape, and where it begins."""
+    """A file whose header has been read: the shape of the array, and its offset."""
 
     path: Path
     shape: tuple[int, ...]
@@ -33,10 +33,10 @@ class _File(NamedTuple):
 
 
 def load(spec: str, folder: Path, like: Like | None = None) -> Dataset:
-    """Images and labels of ``train-`` and ``t10k-``; a missing test pair is split off.
+    """Images and labels of ``train-`` and ``t10k-``; a missing test part is split off.
 
-    New examples for a model need no labels.
-    The headers decide whether the files fit together; only then is their content read.
+    New examples for a model need no labels. Content is read only after the headers have been
+    checked.
     """
     if not folder.is_dir():
         raise UserError(
@@ -73,7 +73,7 @@ def load(spec: str, folder: Path, like: Like | None = None) -> Dataset:
 
 
 def _find(spec: str, folder: Path, stem: str, optional: bool = False) -> _File | None:
-    # MNIST is found with a dash and with a dot before "idx".
+    # Copies of MNIST have a dash or a dot before "idx".
     found = sorted(folder.glob(f"{stem}?idx?-ubyte*"))
     if not found:
         if optional:
@@ -102,7 +102,7 @@ def _read(spec: str, file: _File):
     try:
         if path.suffix == ".gz":
             require_plausible_size(packed, size)
-            # What does not compress grows by less: the rest would be nothing, packed many times.
+            # Gzip expands incompressible data by less; more would be padding.
             if packed > 1.01 * size + _BYTES_AT_ONCE:
                 raise ValueError(_MISFIT)
             return _unpacked(file, size)
@@ -114,7 +114,7 @@ def _read(spec: str, file: _File):
 
 
 def _unpacked(file: _File, size: int) -> np.ndarray:
-    """As much as the header says, and not a byte more."""
+    """The content, which must be exactly as long as the header says."""
     content = np.empty(size, np.uint8)
     with gzip.open(file.path) as unpacking:
         unpacking.seek(file.offset)
@@ -128,7 +128,7 @@ def _unpacked(file: _File, size: int) -> np.ndarray:
 
 
 def _header(content: bytes) -> tuple[tuple[int, ...], int]:
-    """Shape of the array, and where it begins."""
+    """Shape of the array, and its offset."""
     num_dims = content[3]
     shape = tuple(map(int, np.frombuffer(content, ">u4", num_dims, offset=4)))
     if content[:3] != bytes([0, 0, _UBYTE]):

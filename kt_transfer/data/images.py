@@ -22,9 +22,9 @@ from kt_transfer.data.folders import Found, find_pictures
 from kt_transfer.data.rows import take_rows
 from kt_transfer.errors import UserError, listed
 
-# Larger pictures are scaled down: what is trained here is small.
+# Larger pictures are scaled down, since the networks trained here are small.
 MAX_SIDE = 128
-# Part of the key in the cache: another number where the same files become other values.
+# Part of the cache key; increase it when the same files decode to other values.
 _RULES = 2
 _ROWS_AT_ONCE = 512
 _MOST_NAMED = 5
@@ -33,14 +33,14 @@ _MOST_NAMED = 5
 def load(spec: str, folder: Path, like: Like | None = None) -> Dataset:
     """Pictures of ``CLASS/`` folders, or of ``train/CLASS/`` and ``test/CLASS/``.
 
-    All are brought to the size that most of them have (at most ``MAX_SIDE``), grey if every one
-    is grey, decoded once and then kept in the cache. Pictures of 8 bits are ``uint8`` values from
-    0 to 255; others keep their values, as floats.
+    All are resized to their most common size (at most ``MAX_SIDE``), with one channel if every
+    one is grey, decoded once and cached. 8-bit pictures become ``uint8`` values from 0 to 255;
+    others keep their values, as floats.
 
     Args:
         spec: The data spec, for messages.
-        folder: The folder; or one picture.
-        like: Size, channels and type of the examples, instead of what most of them have.
+        folder: The folder, or one picture.
+        like: Size, channels and type of the examples, instead of the most common ones.
     """
     found, notes = find_pictures(spec, folder, pictures.is_picture)
     names = tuple(sorted({p.class_name for p in found if p.class_name is not None}))
@@ -83,26 +83,26 @@ def _summary(found: list[Found], names: tuple[str, ...], data: Dataset) -> str:
     return f"read {len(found)} picture{s}{of_classes}{without} as {shape}{values}"
 
 
-def _remarks(said: np.ndarray) -> list[str]:
-    """What was seen while decoding."""
+def _remarks(flags: np.ndarray) -> list[str]:
+    """Messages about pictures that needed special treatment."""
     counts = {
         "the first frame of {} with several": pictures.FIRST_FRAME,
         "{} transparent on white": pictures.ON_WHITE,
         "{} transparent on black": pictures.ON_BLACK,
     }
     return [
-        text.format(int((said & flag > 0).sum()))
+        text.format(int((flags & flag > 0).sum()))
         for text, flag in counts.items()
-        if (said & flag).any()
+        if (flags & flag).any()
     ]
 
 
 def _decoded(spec: str, root: Path, paths: list[Path], like: Like | None) -> dict:
-    """The examples ``x``, and of each what is ``said``."""
+    """The examples ``x``, and flags for each in ``said``."""
     own = f"images/{_key(root, paths)}"
     if like is None:
         return cached_rows(own, len(paths), lambda: _decode_all(spec, root, paths, None))
-    # In the form in which a command without a run reads them, they may be there already.
+    # They may be cached already in the form that they have without a model.
     if (rows := cached(own)) and (rows["x"].shape[1:], str(rows["x"].dtype)) == like[:2]:
         return rows
     key = f"{own}-{'x'.join(map(str, like.input_shape))}-{like.dtype}"
@@ -110,7 +110,7 @@ def _decoded(spec: str, root: Path, paths: list[Path], like: Like | None) -> dic
 
 
 def _key(root: Path, paths: list[Path]) -> str:
-    """A word that changes when a picture does."""
+    """A hash that changes when a picture does."""
     digest = hashlib.sha256(f"{_RULES} {MAX_SIDE}".encode())
     for path in paths:
         status = path.stat()
@@ -126,7 +126,7 @@ def _decode_all(spec: str, root: Path, paths: list[Path], like: Like | None) -> 
 
     unreadable: dict[Path, Exception] = {}
     with ThreadPoolExecutor() as pool, warnings.catch_warnings():
-        # Pillow refuses what is twice as large as that.
+        # Pillow still raises an error for pictures twice as large.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         read = functools.partial(_each, pool, unreadable)
         headers = read(pictures.read_header, paths)
@@ -148,14 +148,14 @@ def _decode_all(spec: str, root: Path, paths: list[Path], like: Like | None) -> 
                 x = np.stack([pixels for pixels, _ in decoded])
                 yield {
                     "x": x if like is None else x.reshape(-1, *like.input_shape),
-                    "said": np.array([said for _, said in decoded], np.uint8),
+                    "said": np.array([flags for _, flags in decoded], np.uint8),
                 }
     if unreadable:
         raise _unreadable(spec, root, unreadable)
 
 
 def _each(pool, unreadable: dict, function: Callable, paths: list[Path]) -> dict:
-    """What a function says of each file; those of which it fails are noted instead."""
+    """Apply a function to each file, collecting errors in ``unreadable``."""
 
     def attempt(path):
         try:
@@ -170,14 +170,14 @@ def _each(pool, unreadable: dict, function: Callable, paths: list[Path]) -> dict
 
 
 def _common_shape(spec, root, headers: dict, read: Callable) -> tuple[int, int, int]:
-    """The size that most pictures have, and one channel where every one is grey."""
+    """The most common size, with one channel if every picture is grey."""
     if not headers:
         return 1, 1, 1
     sizes = sorted((header.height, header.width) for header in headers.values())
     ((height, width), _), *_ = collections.Counter(sizes).most_common(1)
     scale = min(1.0, MAX_SIDE / max(height, width))
     in_doubt = [path for path, header in headers.items() if header.is_grey is None]
-    # Most often the first ones tell.
+    # In small groups, since the first pictures usually decide.
     channels = 1
     for start in range(0, len(in_doubt), _ROWS_AT_ONCE // 16):
         if not all(read(pictures.is_grey, in_doubt[start : start + _ROWS_AT_ONCE // 16]).values()):
@@ -200,7 +200,7 @@ def _shape_like(spec: str, like: Like) -> tuple[int, int, int]:
 
 
 def _require_kind(spec: str, root: Path, headers: dict, like: Like | None) -> None:
-    """Refuse pictures whose values cannot be compared with one another, or with a model's."""
+    """Refuse pictures whose values are not comparable with one another or with a model's."""
     by_kind: dict[str, list[Path]] = {}
     for path, header in headers.items():
         by_kind.setdefault(header.kind, []).append(path)

@@ -1,4 +1,4 @@
-"""Labels as a source has them, numbers or names, and the classes that they stand for."""
+"""Labels of a source, numbers or names, and the classes that they denote."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from kt_transfer.errors import UserError
 
 
 def has_label(y: np.ndarray) -> np.ndarray:
-    """Which examples have a label: one that is not -1 (as a name ``"-1"``) and not missing.
+    """Which examples are labelled: not -1 (``"-1"`` among names) and not missing.
 
     Args:
-        y: Numbers or names, shape ``(n,)``; missing are NaN, ``None`` and ``pandas.NA``.
+        y: Numbers or names, shape ``(n,)``; NaN, ``None`` and ``pandas.NA`` are missing.
 
     Example:
         >>> has_label(np.array(["cat", "dog", "-1"])).tolist()
@@ -37,19 +37,19 @@ def has_label(y: np.ndarray) -> np.ndarray:
 def number_classes(
     spec: str, y: np.ndarray, y_test: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    """Labels of any value as numbers of the classes that occur, which keep their names.
+    """Number the classes that occur; the labels become their names.
 
     Args:
         spec: The data spec, for messages.
-        y: Training labels of shape ``(n,)``: whole numbers of any type, truth values or names;
-            ``-1`` (``"-1"``, NaN) where there is none.
-        y_test: Test labels, of the same kind.
+        y: Training labels of shape ``(n,)``: integers of any type, integral floats, booleans or
+            names; ``-1``, ``"-1"`` or NaN for none.
+        y_test: Test labels of the same kind.
 
     Returns:
-        Both as ``int32``, ``-1`` for none, and the names, ascending as the labels are.
+        Both as ``int32``, ``-1`` for none, and the class names, in the order of the sorted labels.
 
     Raises:
-        UserError: If labels are something else.
+        UserError: If the labels are of another kind.
 
     Example:
         >>> number_classes("npz:years", np.array([2001, 1999]), np.array([1999, -1]))[2]
@@ -77,7 +77,7 @@ def number_classes(
 
 
 def _distinct(spec: str, name: str, y: np.ndarray) -> tuple[list, np.ndarray]:
-    """The labels that occur, as Python has them, and for each example which of them it has."""
+    """The distinct labels as Python objects, and the index of each example's label."""
     if y.dtype.kind not in "biufUS":
         raise _not_labels(spec, name, f"of type {y.dtype}")
     known = has_label(y)
@@ -98,7 +98,7 @@ def _distinct(spec: str, name: str, y: np.ndarray) -> tuple[list, np.ndarray]:
 
 
 def _numbered(values: list, numbers: np.ndarray, number_of: dict) -> np.ndarray:
-    # -1, none, takes the last entry.
+    # -1 indexes the last entry.
     return np.array([*(number_of[value] for value in values), UNLABELLED], np.int32)[numbers]
 
 

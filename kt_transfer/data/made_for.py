@@ -1,4 +1,4 @@
-"""What examples a model was made for, and whether others are of that kind."""
+"""Describe the examples a model was trained on, and check new ones against them."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from kt_transfer.data.dataset import Dataset
 from kt_transfer.data.ranges import SHARE_WITHIN, Range, is_by_column, middle_and_reach
 from kt_transfer.data.rows import take_rows
 
-# So many rows tell what examples are like.
+# Number of rows sampled to describe the examples.
 _MOST_ROWS = 5_000
 _ROWS_AT_ONCE = 2**14
-# A table is of another unit where the middle of most columns lies so many times their reach from
-# where it was, or they reach so many times as far, or as little.
+# A table has other units if the medians of most columns are further than this many half-widths
+# from those in training, or most columns are this many times as wide or as narrow.
 _FAR = 1.5
 _TIMES_AS_WIDE = 10.0
 _ROWS_TO_TELL_WIDTH = 20
-# Pictures that are so many times fainter than those it was made for are not dark, but of another
-# unit; fewer times where other signs say so.
+# Pictures with this many times less contrast than those in training are not dark but in other
+# units; less suffices if values below 0 indicate that as well.
 _TIMES_AS_FAINT = 200.0
 _TIMES_AS_FAINT_WITH_SIGNS = 4.0
 
 
 @dataclasses.dataclass(frozen=True)
-class MadeFor:
-    """What the raw training examples of a model were like.
+class ExampleSummary:
+    """A description of the raw training examples of a model.
 
     Attributes:
         dtype: Their type.
-        value_range: Smallest and largest value; what the source states, or what was observed.
+        value_range: Smallest and largest value, stated by the source or observed.
         is_declared: Whether the source states it.
         is_whole: Whether all values were whole numbers.
-        typical_range: The smallest and the largest value of an example, as medians.
-        columns: Of a table whose columns are scaled each by its own range, these ranges (two
-            equal ends for a constant column); otherwise ``None``.
+        typical_range: Medians of the smallest and the largest value of each example.
+        columns: The ranges of the columns of a table, if they are scaled individually (with equal
+            ends for a constant column); otherwise ``None``.
     """
 
     dtype: str
@@ -46,12 +46,12 @@ class MadeFor:
     columns: tuple[tuple[float, ...], tuple[float, ...]] | None = None
 
     def to_note(self) -> dict:
-        """As JSON keeps it."""
+        """A JSON-compatible dictionary."""
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_note(cls, note: dict | None) -> MadeFor | None:
-        """What :meth:`to_note` wrote, read back from JSON; ``None`` where nothing is said."""
+    def from_note(cls, note: dict | None) -> ExampleSummary | None:
+        """The inverse of :meth:`to_note`; ``None`` if there is no valid note."""
         try:
             lists = {name: tuple(note[name]) for name in ("value_range", "typical_range")}
             columns = note["columns"] and tuple(map(tuple, note["columns"]))
@@ -61,16 +61,16 @@ class MadeFor:
 
     @property
     def scaling_range(self) -> Range:
-        """What its examples are scaled by."""
+        """The range that its examples are scaled by."""
         if self.columns is None:
             return self.value_range
         return tuple(np.array(ends, np.float64) for ends in self.columns)
 
 
-def made_for(data: Dataset) -> MadeFor:
-    """What a model is made for that is trained on a data set."""
+def summarize(data: Dataset) -> ExampleSummary:
+    """Describe a data set that a model is trained on."""
     x = _some(data.x)
-    return MadeFor(
+    return ExampleSummary(
         dtype=str(data.x.dtype),
         value_range=tuple(map(float, data.value_range)),
         is_declared=not data.has_observed_range,
@@ -80,37 +80,41 @@ def made_for(data: Dataset) -> MadeFor:
     )
 
 
-def why_unlike(made: MadeFor, data: Dataset) -> str | None:
-    """Why a model should not be given these examples as they are; ``None`` where it may.
+def why_unlike(summary: ExampleSummary, data: Dataset) -> str | None:
+    """Why examples are not in the units a model was trained on; ``None`` if they are.
 
-    New examples need not span what the old ones did: pictures may be dark, and single columns of
-    a table may drift. What is found is another unit: pictures in 0 to 1 instead of 0 to 255, a
-    table that was standardized.
+    New examples need not span the same range: pictures may be dark, and single columns of a table
+    may drift. Detected are other units, such as pictures in 0 to 1 instead of 0 to 255, or a
+    standardized table.
 
     Args:
-        made: What it was made for.
+        summary: The training examples of the model.
         data: New examples, of the same shape.
 
     Returns:
         The end of a sentence that begins with "it was made for".
     """
-    if why_not_cast(data, made.dtype):
-        return f"whole numbers in {_told(made.value_range)}, not values in {_told(_range(data))}"
+    if why_not_cast(data, summary.dtype):
+        return f"whole numbers in {_span(summary.value_range)}, not values in {_span(_range(data))}"
     x = _some_of(data)
-    is_declared = made.is_declared and not data.has_observed_range
-    if is_declared and made.value_range == tuple(data.value_range) and len(x) < _ROWS_TO_TELL_WIDTH:
-        return None  # both sources say what the values mean, and a few pictures may all be blank
-    if made.is_whole and _are_fractions(x) and np.ptp(made.value_range) >= 2:
-        return f"whole numbers in {_told(made.value_range)}, not fractions in {_told(_ends(x))}"
-    if made.columns is not None:
-        return _why_other_columns(made, x)
-    if _is_wide(made, x) or _is_faint(made, x):
-        return f"values in {_told(made.value_range)}, not in {_told(_ends(x))}"
+    is_declared = summary.is_declared and not data.has_observed_range
+    if (
+        is_declared
+        and summary.value_range == tuple(data.value_range)
+        and len(x) < _ROWS_TO_TELL_WIDTH
+    ):
+        return None  # both sources state the range, and a few pictures may all be blank
+    if summary.is_whole and _are_fractions(x) and np.ptp(summary.value_range) >= 2:
+        return f"whole numbers in {_span(summary.value_range)}, not fractions in {_span(_ends(x))}"
+    if summary.columns is not None:
+        return _why_other_columns(summary, x)
+    if _is_wide(summary, x) or _is_faint(summary, x):
+        return f"values in {_span(summary.value_range)}, not in {_span(_ends(x))}"
     return None
 
 
 def why_not_cast(data: Dataset, dtype: str) -> str | None:
-    """Why a type does not hold the values of examples; ``None`` where it does, up to rounding.
+    """Why a type cannot represent the values of examples; ``None`` if it can, up to rounding.
 
     Args:
         data: Examples.
@@ -129,14 +133,14 @@ def why_not_cast(data: Dataset, dtype: str) -> str | None:
             if not ((some == np.round(some)) & (some >= ends.min) & (some <= ends.max)).all():
                 return (
                     f"whole numbers from {ends.min} to {ends.max}, not values in "
-                    f"{_told(_range(data))}"
+                    f"{_span(_range(data))}"
                 )
     return None
 
 
-def _why_other_columns(made: MadeFor, x: np.ndarray) -> str | None:
-    """Single columns drift; where most are elsewhere, the unit is another."""
-    low, high = made.scaling_range
+def _why_other_columns(summary: ExampleSummary, x: np.ndarray) -> str | None:
+    """Single columns may drift; if most differ, the units do."""
+    low, high = summary.scaling_range
     varies = high > low
     x = x.reshape(len(x), -1)
     if not varies.any() or x.shape[1] != len(varies):
@@ -146,12 +150,12 @@ def _why_other_columns(made: MadeFor, x: np.ndarray) -> str | None:
     scaled = (x - middle) / reach
     now = np.median(scaled, axis=0)
     elsewhere = np.abs(now) > _FAR
-    # Fractions, where there were numbers from 2 on; or below 0, where nothing was.
+    # Fractions where training had values of 2 or more, or negative values where it had none.
     elsewhere |= _are_fractions(x, axis=0) & (np.abs([low, high]).max(axis=0)[varies] >= 2)
     if len(x) >= _ROWS_TO_TELL_WIDTH:
-        elsewhere |= (x.min(axis=0) < 0) & (made.value_range[0] >= 0)
+        elsewhere |= (x.min(axis=0) < 0) & (summary.value_range[0] >= 0)
         away = np.sort(np.abs(scaled - now), axis=0)
-        # Those that differ from the median, as where the ranges come from.
+        # Quantiles of the values that differ from the median, as in column_ranges.
         same = (away == 0).sum(axis=0)
         place = same + np.floor(SHARE_WITHIN * np.maximum(len(x) - same - 1, 0)).astype(int)
         wide = np.take_along_axis(away, np.minimum(place, len(x) - 1)[None], axis=0)[0]
@@ -163,24 +167,24 @@ def _why_other_columns(made: MadeFor, x: np.ndarray) -> str | None:
     then = (low[varies][first], high[varies][first])
     return (
         f"other values in {elsewhere.sum()} of its {len(elsewhere)} columns, such as column "
-        f"{column}: about {_told(then)}, not {_told(ends)}"
+        f"{column}: about {_span(then)}, not {_span(ends)}"
     )
 
 
-def _is_wide(made: MadeFor, x: np.ndarray) -> bool:
-    """Whether most examples go beyond the range by more than half of it."""
-    (low, high), (now_low, now_high) = made.value_range, _typical_range(x)
+def _is_wide(summary: ExampleSummary, x: np.ndarray) -> bool:
+    """Whether most examples exceed the range by more than half its width."""
+    (low, high), (now_low, now_high) = summary.value_range, _typical_range(x)
     half = (high - low) / 2
     return now_low < low - half or now_high > high + half
 
 
-def _is_faint(made: MadeFor, x: np.ndarray) -> bool:
-    """Whether most examples span far less than those before did."""
-    low, high = made.typical_range
+def _is_faint(summary: ExampleSummary, x: np.ndarray) -> bool:
+    """Whether most examples have far less contrast than those in training."""
+    low, high = summary.typical_range
     now_low, now_high = _typical_range(x)
     times = (high - low) / (now_high - now_low) if now_high > now_low else 1.0
-    # Standardized, say: around 0, where nothing was below it.
-    has_signs = made.value_range[0] >= 0 > now_low
+    # Negative values where training had none, as after standardization.
+    has_signs = summary.value_range[0] >= 0 > now_low
     return times > (_TIMES_AS_FAINT_WITH_SIGNS if has_signs else _TIMES_AS_FAINT)
 
 
@@ -206,7 +210,7 @@ def _range(data: Dataset) -> tuple[float, float]:
 
 
 def _some(x) -> np.ndarray:
-    """At most ``_MOST_ROWS`` rows, evenly from the whole."""
+    """At most ``_MOST_ROWS`` rows, evenly spaced."""
     rows = np.unique(np.linspace(0, len(x) - 1, min(len(x), _MOST_ROWS)).astype(int))
     some = take_rows(x, rows)[:]
     return some.astype(np.float64)
@@ -221,6 +225,6 @@ def _ends(x: np.ndarray) -> tuple[float, float]:
     return float(x.min()), float(x.max())
 
 
-def _told(value_range) -> str:
+def _span(value_range) -> str:
     low, high = value_range
     return f"{low:.4g} to {high:.4g}"

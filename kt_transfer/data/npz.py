@@ -22,16 +22,16 @@ _LONGEST_HEADER = 2**16
 
 
 class _Array(NamedTuple):
-    """What is known of an array from its header."""
+    """The header of an array."""
 
     dtype: np.dtype
     shape: tuple[int, ...]
 
 
 def load(spec: str, path: Path, like: Like | None = None) -> Dataset:
-    """The arrays of one file; without ``y`` (or where it is -1) nothing is labelled.
+    """The arrays of one file; examples without ``y``, or with -1, are unlabelled.
 
-    The headers decide whether the arrays fit together; only then are they read.
+    Arrays are read only after their headers have been checked.
     """
     headers = _readable(spec, path, _headers)
     _require_names(spec, headers)
@@ -74,7 +74,7 @@ def _readable(spec: str, path: Path, read):
 
 
 def _headers(path: Path) -> dict[str, _Array]:
-    """Type and shape of every array; ``ValueError`` where one is not as large as that."""
+    """Type and shape of every array; ``ValueError`` if a size does not match its header."""
     require_plausible_zip(path)
     with zipfile.ZipFile(path) as archive:
         return {
@@ -85,7 +85,7 @@ def _headers(path: Path) -> dict[str, _Array]:
 
 def _header(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> _Array:
     with archive.open(member) as file:
-        # A header says itself how long it is: no more than this is read of it.
+        # A header states its own length, so the amount to read is limited.
         beginning = io.BytesIO(file.read(_LONGEST_HEADER))
     version = np.lib.format.read_magic(beginning)
     read = np.lib.format.read_array_header_1_0
@@ -105,7 +105,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def _require_names(spec: str, found) -> None:
-    """Refuse arrays that would be left out without a word, and a file without examples."""
+    """Refuse a file without examples, and arrays that would be ignored silently."""
     given = ", ".join(found) or "(none)"
     if "x" not in found:
         raise UserError(
@@ -129,14 +129,14 @@ def _require_names(spec: str, found) -> None:
 
 
 def _numbers(spec: str, name: str, x: np.ndarray) -> np.ndarray:
-    """The values as ``uint8``, ``float32`` or ``float64``, the smallest that holds their type."""
+    """The values as ``uint8``, ``float32`` or ``float64``, the smallest suitable type."""
     if x.dtype.kind == "b":
         return x.astype(np.uint8)
     if x.dtype in (np.uint8, np.float32):
         return x
     numbers = x.astype(np.float32 if x.dtype.itemsize <= 2 else np.float64, copy=False)
     if x.dtype.itemsize == 8 and x.dtype.kind in "iu":
-        _require_told_apart(spec, name, x)
+        _require_distinguishable(spec, name, x)
     largest = float(np.abs(numbers).max(initial=0.0, where=np.isfinite(numbers)))
     if largest > LARGEST_VALUE:
         raise UserError(
@@ -149,8 +149,8 @@ def _numbers(spec: str, name: str, x: np.ndarray) -> np.ndarray:
     return numbers
 
 
-def _require_told_apart(spec: str, name: str, x: np.ndarray) -> None:
-    """Refuse whole numbers so large, and so close together, that floats do not differ."""
+def _require_distinguishable(spec: str, name: str, x: np.ndarray) -> None:
+    """Refuse integers that are too large and close together for floats to distinguish."""
     if x.size == 0:
         return
     low, high = x.min(axis=0).astype(object), x.max(axis=0).astype(object)

@@ -1,4 +1,4 @@
-"""Which examples are equal, in one set or in several, whatever the sets are called."""
+"""Find equal examples within and across data sets."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ _ROWS_AT_ONCE = 2**14
 
 
 def same_examples(*arrays) -> list[np.ndarray]:
-    """For each example, a number that it shares with those equal to it and with no others.
+    """A number for each example, shared by equal examples only.
 
     Args:
-        arrays: Examples of one shape and type, ``(n, ...)`` each.
+        arrays: Arrays of examples of one shape and type, ``(n, ...)``.
 
     Returns:
-        For each array the numbers of its examples, ``(n,)``: the place of the first equal one,
-        all arrays in a row. Where no two are equal these are ``0, 1, 2, …``.
+        For each array, the numbers of its examples, ``(n,)``: the position of the first equal
+        example in the concatenation of all arrays; ``0, 1, 2, …`` if no two are equal.
 
     Example:
         >>> same_examples(np.array([[1], [2], [1]]), np.array([[3], [2]]))
@@ -27,7 +27,7 @@ def same_examples(*arrays) -> list[np.ndarray]:
     numbers = np.arange(len(keys))
     order = np.argsort(keys, kind="stable")
     again = np.flatnonzero(keys[order][1:] == keys[order][:-1])
-    # Few or none: only what shares a key is looked at number by number.
+    # Only examples that share a key, few or none, are compared in full.
     doubtful = np.sort(np.union1d(order[again], order[again + 1]))
     ends = np.cumsum([len(array) for array in arrays])
     first: dict[int, int] = {}
@@ -42,11 +42,11 @@ def same_examples(*arrays) -> list[np.ndarray]:
 
 
 def shared_rows(x, known: Iterable) -> np.ndarray:
-    """For each example, whether the very same numbers are among those that are known.
+    """For each example, whether it occurs among the known ones, whatever its shape.
 
     Args:
         x: Shape ``(n, ...)``.
-        known: Arrays of examples, in any shape; those of other numbers share nothing with ``x``.
+        known: Arrays of examples; those with a different number of values share none with ``x``.
 
     Returns:
         ``bool`` of shape ``(n,)``.
@@ -57,8 +57,8 @@ def shared_rows(x, known: Iterable) -> np.ndarray:
     """
     size = np.prod(x.shape[1:])
     alike = [array for array in known if np.prod(array.shape[1:]) == size]
-    # One type for all: what counts is the numbers. Of one type they are taken as they are, since
-    # float32 does not tell large ones apart.
+    # Values are compared, not types, so arrays of different types become float32. Equal types are
+    # left unchanged, since float32 cannot distinguish large numbers.
     dtype = x.dtype if all(array.dtype == x.dtype for array in alike) else np.float32
     digests = {digest for array in alike for digest in _digests(array, dtype)}
     if not digests:
@@ -73,12 +73,12 @@ def _digests(x, dtype) -> Iterator[int]:
 
 
 def _plain(rows: np.ndarray) -> np.ndarray:
-    """Rows side by side in memory, with one zero instead of two."""
+    """Contiguous rows, with -0.0 replaced by 0.0."""
     return np.ascontiguousarray(rows + rows.dtype.type(0) if rows.dtype.kind == "f" else rows)
 
 
 def _keys(x) -> np.ndarray:
-    """A number for each example, the same for equal ones and seldom for others: fast."""
+    """A fast hash of each example; unequal examples rarely collide."""
     rng, keys = np.random.default_rng(0), np.empty(len(x), np.uint64)
     num_bytes = int(np.prod(x.shape[1:])) * x.dtype.itemsize
     factors = rng.integers(0, 2**64, -(-num_bytes // 8), np.uint64) | np.uint64(1)

@@ -1,4 +1,4 @@
-"""One picture file: what its header says, and its pixels, upright and in proportion."""
+"""Read a picture file: its header, and its pixels, upright and resized."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-# Formats that are read, whatever a file's name says. Pillow knows more, and runs Ghostscript for
-# some of them.
+# Formats to read, whatever the suffix. Pillow supports more, but runs Ghostscript for some.
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "AVIF")
-# The kind whose values span 0 to 255. Those of the others say nothing of what is black and white.
+# The kind whose values span 0 to 255. For other kinds, black and white are not known.
 BYTES = "8-bit"
 _WORDS, _INTEGERS, _FLOATS = "16-bit", "32-bit integer", "floating-point"
 
-# What is said of a picture beyond its pixels, as flags.
+# Flags for pictures that needed special treatment.
 FIRST_FRAME, ON_WHITE, ON_BLACK = 1, 2, 4
 
 _GREY_MODES = ("1", "L", "LA", "La", "I", "F")
@@ -28,18 +27,18 @@ _SWAPPED = {
     for order, other in (("B", "L"), ("L", "B"), ("N", "B" if sys.byteorder == "little" else "L"))
 }
 _LUMINANCE = np.array([0.299, 0.587, 0.114])
-# Over white, a lighter shape than this is not to be seen.
+# Below this contrast, a shape is invisible on white.
 _LEAST_CONTRAST = 32
 
 
 class Header(NamedTuple):
-    """What is known of a picture before its pixels are read.
+    """The header of a picture.
 
     Attributes:
-        height: Rows, upright.
-        width: Columns, upright.
-        kind: What its numbers are: ``BYTES``, or another word.
-        is_grey: Whether it is grey; ``None`` where only its pixels tell.
+        height: Number of rows, when upright.
+        width: Number of columns, when upright.
+        kind: Kind of values: ``BYTES`` or another.
+        is_grey: Whether it is grey; ``None`` if only its pixels can tell.
     """
 
     height: int
@@ -49,7 +48,7 @@ class Header(NamedTuple):
 
 
 def is_picture(path: Path) -> bool:
-    """Whether the content of a file is a picture, whatever its name says."""
+    """Whether the content of a file is a picture, whatever its suffix."""
     try:
         with _opened(path):
             return True
@@ -58,7 +57,7 @@ def is_picture(path: Path) -> bool:
 
 
 def read_header(path: Path) -> Header:
-    """What a file says of its picture.
+    """Read the header of a picture.
 
     Raises:
         Exception: Of any kind, if it cannot be read.
@@ -82,38 +81,37 @@ def is_grey(path: Path) -> bool:
             pixels = np.asarray(_without_transparency(image)[0].convert("RGB"))
         else:
             pixels = _wide_pixels(path, image)
-    # A few pixels are enough for most coloured pictures.
+    # A few pixels suffice for most colour pictures.
     return _has_equal_channels(pixels[::16, ::16]) and _has_equal_channels(pixels)
 
 
 def decode(path: Path, shape: tuple[int, int, int]) -> tuple[np.ndarray, int]:
-    """The pixels of a picture, upright, and what is to be said of it.
+    """The pixels of a picture, upright, and its flags.
 
-    A shape that is only in the transparency stays one: what is transparent becomes white, or
-    black where white would hide what is there. Of several frames it is the first.
+    Transparency becomes white, or black if the content would be invisible on white. Of several
+    frames the first is read.
 
     Args:
         path: The file.
-        shape: Height, width and channels (1 or 3) to bring it to.
+        shape: Height, width and channels (1 or 3) of the result.
 
     Returns:
-        ``uint8`` values of a picture of ``BYTES``, for the other kinds the values as they are, as
-        ``float32`` or, of 32-bit integers, ``float64``; and a sum of ``FIRST_FRAME``, ``ON_WHITE``
-        and ``ON_BLACK``.
+        ``uint8`` values for ``BYTES``; for other kinds the original values as ``float32`` or, for
+        32-bit integers, ``float64``. And a sum of ``FIRST_FRAME``, ``ON_WHITE`` and ``ON_BLACK``.
 
     Raises:
         Exception: Of any kind, if it cannot be read.
     """
     with _opened(path) as image:
         if _kind(image) == BYTES:
-            flat, said = _without_transparency(image)
+            flat, flags = _without_transparency(image)
             flat = _upright(flat, image).convert("L" if shape[2] == 1 else "RGB")
             pixels = np.asarray(_resized(flat, shape), np.uint8).reshape(shape)
         else:
-            pixels, said = _of_shape(_wide_pixels(path, image), shape), 0
+            pixels, flags = _of_shape(_wide_pixels(path, image), shape), 0
         if image.format != "MPO" and getattr(image, "is_animated", False):
-            said |= FIRST_FRAME
-    return pixels, said
+            flags |= FIRST_FRAME
+    return pixels, flags
 
 
 @contextlib.contextmanager
@@ -122,8 +120,8 @@ def _opened(path: Path):
 
     Image.init()
     formats = [name for name in _FORMATS if name in Image.OPEN]
-    # Not by its path: Pillow would map some files into memory, and garbles TIFF files that are
-    # to be turned by 90 degrees on that way.
+    # Not by path: Pillow would memory-map some files, which garbles TIFF files to be rotated by 90
+    # degrees.
     with path.open("rb") as file, Image.open(file, formats=formats) as image:
         yield image
 
@@ -148,17 +146,17 @@ def _sample_format(image) -> int | None:
 def _orientation(image) -> int:
     from PIL import ExifTags, Image
 
-    if image.format == "TIFF":  # Pillow turns these itself
+    if image.format == "TIFF":  # Pillow rotates these itself
         return 1
     try:
-        # Not the PNG reader's own, which would read every pixel first.
+        # Not the PNG reader's method, which would decode all pixels first.
         return Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
-    except Exception:  # damaged notes do not make a picture unreadable
+    except Exception:  # damaged metadata does not make a picture unreadable
         return 1
 
 
 def _upright(picture, image):
-    """A picture made from an opened image, turned as that says."""
+    """Rotate ``picture``, which was made from ``image``, according to the latter's metadata."""
     from PIL import ImageOps
 
     if _orientation(image) == 1:
@@ -169,7 +167,7 @@ def _upright(picture, image):
 
 
 def _without_transparency(image):
-    """A picture of 8 bits on white, or on black where white would hide it; and which it was."""
+    """An 8-bit picture on white, or on black if invisible on white; and the flag for it."""
     from PIL import Image
 
     if not image.has_transparency_data:
@@ -177,7 +175,7 @@ def _without_transparency(image):
         return image, 0
     image = image.convert("RGBA")
     lowest, highest = image.getchannel("A").getextrema()
-    if lowest == highest:  # it shows everything, or it would show nothing
+    if lowest == highest:  # fully opaque, or fully transparent
         return image.convert("RGB"), 0
     on_white, on_black = (
         Image.alpha_composite(Image.new("RGBA", image.size, colour), image).convert("RGB")
@@ -200,7 +198,7 @@ def _resized(image, shape):
 
 
 def _wide_pixels(path: Path, image) -> np.ndarray:
-    """Values of more than 8 bits as they are, ``(height, width, channels)``."""
+    """Unchanged values of more than 8 bits, ``(height, width, channels)``."""
     if _keeps_high_bytes(image):
         pixels = _both_bytes(path, image)
     else:
@@ -213,18 +211,18 @@ def _wide_pixels(path: Path, image) -> np.ndarray:
 
 
 def _keeps_high_bytes(image) -> bool:
-    """Whether each channel has 16 bits, of which Pillow drops the low ones."""
+    """Whether Pillow reads only the high bytes of 16-bit channels."""
     is_colour = not image.mode.startswith("I")
     return is_colour and image.format in ("PNG", "TIFF") and ";16" in "".join(_raw_modes(image))
 
 
 def _raw_modes(image) -> list[str]:
-    """How the pixels lie in the file, such as ``RGB;16B``."""
+    """The layout of the pixels in the file, such as ``RGB;16B``."""
     return [tile.args if isinstance(tile.args, str) else tile.args[0] for tile in image.tile]
 
 
 def _both_bytes(path: Path, image) -> np.ndarray:
-    """Colours of 16 bits: read a second time as if the bytes were swapped, the low ones stay."""
+    """16-bit colours: a second read with swapped bytes yields the low bytes."""
     if not set(_raw_modes(image)) <= set(_SWAPPED):
         raise ValueError("it has 16 bits a channel in a form that cannot be read in full")
     with _opened(path) as other:
@@ -246,13 +244,13 @@ def _both_bytes(path: Path, image) -> np.ndarray:
 def _of_shape(pixels: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
     from PIL import Image
 
-    # Floats of 32 bits hold those of 16 exactly, but not whole numbers of 32.
+    # float32 represents 16-bit values exactly, but not 32-bit integers.
     is_long = pixels.dtype.kind in "iu" and pixels.itemsize > 2
     pixels = pixels.astype(np.float64 if is_long else np.float32)
     if pixels.shape[2] == 3 and shape[2] == 1:
         pixels = pixels @ _LUMINANCE[:, None].astype(pixels.dtype)
     if pixels.shape[:2] != shape[:2]:
-        # Pillow resizes floats of 32 bits: what is common to all values is left out meanwhile.
+        # Pillow resizes float32, so the common offset is removed meanwhile to keep precision.
         low = pixels.min()
         channels = [
             np.asarray(_resized(Image.fromarray((channel - low).astype(np.float32)), shape))

@@ -1,4 +1,4 @@
-"""Which raw values become -1 and 1: one range for all, or one for each column of a table."""
+"""The raw values that become -1 and 1: one range for all, or one per column of a table."""
 
 from __future__ import annotations
 
@@ -6,41 +6,41 @@ import numpy as np
 
 from kt_transfer.data.rows import take_rows
 
-# A number for all values, or one for each column.
+# Two numbers for all values, or two arrays with one number per column.
 Range = tuple[float, float] | tuple[np.ndarray, np.ndarray]
 
-# The share of a column's values (of those that differ from the median) within its range. What
-# lies beyond is compressed, so that a few extreme values do not flatten the others.
+# The share of a column's values (of those that differ from the median) within its range. Values
+# outside are compressed, so that outliers do not squeeze the others together.
 SHARE_WITHIN = 0.9
-# What the ends of a column's range become; between these and -1 or 1 is what lies beyond it.
+# The ends of a column's range become ± this; values outside lie between it and ±1.
 WITHIN = 0.8
 _LAST_BELOW_ONE = 1 - 1e-6
-# Quantiles of so many rows tell the range as well as those of more.
+# Quantiles of this many rows are accurate enough.
 _MOST_ROWS = 20_000
 _ROWS_AT_ONCE = 2**16
-# Small enough that the difference of two values and its inverse are still numbers.
+# Small enough that the difference of two values and its inverse are finite.
 LARGEST_VALUE = 1e300
 
 
 def observed_range(x) -> tuple[float, float]:
-    """The smallest and the largest value of examples, never equal."""
+    """The smallest and the largest value; the upper end is raised if they are equal."""
     pieces = [x[start : start + _ROWS_AT_ONCE] for start in range(0, len(x), _ROWS_AT_ONCE)]
     low, high = min(float(p.min()) for p in pieces), max(float(p.max()) for p in pieces)
     return (low, high) if high > low else (low, low + _one_at(low))
 
 
 def range_of(x) -> Range:
-    """What training examples are scaled by where their source states no range: each column of a
-    table by its own, all values of images by one."""
+    """The scaling range of training examples whose source states none: per column for a table,
+    common for images."""
     return column_ranges(x) if x.ndim == 2 else observed_range(x)
 
 
 def column_ranges(x) -> tuple[np.ndarray, np.ndarray]:
-    """For each column a range around its median, robust against outliers.
+    """A range around the median of each column, robust to outliers.
 
-    It reaches as far to both sides as ``SHARE_WITHIN`` of the column's values, among those that
-    differ from the median: so a column that is mostly 0 keeps what its other values say, and a
-    single extreme value changes nothing.
+    It is symmetric and contains ``SHARE_WITHIN`` of the values that differ from the median. So a
+    mostly zero column keeps the differences among its other values, and a single outlier has no
+    effect.
 
     Args:
         x: Training examples of shape ``(n, columns)``.
@@ -61,7 +61,7 @@ def column_ranges(x) -> tuple[np.ndarray, np.ndarray]:
     for column in range(x.shape[1]):
         values = some[:, column].astype(np.float64)
         if len(some) < len(x) and values.min() == values.max():
-            # A rare value may be missing in the sample, and must not count as an extreme one.
+            # The sample may miss a rare value, which must not count as an outlier.
             values = np.asarray(x[:, column] if isinstance(x, np.ndarray) else values, np.float64)
         middle[column], reach[column] = _middle_and_reach(values)
     return middle - reach, middle + reach
@@ -71,13 +71,13 @@ def _middle_and_reach(values: np.ndarray) -> tuple[float, float]:
     middle = np.quantile(values, 0.5, method="lower")
     away = np.abs(values - middle)
     away = away[away > 0]
-    # Not interpolated: one outlier among few values would leak in.
+    # Not interpolated, which would let one outlier among few values in.
     reach = np.quantile(away, SHARE_WITHIN, method="lower") if len(away) else _one_at(middle)
     return middle, max(reach, 2 * np.spacing(abs(middle)), 1 / LARGEST_VALUE)
 
 
 def _one_at(value: float) -> float:
-    """1, or what can be told apart from a value so large."""
+    """1, or more where floats of this size are further apart."""
     return max(1.0, 2 * float(np.spacing(abs(value))))
 
 
@@ -92,17 +92,17 @@ def is_by_column(value_range: Range) -> bool:
 
 
 def middle_and_reach(value_range: Range):
-    """The middle of a range, and how far it reaches from there; numbers, or one a column."""
-    # From halves, so that the two ends of what a float can hold have a difference too.
+    """The middle and half the width of a range, or of the range of each column."""
+    # From halves, so that the difference of the largest floats does not overflow.
     half_low, half_high = value_range[0] / 2, value_range[1] / 2
     return half_low + half_high, half_high - half_low
 
 
 def scaled_rows(x: np.ndarray, value_range: Range) -> np.ndarray:
-    """Raw values, each column from its range to [-1, 1].
+    """Scale each column of raw values to [-1, 1].
 
-    The range becomes ``WITHIN`` of [-1, 1]; what lies beyond it is compressed into the rest and
-    keeps its order.
+    The column's range becomes [-``WITHIN``, ``WITHIN``]; values outside are compressed
+    monotonically into the rest.
 
     Args:
         x: Shape ``(n, columns)``.
@@ -123,7 +123,7 @@ def scaled_rows(x: np.ndarray, value_range: Range) -> np.ndarray:
 
 
 def raw_rows(x: np.ndarray, value_range: Range) -> np.ndarray:
-    """The inverse of :func:`scaled_rows`, as far as values so close to 1 can be told apart."""
+    """The inverse of :func:`scaled_rows`, up to the precision of values close to ±1."""
     middle, reach = middle_and_reach(value_range)
     x = x.astype(np.float64)
     within = np.clip(x / WITHIN, -1, 1)

@@ -1,4 +1,4 @@
-"""What a user should know of her data before anything learns from it."""
+"""Checks and warnings about a data set before training."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _MOST_NAMES = 5
 
 
 def require_variety(data: Dataset) -> None:
-    """Refuse training examples that are all the same, or all in the test part.
+    """Require training examples that differ, and some that are not in the test part.
 
     Raises:
-        UserError: If nothing could be learned from them, or nothing could be measured.
+        UserError: If all are equal, or all occur in the test part.
     """
     train, _ = data.same
     if len(train) > 1 and (train == train[0]).all():
@@ -39,11 +39,11 @@ def require_variety(data: Dataset) -> None:
 
 
 def remarks(data: Dataset, num_folds: int | None = None) -> Iterator[str]:
-    """One line each on copies, on contradicting labels and on classes of few examples.
+    """One line each about duplicates, contradictory labels and rare classes.
 
     Args:
         data: The data set.
-        num_folds: Folds that the labelled examples are to be split into, if they are.
+        num_folds: Number of cross-validation folds, if any.
     """
     yield from _copies(data)
     left_out = int((data.copies < 0).sum())
@@ -53,7 +53,7 @@ def remarks(data: Dataset, num_folds: int | None = None) -> Iterator[str]:
             f"{data.spec}: {in_test:,} of {len(data.x_test):,} test examples are also training "
             f"examples: these {left_out:,} of {len(data.x):,} are left out of training"
         )
-    yield from _untaught_classes(data)
+    yield from _classes_without_training_examples(data)
     yield from _rare_classes(data, num_folds)
 
 
@@ -64,8 +64,8 @@ def _copies(data: Dataset) -> Iterator[str]:
     if not repeated.any():
         return
     yield (
-        f"{data.spec}: {repeated.sum():,} of {len(y):,} examples occur more than once: copies stay "
-        "on one side of every split"
+        f"{data.spec}: {repeated.sum():,} of {len(y):,} examples occur more than once: no split "
+        "separates duplicates"
     )
     labelled = repeated & (y != UNLABELLED)
     pairs = np.unique(np.stack([of_row[labelled], y[labelled]], axis=1), axis=0)
@@ -73,18 +73,18 @@ def _copies(data: Dataset) -> Iterator[str]:
     contradicting = int((labelled & np.isin(of_row, differ[labels > 1])).sum())
     if contradicting:
         yield (
-            f"{data.spec}: {contradicting:,} of these carry another label than a copy of theirs: "
+            f"{data.spec}: {contradicting:,} of these have duplicates with a different label: "
             "check the labels"
         )
 
 
-def _untaught_classes(data: Dataset) -> Iterator[str]:
-    taught, tested = (np.unique(y[y != UNLABELLED]) for y in (data.y, data.y_test))
-    untaught = np.setdiff1d(tested, taught)
-    if len(taught) and len(untaught):
+def _classes_without_training_examples(data: Dataset) -> Iterator[str]:
+    trained, tested = (np.unique(y[y != UNLABELLED]) for y in (data.y, data.y_test))
+    missing = np.setdiff1d(tested, trained)
+    if len(trained) and len(missing):
         yield (
-            f"{data.spec}: {_named(data, untaught)} in the test part alone: it cannot be learned, "
-            f"so that {np.isin(data.y_test, untaught).sum():,} test examples count as mistakes"
+            f"{data.spec}: {_named(data, missing)} only in the test part: it cannot be learned, "
+            f"so {np.isin(data.y_test, missing).sum():,} test examples count as errors"
         )
 
 
@@ -93,7 +93,7 @@ def _rare_classes(data: Dataset, num_folds: int | None) -> Iterator[str]:
     if len(single):
         yield (
             f"{data.spec}: {_named(data, single)} with a single labelled training example: it is "
-            "learned from and never held out, so nothing is known of how well it is told"
+            "used for training and never held out, so its recall is unknown"
         )
     if num_folds is None:
         return
@@ -105,11 +105,11 @@ def _rare_classes(data: Dataset, num_folds: int | None) -> Iterator[str]:
     if rare:
         yield (
             f"{data.spec}: {_named(data, rare)} with fewer labelled examples than the {num_folds} "
-            "folds: some folds hold none of it out"
+            "folds: it is missing from some folds"
         )
 
 
 def _named(data: Dataset, labels) -> str:
     names = [data.class_names[label] for label in labels]
-    told = ", ".join(names[:_MOST_NAMES]) + (", …" if len(names) > _MOST_NAMES else "")
-    return f"class {told}" if len(names) == 1 else f"{len(names)} classes ({told})"
+    shown = ", ".join(names[:_MOST_NAMES]) + (", …" if len(names) > _MOST_NAMES else "")
+    return f"class {shown}" if len(names) == 1 else f"{len(names)} classes ({shown})"

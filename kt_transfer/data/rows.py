@@ -1,29 +1,30 @@
-"""Rows that lie on disk: indexed like an array, never held in memory as a whole."""
+"""Arrays on disk that are indexed like arrays in memory but never loaded as a whole."""
 
 from __future__ import annotations
 
 import mmap
-import os
 import tempfile
 
 import numpy as np
 
-# Reading a row maps its page and up to 64 KiB around it, which count as this process's memory
-# until they are given back: so many rows are read in between.
+from kt_transfer.files.reading import machine_memory
+
+# Reading a row maps its page and up to 64 KiB around it, which count towards the process's memory
+# until released: the number of rows read before each release.
 _ROWS_AT_ONCE = 128
 
 
 class DiskRows:
-    """The rows of a memory-mapped array, or some of them, read when they are asked for.
+    """All or some rows of a memory-mapped array, read when indexed.
 
-    What was read does not stay in the process's memory, so that its peak does not grow with
-    the file.
+    Pages are released after reading, so that peak memory does not grow with the file.
 
     Args:
         array: A ``numpy.memmap``.
-        rows: Which of its rows, in which order (default: all, as they are).
+        rows: Row numbers to include, in order (default: all rows).
 
     Example:
+        >>> np.save("x.npy", np.zeros((10, 784)))
         >>> x = DiskRows(np.load("x.npy", mmap_mode="r"))
         >>> x[[0, 2]].shape, x.subset([5, 6, 7]).shape
         ((2, 784), (3, 784))
@@ -57,43 +58,43 @@ class DiskRows:
         self._release()
 
     def subset(self, rows: np.ndarray) -> DiskRows:
-        """Some of the rows, still on disk."""
+        """Select rows without reading them."""
         return DiskRows(self.array, self._numbers(rows))
 
     def _numbers(self, key) -> np.ndarray:
         return (np.arange(len(self.array)) if self.rows is None else self.rows)[key]
 
     def _release(self) -> None:
-        # NumPy has no public way to the map under a memmap.
+        # NumPy has no public access to the mmap of a memmap.
         self.array._mmap.madvise(mmap.MADV_DONTNEED)
 
 
 def take_rows(x, rows: np.ndarray):
-    """``x[rows]``, left on disk if ``x`` lies there."""
+    """``x[rows]``, without reading it if ``x`` is on disk."""
     return x.subset(rows) if isinstance(x, DiskRows) else x[rows]
 
 
 def rows_in_file(path, dtype, shape: tuple[int, ...], offset: int):
-    """An array that lies in a file: read, if it fits a quarter of the memory, or left there."""
+    """An array in a file: read if it fits in a quarter of the memory, otherwise left on disk."""
     array = np.memmap(path, dtype, "r", offset, shape)
     return np.array(array) if array.nbytes <= quarter_of_memory() else DiskRows(array)
 
 
 def quarter_of_memory() -> int:
-    """Bytes that data may take by default: a quarter of what the machine has."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
+    """The default memory budget in bytes: a quarter of the machine's memory."""
+    return machine_memory() // 4
 
 
 def empty_rows(shape: tuple[int, ...], memory_budget: int | None = None):
-    """Room for ``float32`` rows: in memory, or in a temporary file beyond the budget.
+    """An uninitialized ``float32`` array, in a temporary file if it exceeds the memory budget.
 
     Args:
         shape: ``(rows, ...)``.
-        memory_budget: Bytes that may be held in memory; ``None`` for any number.
+        memory_budget: Bytes that it may take in memory; ``None`` for no limit.
     """
     size = int(np.prod(shape)) * 4
     if memory_budget is None or size <= memory_budget:
         return np.empty(shape, np.float32)
-    # Unlinked as soon as it is open: gone with the process, however it ends.
+    # Unlinked while open, so that it disappears with the process however this ends.
     with tempfile.TemporaryFile() as file:
         return DiskRows(np.memmap(file, np.float32, "w+", shape=shape))

@@ -1,4 +1,4 @@
-"""Data specs: which module reads which kind of source."""
+"""Data specs: dispatch each kind of source to its reader."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ def load_data(
     """Load a data set.
 
     Args:
-        spec: ``digits`` (the UCI digits that scikit-learn carries: 1,797 images of 8 × 8),
+        spec: ``digits`` (the UCI digits that scikit-learn ships: 1,797 images of 8 × 8),
             ``tfds:NAME[:VERSION]``, ``idx:DIR`` (the four MNIST-format files, ``.gz`` or
             not), ``images:DIR`` (one folder of pictures per class, ``unlabelled`` for those
-            without; or ``train/`` and ``test/`` holding such, ``val/`` too) or ``npz:FILE``
+            without one; or ``train/``, ``test/`` and ``val/`` with such folders) or ``npz:FILE``
             (arrays ``x``, ``y``, optional ``x_test``, ``y_test``).
         data_dir: TensorFlow Datasets directory, for ``tfds:``.
         like: What a model was made for: pictures are read in that size, with these channels, and
             few examples are enough.
 
     Returns:
-        The :class:`Dataset`; examples as they came, not scaled.
+        The :class:`Dataset`, with raw, unscaled examples.
 
     Raises:
-        UserError: If the spec is unknown, or what it names is missing or malformed.
+        UserError: If the spec is unknown, or the data is missing or malformed.
 
     Example:
         >>> data = load_data("digits")
@@ -66,7 +66,7 @@ def require_data(spec: str, *, data_dir: str | os.PathLike | None = None) -> Non
         data_dir: The same.
 
     Raises:
-        UserError: If the spec is unknown, or the set is not there and cannot be fetched.
+        UserError: If the spec is unknown, or the set is missing and cannot be downloaded.
     """
     kind, where = _parse(spec)
     if kind == "tfds":

@@ -1,4 +1,4 @@
-"""Who is test, who is validation, whose label is known."""
+"""Stratified splits into training, validation and test, and draws of labels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TEST_SHARE = 0.2
 
 
 class _Groups(NamedTuple):
-    """Equal examples as one: the label, the number of rows, and for each row its group."""
+    """Groups of equal examples: label and size of each, and the group of each row."""
 
     labels: np.ndarray
     sizes: np.ndarray
@@ -23,20 +23,20 @@ class _Groups(NamedTuple):
 def split_test(y: np.ndarray, copies: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """A stratified split into training and test rows that depends on the data alone.
 
-    No seed enters it, so that no two runs of a chain disagree about what is test. Equal examples
-    are on one side, and the only example of a class is for training.
+    It uses no seed, so that all runs of a chain agree on the test part. Equal examples are never
+    split, and the only example of a class is for training.
 
     Args:
-        y: Labels of shape ``(n,)``; ``-1`` where there is none.
-        copies: A number for each row, shared by those that hold equal examples, as from
-            :func:`~.overlap.same_examples`; ``None`` where all differ.
+        y: Labels of shape ``(n,)``; ``-1`` for none.
+        copies: A number for each row, shared by equal examples, as from
+            :func:`~.overlap.same_examples`; ``None`` if all differ.
 
     Returns:
         Row numbers of the training and of the test part, each in ascending order.
     """
     num_test = max(1, round(TEST_SHARE * len(y)))
     groups = _groups(y, copies)
-    if len(groups.sizes) == 1:  # nothing can be told apart: whoever trains on it says so
+    if len(groups.sizes) == 1:  # all are equal, which is reported before training
         groups = _groups(y, None)
     order = stratified_order(groups.labels, np.random.default_rng(0))
     several = order[~np.isin(groups.labels[order], single_classes(y, copies))]
@@ -45,14 +45,14 @@ def split_test(y: np.ndarray, copies: np.ndarray | None = None) -> tuple[np.ndar
 
 
 def single_classes(y: np.ndarray, copies: np.ndarray | None = None) -> np.ndarray:
-    """The classes that have one labelled example, or one and its copies."""
+    """The classes with a single labelled example, not counting copies."""
     labels, counts = np.unique(_labelled_pairs(y, copies)[1], return_counts=True)
     return labels[counts == 1]
 
 
 def _labelled_pairs(y, copies) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Labelled rows that differ in example or label: the first of each, their labels, and for
-    each labelled row its place among them."""
+    """Distinct pairs of an example and a label: the first row and the label of each, and the index
+    of each labelled row's pair."""
     rows = _labelled(y, copies)
     if copies is None:
         return rows, y[rows], np.arange(len(rows))
@@ -63,7 +63,7 @@ def _labelled_pairs(y, copies) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _labelled(y, copies) -> np.ndarray:
-    """Rows that have a label and may teach."""
+    """Labelled rows that may be used for training."""
     return np.flatnonzero((y != UNLABELLED) & (True if copies is None else copies >= 0))
 
 
@@ -73,16 +73,16 @@ def _groups(y: np.ndarray, copies: np.ndarray | None) -> _Groups:
     _, first, of_row, sizes = np.unique(
         copies, return_index=True, return_inverse=True, return_counts=True
     )
-    # In the order in which they come: where none is equal, these are the rows as they are.
+    # In order of first occurrence: if all examples differ, these are the rows themselves.
     by_place = np.argsort(first)
     of_row, sizes = np.argsort(by_place)[of_row], sizes[by_place]
-    # The label of the first that has one.
+    # The label of the first labelled row of each group.
     order = np.lexsort((y == UNLABELLED, of_row))
     return _Groups(y[order][np.cumsum(sizes) - sizes], sizes, of_row)
 
 
 def _filling(order: np.ndarray, groups: _Groups, room: int) -> np.ndarray:
-    """The groups, in this order, that fit into so many rows; the smallest where none does."""
+    """The groups, in this order, that fit into ``room`` rows; the smallest if none does."""
     sizes = groups.sizes[order]
     if room == 0 or sizes.max(initial=1) == 1:
         return order[:room]
@@ -95,14 +95,14 @@ def _filling(order: np.ndarray, groups: _Groups, room: int) -> np.ndarray:
 
 
 def stratified_order(y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A random order of all rows whose every beginning is stratified.
+    """A random order of all rows in which every prefix is stratified.
 
-    Each class is shuffled and spread evenly over the whole: the first n rows hold each class
-    in proportion, and one example of every class comes before any second one.
+    Each class is shuffled and spread evenly: the first n rows contain the classes in proportion,
+    and one example of every class precedes any second one.
 
     Args:
         y: Labels of shape ``(n,)``.
-        rng: Source of the randomness.
+        rng: Random generator.
 
     Returns:
         A permutation of ``range(n)``.
@@ -121,24 +121,24 @@ def draw_labels(
 ) -> np.ndarray:
     """A stratified draw of labelled rows.
 
-    It depends on ``labels`` and ``seed`` alone, and a larger draw contains the smaller. A copy of
-    an example is drawn only after all that differ.
+    It depends on ``labels`` and ``seed`` alone, and a larger draw contains a smaller one. Copies
+    are drawn only after all distinct examples.
 
     Args:
-        y: Labels of the training split, shape ``(n,)``; ``-1`` where there is none.
-        labels: How many to draw; ``None`` for all.
+        y: Labels of the training split, shape ``(n,)``; ``-1`` for none.
+        labels: Number of labels to draw; ``None`` for all.
         seed: Seed of the draw.
-        copies: As for :func:`split_test`; ``-1`` for rows that must not teach.
+        copies: As for :func:`split_test`; ``-1`` for rows excluded from training.
 
     Returns:
-        Row numbers, the first drawn first.
+        Row numbers in the order of the draw.
 
     Raises:
-        UserError: If there are fewer labelled examples than that.
+        UserError: If there are fewer labelled examples.
 
     Example:
         >>> rows = draw_labels(np.array([0, 0, 1, 1, -1]), 2, seed=0)
-        >>> sorted(np.array([0, 0, 1, 1, -1])[rows])
+        >>> sorted(np.array([0, 0, 1, 1, -1])[rows].tolist())
         [0, 1]
     """
     labelled = _labelled(y, copies)
@@ -167,7 +167,7 @@ def draw_labels(
 def hold_out(
     y: np.ndarray, share: float, seed: int, copies: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A stratified split of rows into training and validation, equal examples on one side.
+    """A stratified split of rows into training and validation that never splits equal examples.
 
     Args:
         y: Labels of shape ``(n,)``.
@@ -176,24 +176,24 @@ def hold_out(
         copies: As for :func:`draw_labels`.
 
     Returns:
-        Positions of the training and of the validation rows; none for validation where the
-        share is below one row.
+        Positions of the training and validation rows; no validation rows if the share is below
+        one row.
     """
     rows = np.arange(len(y)) if copies is None else np.flatnonzero(copies >= 0)
     groups = _groups(y[rows], None if copies is None else copies[rows])
     order = stratified_order(groups.labels, np.random.default_rng([seed, 1]))
     if groups.sizes.max(initial=1) > 1:
         order = order[_beyond_the_first(groups.labels[order])]
-    # From the end: the beginning holds one example of every class, which training needs.
+    # From the end, since the beginning has one example of every class, which training needs.
     held = np.isin(groups.of_row, _filling(order[::-1], groups, int(share * len(rows))))
     return rows[~held], rows[held]
 
 
 def without_copies_of(rows: np.ndarray, copies: np.ndarray) -> np.ndarray:
-    """All rows that may teach beside some held out: neither those nor copies of theirs.
+    """All training rows except the held-out ones and their copies.
 
     Args:
-        rows: The rows held out.
+        rows: The held-out rows.
         copies: As for :func:`draw_labels`.
 
     Example:
@@ -204,5 +204,5 @@ def without_copies_of(rows: np.ndarray, copies: np.ndarray) -> np.ndarray:
 
 
 def _beyond_the_first(labels: np.ndarray) -> np.ndarray:
-    """The places of all but the first of each class."""
+    """The positions of all but the first of each class."""
     return np.setdiff1d(np.arange(len(labels)), np.unique(labels, return_index=True)[1])

@@ -1,4 +1,4 @@
-"""``tfds:NAME[:VERSION]``: a TensorFlow Datasets set, prepared or fetched once."""
+"""``tfds:NAME[:VERSION]``: a TensorFlow Datasets set, downloaded once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ROWS_AT_ONCE = 1000
 def load(
     spec: str, name: str, data_dir: str | os.PathLike | None, like: Like | None = None
 ) -> Dataset:
-    """The set's ``train`` and, where it has one, ``test`` split, held as ``uint8`` images."""
+    """The ``train`` split and, if there is one, the ``test`` split, with images as ``uint8``."""
     import tensorflow_datasets as tfds
 
     builder = prepare(spec, name, data_dir)
@@ -54,9 +54,9 @@ def load(
 
 
 def prepare(spec: str, name: str, data_dir: str | os.PathLike | None):
-    """The set's builder; a set that is not there yet is fetched, or it is said at once how.
+    """The builder of a set, which is downloaded if needed; fails fast without a network.
 
-    Needs no TensorFlow where the set is there, or cannot be had.
+    TensorFlow is imported only for a download.
     """
     import tensorflow_datasets as tfds
     from tensorflow_datasets.core.download import downloader
@@ -73,10 +73,10 @@ def prepare(spec: str, name: str, data_dir: str | os.PathLike | None):
         ) from error
     if builder.data_path.exists():
         return builder
-    # By default TFDS tries for minutes before it says that there is no network.
+    # By default TFDS retries for minutes without a network.
     downloader.MAX_RETRIES = 0
     try:
-        with _hushed_off_terminal():
+        with _quiet_off_terminal():
             builder.download_and_prepare()
     except Exception as error:
         raise UserError(
@@ -95,7 +95,7 @@ def _home() -> str:
 
 
 @contextlib.contextmanager
-def _hushed_off_terminal():
+def _quiet_off_terminal():
     if sys.stderr.isatty():
         yield
         return
@@ -104,7 +104,7 @@ def _hushed_off_terminal():
 
 
 def _feature_names(tfds, spec: str, builder) -> tuple[str, str]:
-    """Names of the one array feature and the one class label."""
+    """Names of the array feature and the class label."""
     features = builder.info.features
     if keys := builder.info.supervised_keys:
         x_name, y_name = keys[0], keys[1]
@@ -124,7 +124,7 @@ def _feature_names(tfds, spec: str, builder) -> tuple[str, str]:
 
 
 def _read(tfds, spec, builder, split, x_name, y_name):
-    """Examples and labels of one split; decoded once, then kept in the cache."""
+    """Examples and labels of one split, decoded once and cached."""
     shape = builder.info.features[x_name].shape
     if None in shape:
         raise UserError(

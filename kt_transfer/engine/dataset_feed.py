@@ -1,4 +1,4 @@
-"""A ``tf.data.Dataset`` as it comes: its own batches, of whatever sizes, in blocks of many."""
+"""The batches of a ``tf.data.Dataset``, of whatever sizes, read in blocks of many."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import numpy as np
 import tensorflow as tf
 from keras import tree
 
-from kt_transfer.engine.feeds import MAX_BLOCK_STEPS, ReadAhead, pad, steps_in_block
-from kt_transfer.engine.handover import HandOver
+from kt_transfer.engine.fallback import NeedsStockKeras
+from kt_transfer.engine.feeds import MAX_BLOCK_STEPS, Prefetcher, pad, steps_per_block
 
 
 class DatasetFeed:
-    """A dataset of batches, read once an epoch.
+    """The batches of a dataset, read once per epoch.
 
     Args:
-        dataset: Batches of arrays whose shapes are known but for the number of examples.
+        dataset: Batches of arrays. All dimensions except the batch dimension must be known.
 
     Raises:
-        HandOver: If they are not.
-        ValueError: If the dataset has no end.
+        NeedsStockKeras: If they are not.
+        ValueError: If the dataset is infinite.
     """
 
     kind = "tf.data streamed"
@@ -34,20 +34,22 @@ class DatasetFeed:
         self.num_steps = cardinality if cardinality > 0 else None
         sizes = {spec.shape[0] for spec in tree.flatten(dataset.element_spec)}
         self.batch_size = sizes.pop() if len(sizes) == 1 else None
-        self.block_steps = self.rows = None
-        self.passes = 0
-        self.ahead = ReadAhead(self._blocks)
+        self.block_steps = self.block_rows = None
+        self.epochs = 0
+        self.prefetcher = Prefetcher(self._blocks)
 
-    def begin(self) -> None:
-        """Read the first block, which says how large batches are: of a one-shot dataset it is
-        the only chance, so it is kept for the first pass."""
-        self.ahead.begun[None, 0] = self.ahead.begin(None, 0)
-        self.ahead.begun[None, 0][1].result()
+    def read_first_block(self) -> None:
+        """Read the first block, which tells the batch size.
 
-    def blocks(self, seed: int | None, epoch: int, goes_on: bool = False) -> Iterator:
-        """One pass over the dataset, in its own order: ``seed`` and ``epoch`` do not matter."""
-        number, self.passes = self.passes, self.passes + 1
-        return self.ahead.blocks(None, number, goes_on)
+        The block is kept for the first epoch: a dataset may not be readable a second time.
+        """
+        self.prefetcher.started[None, 0] = self.prefetcher.start(None, 0)
+        self.prefetcher.started[None, 0][1].result()
+
+    def blocks(self, seed: int | None, epoch: int, prefetch_next: bool = False) -> Iterator:
+        """One pass over the dataset, in its own order: ``seed`` and ``epoch`` are ignored."""
+        number, self.epochs = self.epochs, self.epochs + 1
+        return self.prefetcher.blocks(None, number, prefetch_next)
 
     def _blocks(self, seed: int | None, number: int) -> Iterator:
         batches = iter(self.dataset)
@@ -57,9 +59,9 @@ class DatasetFeed:
             data, sizes = self._read(batches, self.block_steps)
         while len(sizes):
             rows = int(sizes.sum())
-            if rows > self.rows:  # batches that are larger than those before
-                self.rows = 1 << (rows - 1).bit_length()
-            padded = tree.map_structure(lambda leaf: pad(leaf, self.rows), data)
+            if rows > self.block_rows:  # batches are larger than those of the first block
+                self.block_rows = 1 << (rows - 1).bit_length()
+            padded = tree.map_structure(lambda leaf: pad(leaf, self.block_rows), data)
             yield padded, np.arange(rows, dtype=np.int32), sizes
             data, sizes = self._read(batches, self.block_steps)
 
@@ -67,37 +69,37 @@ class DatasetFeed:
         data, rows = _next_batches(batches, tf.constant(count))
         rows = rows.numpy()
         if (rows != rows[:, :1]).any():
-            raise HandOver("the tf.data.Dataset has batches whose arrays differ in length")
+            raise NeedsStockKeras("the tf.data.Dataset has batches whose arrays differ in length")
         return data, rows[:, 0]
 
     def _first_block(self, batches):
         data, sizes = self._read(batches, 1)
         batch_bytes = sum(leaf.dtype.size * int(tf.size(leaf)) for leaf in tree.flatten(data))
-        self.block_steps = min(steps_in_block(batch_bytes), self.num_steps or MAX_BLOCK_STEPS)
+        self.block_steps = min(steps_per_block(batch_bytes), self.num_steps or MAX_BLOCK_STEPS)
         if self.block_steps > 1:
             more, more_sizes = self._read(batches, self.block_steps - 1)
             data = tree.map_structure(lambda *parts: tf.concat(parts, 0), data, more)
             sizes = np.concatenate([sizes, more_sizes])
         if self.batch_size is None:
-            # Most of them: the first one may be a small one, where batches are shuffled.
+            # The most frequent size: where batches are shuffled, the partial one may come first.
             values, counts = np.unique(sizes, return_counts=True)
             self.batch_size = int(values[counts.argmax()]) if len(values) else 1
-        self.rows = self.block_steps * self.batch_size
+        self.block_rows = self.block_steps * self.batch_size
         return data, sizes
 
 
 def _any_rows(spec) -> tf.TensorSpec:
     known = isinstance(spec, tf.TensorSpec) and spec.shape.rank
     if not known or None in spec.shape[1:] or not (spec.dtype.is_numpy_compatible):
-        raise HandOver(f"the tf.data.Dataset has batches of {spec}")
+        raise NeedsStockKeras(f"the tf.data.Dataset has batches of {spec}")
     if not (spec.dtype.is_floating or spec.dtype.is_integer or spec.dtype.is_bool):
-        raise HandOver(f"the tf.data.Dataset has batches of {spec.dtype.name}")
+        raise NeedsStockKeras(f"the tf.data.Dataset has batches of {spec.dtype.name}")
     return tf.TensorSpec((None, *spec.shape[1:]), spec.dtype)
 
 
 @tf.function(autograph=False)
 def _next_batches(batches, count):
-    """The next batches, joined, and their sizes: read without Python, as one program."""
+    """The next batches, concatenated, and their sizes: read in one program, without Python."""
     specs = tree.flatten(batches.element_spec)
     arrays = [
         tf.TensorArray(
@@ -120,7 +122,7 @@ def _next_batches(batches, count):
         return i, batch.has_value(), arrays, sizes
 
     _, _, arrays, sizes = tf.while_loop(
-        lambda i, goes_on, *_: goes_on & (i < count), read_one, (0, True, arrays, sizes)
+        lambda i, has_more, *_: has_more & (i < count), read_one, (0, True, arrays, sizes)
     )
-    joined = tree.pack_sequence_as(batches.element_spec, [array.concat() for array in arrays])
-    return joined, sizes.stack()
+    data = tree.pack_sequence_as(batches.element_spec, [array.concat() for array in arrays])
+    return data, sizes.stack()

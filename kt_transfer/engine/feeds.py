@@ -1,9 +1,8 @@
-"""Where batches come from: resident arrays, and blocks of large ones.
+"""Feeds of batches from arrays: all of the data in memory, or streamed in blocks.
 
-A feed yields blocks, ``(data, rows, sizes)``: tensors, the rows of them to visit in order, and
-how many each batch takes. Its ``spec`` says what the data look like. Resident data is one block
-an epoch; what is larger than memory is many, read by a thread of its own while the one before
-trains.
+A feed yields blocks ``(data, rows, sizes)``: tensors, the order in which to visit their rows, and
+the size of each batch. Its ``spec`` holds the ``tf.TensorSpec`` of ``data``. Data in memory is one
+block per epoch. Larger data is many blocks, and a thread reads the next one during training.
 """
 
 from __future__ import annotations
@@ -17,26 +16,27 @@ import tensorflow as tf
 from keras import tree
 
 from kt_transfer.data.rows import DiskRows, take_rows
-from kt_transfer.engine.handover import HandOver
+from kt_transfer.engine.fallback import NeedsStockKeras
 
-# A block is read while the one before it trains: several an epoch, so that this is most of it.
+# Small enough for several blocks per epoch, so that most of the reading overlaps with training.
 BLOCK_BYTES = 8 * 2**20
-# From disk more at once: every block reads rows from all over the file.
+# Larger from disk, since every block reads rows from all over the file.
 DISK_BLOCK_BYTES = 32 * 2**20
 MAX_BLOCK_STEPS = 1024
-# What a prediction takes at once, as float32.
-PREDICTED_BYTES = 64 * 2**20
-# Small data is padded to a power of two rows, so that folds of nearly one size share a program.
+# Size of the examples, as float32, that are predicted at once.
+PREDICT_BYTES = 64 * 2**20
+# Data of up to so many rows is padded to a power of two, so that cross-validation folds of nearly
+# the same size share a program.
 MAX_ROWS_TO_PAD = 2**14
 
 
 def epoch_order(num_rows: int, seed: int | None, epoch: int) -> np.ndarray:
-    """The order of examples in one epoch: a pure function of seed and epoch.
+    """Order of the examples in one epoch: a pure function of seed and epoch.
 
     Args:
         num_rows: Number of examples.
-        seed: Seed, 0 or more; ``None`` for the order in which they came.
-        epoch: Number of the epoch, from 0.
+        seed: Non-negative seed; ``None`` keeps the given order.
+        epoch: Index of the epoch, from 0.
 
     Returns:
         A permutation of ``range(num_rows)``, ``int32``.
@@ -46,6 +46,11 @@ def epoch_order(num_rows: int, seed: int | None, epoch: int) -> np.ndarray:
     return np.random.default_rng([seed, epoch]).permutation(num_rows).astype(np.int32)
 
 
+def map_arrays(function: Callable, structure):
+    """Apply a function to every array in a structure; ``None`` stays ``None``."""
+    return tree.map_structure(lambda leaf: None if leaf is None else function(leaf), structure)
+
+
 def is_arrays(x) -> bool:
     """Whether ``x`` is an array or a structure of arrays."""
     leaves = [leaf for leaf in tree.flatten(x) if leaf is not None]
@@ -53,13 +58,13 @@ def is_arrays(x) -> bool:
 
 
 def pack(x, y=None, sample_weight=None, keep_types: bool = False):
-    """Arrays as ``(x, y, sample_weight)`` in the types that Keras would give them.
+    """Arrays as ``(x, y, sample_weight)``, in the dtypes to which Keras would convert them.
 
-    With ``keep_types`` the examples keep their own: a transform that scales them sees every
-    digit of a ``float64``.
+    With ``keep_types``, ``x`` keeps its dtypes: a transform that scales ``float64`` examples sees
+    their full precision.
 
     Raises:
-        HandOver: If they are of a kind that only stock Keras reads, such as sparse ones.
+        NeedsStockKeras: If only stock Keras can read them, such as sparse arrays.
         ValueError: If their lengths differ.
     """
     x = tree.map_structure(_readable if keep_types else _standard, x)
@@ -69,34 +74,34 @@ def pack(x, y=None, sample_weight=None, keep_types: bool = False):
     if len(rows) > 1:
         raise ValueError(f"arrays of {sorted(rows)} rows were given, expected one length")
     if rows == {0}:
-        raise HandOver("no examples were given")
+        raise NeedsStockKeras("no examples were given")
     return packed
 
 
 def class_weights(y, class_weight: dict) -> np.ndarray:
-    """The weight of each example; of labels and soft targets, by the labels."""
+    """The weight of each example; where ``y`` is a tuple, by its first array, the labels."""
     labels = np.asarray(y[0] if isinstance(y, tuple) else y)
     labels = labels.argmax(-1) if labels.ndim > 1 and labels.shape[-1] > 1 else labels.ravel()
     return np.array([class_weight.get(int(k), 1.0) for k in np.round(labels)], np.float32)
 
 
 def for_each_output(y, sample_weight):
-    """One weight for each of several outputs, as stock Keras repeats it."""
+    """``sample_weight`` repeated for each of several outputs, as Keras does."""
     if sample_weight is None or not tree.is_nested(y) or tree.is_nested(sample_weight):
         return sample_weight
     if len(sample_weight.shape) > 1 and tuple(sample_weight.shape[1:]) != (1,):
-        raise HandOver("sample_weight of several numbers an example was given to several outputs")
+        raise NeedsStockKeras("sample_weight has several values per example, and y several outputs")
     return tree.map_structure(lambda _: sample_weight, y)
 
 
 def split_tail(data, share: float):
-    """``data`` without its last rows, and those rows, as Keras's ``validation_split`` does."""
+    """Split off the last rows, as Keras does for ``validation_split``."""
     rows = np.arange(num_rows(data))
     cut = int(np.floor(len(rows) * (1.0 - share)))
     if not 0 < cut < len(rows):
-        raise HandOver(f"validation_split {share} leaves one part of {len(rows)} rows empty")
-    kept = _map(lambda leaf: take_rows(leaf, rows[:cut]), data)
-    return kept, _map(lambda leaf: take_rows(leaf, rows[cut:]), data)
+        raise NeedsStockKeras(f"validation_split {share} leaves one part of {len(rows)} rows empty")
+    kept = map_arrays(lambda leaf: take_rows(leaf, rows[:cut]), data)
+    return kept, map_arrays(lambda leaf: take_rows(leaf, rows[cut:]), data)
 
 
 def num_rows(data) -> int:
@@ -104,33 +109,33 @@ def num_rows(data) -> int:
     return len(next(leaf for leaf in tree.flatten(data) if leaf is not None))
 
 
-def rows_at_once(data) -> int:
-    """How many examples a prediction takes at once: 1024, or fewer of large ones."""
+def predict_batch_size(data) -> int:
+    """Batch size for predictions that are made quietly: 1024, or fewer if examples are large."""
     values = sum(np.prod(tuple(leaf.shape[1:])) for leaf in tree.flatten(data) if leaf is not None)
-    return int(np.clip(PREDICTED_BYTES // (4 * max(values, 1)), 1, 1024))
+    return int(np.clip(PREDICT_BYTES // (4 * max(values, 1)), 1, 1024))
 
 
 def batches_of(data, size: int) -> Iterator:
-    """The examples in their order, at most ``size`` at a time."""
+    """Batches of the examples in the given order."""
     for start in range(0, num_rows(data), size):
         yield _take(data, slice(start, start + size))
 
 
 def make_feed(data, batch_size: int, memory_budget: int):
-    """The feed for these arrays."""
+    """A feed of these arrays: in memory if they fit the budget, else streamed."""
     if sum(leaf.nbytes for leaf in tree.flatten(data) if leaf is not None) <= memory_budget:
         return ResidentFeed(data, batch_size)
     return StreamedFeed(data, batch_size)
 
 
-def sizes_of_batches(rows: int, batch_size: int) -> np.ndarray:
-    """How many examples each batch takes: the last one may take fewer."""
+def batch_sizes(rows: int, batch_size: int) -> np.ndarray:
+    """Size of each batch: the last one may be smaller."""
     full, tail = divmod(rows, batch_size)
     return np.array([batch_size] * full + [tail] * (tail > 0), np.int32)
 
 
 class ResidentFeed:
-    """All examples as tensors; an epoch is one block."""
+    """All examples as tensors, in one block per epoch."""
 
     kind = "data resident"
 
@@ -139,46 +144,50 @@ class ResidentFeed:
         self.num_rows = num_rows(data)
         self.block_steps = self.num_rows // batch_size
         self.num_steps = -(-self.num_rows // batch_size)
-        rows = _padded(self.num_rows)
-        self.data = _map(lambda leaf: tf.constant(pad(leaf[:], rows)), data)
-        self.spec = _map(tf.TensorSpec.from_tensor, self.data)
+        rows = _rows_with_padding(self.num_rows)
+        self.data = map_arrays(lambda leaf: tf.constant(pad(leaf[:], rows)), data)
+        self.spec = map_arrays(tf.TensorSpec.from_tensor, self.data)
 
-    def blocks(self, seed: int | None, epoch: int, goes_on: bool = False) -> Iterator:
+    def blocks(self, seed: int | None, epoch: int, prefetch_next: bool = False) -> Iterator:
         """The one block of the epoch."""
         order = epoch_order(self.num_rows, seed, epoch)
-        yield self.data, order, sizes_of_batches(self.num_rows, self.batch_size)
+        yield self.data, order, batch_sizes(self.num_rows, self.batch_size)
 
 
-class ReadAhead:
-    """Reads the next block while the last one trains, over the end of an epoch too."""
+class Prefetcher:
+    """Reads the next block in a thread, and, across the end of an epoch, the next epoch's first.
+
+    Args:
+        read: From seed and epoch to an iterator over the blocks of that epoch.
+    """
 
     def __init__(self, read: Callable):
         self.read = read
         self.thread = ThreadPoolExecutor(1)
-        self.begun: dict[tuple, tuple] = {}
+        self.started: dict[tuple, tuple] = {}
 
-    def blocks(self, seed: int | None, epoch: int, goes_on: bool = False) -> Iterator:
-        """The blocks of ``read(seed, epoch)``; with ``goes_on`` the next epoch is begun."""
-        blocks, coming = self.begun.pop((seed, epoch), None) or self.begin(seed, epoch)
-        following = (seed, epoch + 1) if goes_on else None
-        while (block := coming.result()) is not None:
-            coming = self.thread.submit(self._advance, blocks, following)
+    def blocks(self, seed: int | None, epoch: int, prefetch_next: bool = False) -> Iterator:
+        """The blocks of an epoch; with ``prefetch_next``, starts to read the next one, too."""
+        blocks, future = self.started.pop((seed, epoch), None) or self.start(seed, epoch)
+        next_epoch = (seed, epoch + 1) if prefetch_next else None
+        while (block := future.result()) is not None:
+            future = self.thread.submit(self._advance, blocks, next_epoch)
             yield block
 
-    def begin(self, seed: int | None, epoch: int) -> tuple:
-        """Begin to read an epoch: its blocks, and the first one as a future."""
+    def start(self, seed: int | None, epoch: int) -> tuple:
+        """Start to read an epoch: its iterator, and a future of the first block."""
         blocks = self.read(seed, epoch)
         return blocks, self.thread.submit(next, blocks, None)
 
-    def _advance(self, blocks: Iterator, following: tuple | None):
+    def _advance(self, blocks: Iterator, next_epoch: tuple | None):
         block = next(blocks, None)
-        if block is None and following:
-            self.begun[following] = self.begin(*following)
+        if block is None and next_epoch:
+            self.started[next_epoch] = self.start(*next_epoch)
         return block
 
 
 class StreamedFeed:
-    """Arrays larger than the budget: read in blocks."""
+    """Arrays larger than the memory budget, read in blocks."""
 
     kind = "data streamed"
 
@@ -189,77 +198,75 @@ class StreamedFeed:
         leaves = [leaf for leaf in tree.flatten(data) if leaf is not None]
         on_disk = any(isinstance(leaf, DiskRows) for leaf in leaves)
         batch_bytes = batch_size * sum(leaf[:1].nbytes for leaf in leaves)
-        self.block_steps = steps_in_block(batch_bytes, on_disk)
+        self.block_steps = steps_per_block(batch_bytes, on_disk)
         self.num_steps = -(-self.num_rows // batch_size)
         rows = self.block_steps * batch_size
-        self.spec = _map(lambda leaf: tf.TensorSpec((rows, *leaf.shape[1:]), leaf.dtype), data)
-        self.blocks = ReadAhead(self._blocks).blocks
+        self.spec = map_arrays(
+            lambda leaf: tf.TensorSpec((rows, *leaf.shape[1:]), leaf.dtype), data
+        )
+        self.blocks = Prefetcher(self._blocks).blocks
 
     def _blocks(self, seed: int | None, epoch: int) -> Iterator:
-        """The blocks of the epoch; all but the last hold the same number of rows."""
+        """The blocks of the epoch; all but the last have the same number of rows."""
         order = epoch_order(self.num_rows, seed, epoch)
         size = self.block_steps * self.batch_size
         for start in range(0, len(order), size):
             yield self._block(order[start : start + size], size)
 
     def _block(self, rows: np.ndarray, size: int):
-        # Ascending on disk, then visited in the order of the epoch.
+        # Read in ascending order, which is fast on disk, and visited in the order of the epoch.
         ascending = np.argsort(rows, kind="stable")
-        place = np.empty(len(rows), np.int32)
-        place[ascending] = np.arange(len(rows), dtype=np.int32)
+        position = np.empty(len(rows), np.int32)
+        position[ascending] = np.arange(len(rows), dtype=np.int32)
         data = _take(self.array, rows[ascending])
-        data = _map(lambda leaf: tf.constant(pad(leaf, size)), data)
-        return data, place, sizes_of_batches(len(rows), self.batch_size)
+        data = map_arrays(lambda leaf: tf.constant(pad(leaf, size)), data)
+        return data, position, batch_sizes(len(rows), self.batch_size)
 
 
-def steps_in_block(batch_bytes: int, on_disk: bool = False) -> int:
-    """How many batches a block holds."""
+def steps_per_block(batch_bytes: int, on_disk: bool = False) -> int:
+    """Number of batches in a block."""
     size = DISK_BLOCK_BYTES if on_disk else BLOCK_BYTES
     return int(np.clip(size // max(batch_bytes, 1), 1, MAX_BLOCK_STEPS))
 
 
 def _readable(leaf):
-    """An array that rows can be taken from, in its own type."""
+    """A leaf as an array that can be indexed, in its own dtype."""
     if leaf is None or isinstance(leaf, DiskRows):
         return leaf
     if isinstance(leaf, np.memmap):
         return DiskRows(leaf)
     if type(leaf).__module__.split(".")[0] == "pandas":
-        # As Keras reads it: a column is (n, 1).
+        # As Keras does: a single column has the shape (n, 1).
         array = leaf.to_numpy().reshape(len(leaf), -1)
     elif hasattr(leaf, "__array__") and not isinstance(leaf, (tf.RaggedTensor, tf.SparseTensor)):
         array = np.asarray(leaf)
     else:
-        raise HandOver(f"{type(leaf).__name__} was given")
+        raise NeedsStockKeras(f"{type(leaf).__name__} was given")
     if not (array.dtype.kind in "biuf" or array.dtype == tf.bfloat16.as_numpy_dtype):
-        raise HandOver(f"{type(leaf).__name__} of type {array.dtype} was given")
+        raise NeedsStockKeras(f"{type(leaf).__name__} of type {array.dtype} was given")
     if not array.ndim:
-        raise HandOver("a number was given, not an array")
+        raise NeedsStockKeras("a number was given, not an array")
     return array
 
 
 def _standard(leaf):
-    """An array in the type that Keras would give it."""
+    """A leaf as an array in the dtype to which Keras would convert it."""
     array = _readable(leaf)
     if isinstance(array, np.ndarray) and array.dtype.kind not in "biu":
         return array.astype(keras.config.floatx(), copy=False)
     return array
 
 
-def _map(function, data):
-    return tree.map_structure(lambda leaf: None if leaf is None else function(leaf), data)
-
-
 def _take(data, rows):
-    return _map(lambda leaf: leaf[rows], data)
+    return map_arrays(lambda leaf: leaf[rows], data)
 
 
-def _padded(rows: int) -> int:
+def _rows_with_padding(rows: int) -> int:
     return rows if rows > MAX_ROWS_TO_PAD else 1 << max(rows - 1, 0).bit_length()
 
 
 def pad(leaf, rows: int):
-    """An array or tensor with zeros after its rows."""
+    """An array or tensor padded with zeros to a number of rows."""
     if len(leaf) == rows:
         return leaf
     missing = [(0, rows - len(leaf))] + [(0, 0)] * (leaf.ndim - 1)

@@ -1,9 +1,9 @@
-"""Random numbers in a compiled program: those of a plain graph, and several times as fast.
+"""The same random numbers with XLA as without, drawn several times as fast.
 
-TensorFlow and XLA draw the same bits (Philox; Salmon et al., 2011,
-https://doi.org/10.1145/2063384.2063405), but XLA makes other numbers of them, so that dropout
-masks differ between compiled and plain training; and where the algorithm is not named it takes
-most of a step over them (on two cores 3.4 ms for a mask of 64 × 784, 0.5 where it is).
+TensorFlow and XLA draw the same random bits (Philox; Salmon et al., 2011,
+https://doi.org/10.1145/2063384.2063405) but turn them into different numbers, so that dropout
+masks differ between XLA and plain graphs. If the algorithm is not named, XLA also spends most of a
+step on it: on two cores 3.4 ms for a mask of 64 × 784, and 0.5 ms if it is.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import tensorflow as tf
 
 
 @contextlib.contextmanager
-def as_in_a_graph() -> Iterator[None]:
-    """Within it, programs that are traced for XLA draw what they would draw uncompiled.
+def graph_random_numbers() -> Iterator[None]:
+    """Within this context, programs traced for XLA draw the numbers that a graph draws.
 
-    Keras has no setting for it, so TensorFlow's public functions are replaced for as long.
+    Keras has no setting for this, so TensorFlow's public functions are replaced meanwhile.
     """
     with contextlib.ExitStack() as stack:
         for module, name, draw in (
@@ -43,7 +43,7 @@ def _uniform(shape, seed, minval=0, maxval=None, dtype=tf.float32, name=None):
 
 
 def _normal(shape, seed, mean=0.0, stddev=1.0, dtype=tf.float32, name=None):
-    """By Box and Muller's pairs, sine first, as TensorFlow's kernel makes them."""
+    """Box-Muller pairs, the sine first, as in TensorFlow's kernel."""
     if dtype != tf.float32:
         return _stock_normal(shape, seed, mean, stddev, dtype, name, alg="philox")
     size = tf.reduce_prod(shape)
@@ -65,7 +65,7 @@ def _bits(shape, seed) -> tf.Tensor:
 
 
 def _to_floats(bits: tf.Tensor) -> tf.Tensor:
-    """From 0 to below 1: the lowest 23 bits as a mantissa, where XLA takes the highest."""
+    """Floats in [0, 1): the lowest 23 bits are the mantissa, where XLA takes the highest."""
     mantissa = tf.bitwise.bitwise_and(bits, tf.constant(0x7FFFFF, tf.uint32))
     one = tf.constant(0x3F800000, tf.uint32)
     return tf.bitcast(tf.bitwise.bitwise_or(mantissa, one), tf.float32) - 1.0

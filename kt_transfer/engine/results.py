@@ -1,4 +1,4 @@
-"""What steps give, as stock Keras gives it to callbacks and callers."""
+"""Logs and predictions in the form in which Keras returns them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import tensorflow as tf
 from keras import tree
 
 
-def as_numbers(logs: dict) -> dict:
-    """Logs as floats, and as they are where they are no numbers; nested ones in line."""
+def to_python(logs: dict) -> dict:
+    """Logs with scalars as floats and other values as arrays; nested dicts are flattened."""
     numbers = {}
     for name, value in sorted(logs.items()):
         if isinstance(value, dict):
-            numbers |= as_numbers(value)
+            numbers |= to_python(value)
         else:
             value = np.asarray(value)
             numbers[name] = float(value) if value.ndim == 0 else value
@@ -20,16 +20,18 @@ def as_numbers(logs: dict) -> dict:
 
 
 def to_numpy(output):
-    """An output as an array; a sparse or ragged one stays a tensor, as in stock Keras."""
+    """An output as an array; sparse and ragged tensors stay tensors, as in Keras."""
     return output.numpy() if isinstance(output, tf.Tensor) else output
 
 
-def joined(pieces: list):
-    """The outputs of all batches, one structure each, as one."""
-    return tree.map_structure(lambda *parts: _joined(parts), *pieces)
+def concatenate(outputs: list):
+    """The outputs of several batches, each a structure of arrays, as one structure."""
+    return tree.map_structure(lambda *parts: _concatenate(parts), *outputs)
 
 
-def _joined(parts):
+def _concatenate(parts):
+    if len(parts) == 1:
+        return parts[0]
     if isinstance(parts[0], tf.SparseTensor):
         return tf.sparse.concat(0, parts)
     if isinstance(parts[0], tf.RaggedTensor):

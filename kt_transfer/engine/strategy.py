@@ -1,4 +1,4 @@
-"""Which ``tf.distribute`` strategy training runs under."""
+"""The ``tf.distribute`` strategy under which a model is trained."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from kt_transfer.errors import UserError
 
 
 def choose_strategy(name: str = "auto", num_devices: int | None = None) -> tf.distribute.Strategy:
-    """The strategy for ``name``; create models inside its ``scope()``.
+    """Return the strategy called ``name``; create models inside its ``scope()``.
 
     Args:
         name: ``"one_device"``, ``"mirrored"``, ``"multi_worker"`` (reads ``TF_CONFIG``), or
             ``"auto"``: mirrored where there are several devices, else one device.
-        num_devices: Split the CPU into this many logical devices first; must come before
-            TensorFlow is used for anything.
+        num_devices: Split the CPU into this many logical devices first, which is possible only
+            before TensorFlow is used for anything else.
 
     Returns:
-        The strategy. A process has one of each kind: a second ``MirroredStrategy`` would
-        break TensorFlow's collectives.
+        The strategy, the same object at every call: a second ``MirroredStrategy`` in a process
+        would break TensorFlow's collectives.
 
     Raises:
-        UserError: If TensorFlow has already fixed another number of devices.
+        UserError: If TensorFlow has already been initialized with another number of devices.
     """
     if num_devices is not None:
         _split_cpu(num_devices)
     if name == "multi_worker":
-        # Before any device is asked for: collectives are fixed when TensorFlow starts.
+        # Before devices are listed: that initializes TensorFlow, and with it the collectives.
         return _strategy(name, ())
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     if name == "auto":
@@ -37,7 +37,7 @@ def choose_strategy(name: str = "auto", num_devices: int | None = None) -> tf.di
 
 
 def wait_for_workers() -> None:
-    """Return when every worker has come here: one that leaves early takes the others down."""
+    """Return once every worker has called this: one that exits early takes the others down."""
     strategy = _strategy("multi_worker", ())
     strategy.reduce("SUM", strategy.run(lambda: tf.constant(1)), axis=None)
 

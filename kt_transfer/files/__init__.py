@@ -1,1 +1,1 @@
-"""Files: written as a whole, read within bounds."""
+"""Atomic writing and bounded reading of files."""

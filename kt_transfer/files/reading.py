@@ -1,4 +1,4 @@
-"""What packed files may unpack to: judged by what they declare, before anything is unpacked."""
+"""Limits on the size of compressed files, checked by their headers before decompression."""
 
 from __future__ import annotations
 
@@ -7,36 +7,40 @@ import os
 import zipfile
 from pathlib import Path
 
-# So much may come of any file, and so many times its size of a larger one. Deflate packs up to
-# 1,032 to 1, but examples and weights hardly a tenth of that.
+# Any file may unpack to this size, larger ones to this many times their own. Deflate compresses up
+# to 1,032 to 1, but examples and weights hardly a tenth of that.
 _ALWAYS_ALLOWED = 2**26
 _TIMES = 250
 _MOST_JSON = 2**24
 
 
 def require_plausible_size(packed: int, unpacked: int) -> None:
-    """Refuse what would become implausibly large, or larger than the machine's memory.
+    """Refuse a file that would unpack to an implausible size, or exceed the memory.
 
     Args:
-        packed: Bytes of the file.
-        unpacked: Bytes that it declares to hold.
+        packed: Size of the file in bytes.
+        unpacked: Size of its content according to its headers.
 
     Raises:
-        ValueError: If it does, with the reason.
+        ValueError: If it is too large.
     """
     if unpacked > max(_ALWAYS_ALLOWED, _TIMES * packed):
         raise ValueError(f"its {packed:,} bytes would unpack to {unpacked:,}")
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if unpacked > memory:
+    if unpacked > (memory := machine_memory()):
         raise ValueError(f"it holds {unpacked:,} bytes, and this machine has {memory:,}")
 
 
+def machine_memory() -> int:
+    """The memory of this machine in bytes."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 def require_plausible_zip(path: os.PathLike | str) -> None:
-    """The same for a zip archive, ``.npz`` or ``.keras``, by its directory alone.
+    """The same for a zip archive, ``.npz`` or ``.keras``, from its directory alone.
 
     Raises:
-        ValueError: If its content, or a JSON file in it, would be implausibly large.
-        zipfile.BadZipFile: If it is no zip archive.
+        ValueError: If its content, or a JSON file in it, is too large.
+        zipfile.BadZipFile: If it is not a zip archive.
     """
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
@@ -47,10 +51,10 @@ def require_plausible_zip(path: os.PathLike | str) -> None:
 
 
 def read_json(path: os.PathLike | str):
-    """The content of a JSON file that may have come from anywhere.
+    """Read a JSON file of unknown origin.
 
     Raises:
-        ValueError: If it is no JSON, or larger than any that describes a model or a run.
+        ValueError: If it is not JSON, or larger than any that describes a model or a run.
         OSError: If it cannot be read.
     """
     path = Path(path)

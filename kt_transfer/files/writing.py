@@ -1,4 +1,4 @@
-"""Files that appear whole, and what a disk that refuses to be written has to say."""
+"""Atomic writing of files, and messages for disk errors."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ _REMEDIES = {
     errno.EISDIR: "give another path",
     errno.ELOOP: "give another path",
 }
-# What libraries say in words of their own, with the reason as the system puts it among them.
+# Errors that libraries report as text, which contains the system's message.
 _IN_WORDS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 
 @contextlib.contextmanager
 def replacing(path: Path, *, overwrite: bool = True):
-    """A temporary name beside ``path`` that becomes ``path`` when the block ends well."""
+    """Yield a temporary path beside ``path``, renamed to ``path`` if the block succeeds."""
     path = Path(path)
     if not overwrite and path.exists():
         raise exists_already(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix stays last: Keras chooses the format by it.
+    # Keep the suffix, by which Keras chooses the format.
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
         if error.errno is not None:
-            error.filename = str(path)  # where it was to be, not the name that is gone
+            error.filename = str(path)  # the destination, not the temporary name
         raise
     finally:
         with contextlib.suppress(OSError):
@@ -60,15 +60,15 @@ def exists_already(path: Path) -> UserError:
     )
 
 
-def tell_disk_error(error: BaseException, path: os.PathLike | str | None = None) -> str | None:
-    """The sentence for an error that is the disk's, not the program's; ``None`` for others.
+def describe_disk_error(error: BaseException, path: os.PathLike | str | None = None) -> str | None:
+    """Describe an error of the disk or file system; ``None`` for other errors.
 
     Args:
-        error: Of Python, or of TensorFlow or another library that passes on what it was told.
-        path: Where was being written, for an error that does not say.
+        error: An error of Python, TensorFlow or another library that passes on the system's.
+        path: The path being written, for errors that do not name one.
 
     Example:
-        >>> tell_disk_error(OSError(errno.EROFS, "Read-only file system", "runs/source"))
+        >>> describe_disk_error(OSError(errno.EROFS, "Read-only file system", "runs/source"))
         'runs/source cannot be written (Read-only file system): write to another folder.'
     """
     number = disk_errno(error)
@@ -80,11 +80,11 @@ def tell_disk_error(error: BaseException, path: os.PathLike | str | None = None)
 
 
 def disk_errno(error: BaseException) -> int | None:
-    """The number of an error that is the disk's, or was caused by one; ``None`` for others."""
+    """The ``errno`` of a disk error or an error caused by one; ``None`` for others."""
     number = getattr(error, "errno", None)
     if number is None:
-        said = str(error)
-        number = next((known for known in _IN_WORDS if os.strerror(known) in said), None)
+        text = str(error)
+        number = next((known for known in _IN_WORDS if os.strerror(known) in text), None)
     if number in _REMEDIES:
         return number
     return None if error.__cause__ is None else disk_errno(error.__cause__)
@@ -97,7 +97,7 @@ def _filename(error: BaseException | None) -> str | None:
 
 
 def _room(path: Path) -> str:
-    """How much is free there."""
+    """The free space on the disk of a path."""
     there = next((p for p in (path, *path.absolute().parents) if p.exists()), None)
     if there is None:
         return ""

@@ -1,7 +1,7 @@
-"""What a penalty on the whole batch needs where every replica holds a share of it.
+"""Penalties on batch statistics under tf.distribute, where each replica holds part of the batch.
 
-This module stands on Keras's own operation behind ``keras.ops.mean`` and on
-``Layer._clear_losses``; ``tests/models/test_batch_penalties.py`` says plainly when they move.
+It relies on the private operation behind ``keras.ops.mean`` and on ``Layer._clear_losses``;
+``tests/models/test_batch_penalties.py`` fails if they change.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ from keras.src.ops.numpy import Mean
 
 
 class _ReplicaMean(Mean):
-    """The mean over the first axis, all replicas together."""
+    """The mean over the first axis, across all replicas."""
 
     def call(self, x):
         replica = tf.distribute.get_replica_context()
         if replica is None or replica.num_replicas_in_sync == 1:
             return super().call(x)
-        # Sums and counts, since the shares of a last batch may differ by one.
+        # Sums and counts, since replicas may hold different numbers of a last batch's examples.
         total, count = tf.reduce_sum(x, axis=0), tf.cast(tf.shape(x)[0], x.dtype)
         return replica.all_reduce("SUM", total) / replica.all_reduce("SUM", count)
 
 
 class _OwnPenalty(ActivityRegularization):
-    """Adds its input to the losses of this replica alone.
+    """Adds its input to the losses of the current replica only.
 
-    Replicas wait for one another in the mean above and then go on in turn, over one Keras model:
-    the loss of the one before is still there.
+    Replicas synchronize in the mean above and then trace in turn over one Keras model, which still
+    holds the loss of the previous replica.
     """
 
     def call(self, inputs):
@@ -35,13 +35,13 @@ class _OwnPenalty(ActivityRegularization):
         return super().call(inputs)
 
 
-# Saved as what they are on one replica, so that the model loads without this package.
+# Saved under the names of the stock classes, so that the model loads without this package.
 for _ours, _stock in ((_ReplicaMean, Mean), (_OwnPenalty, ActivityRegularization)):
     _ours.__module__, _ours.__name__ = _stock.__module__, _stock.__name__
 
 
 def replica_mean(x):
-    """The mean over the batch, all replicas together; in a saved model the stock mean.
+    """The mean over the batch, across all replicas; the stock mean in a saved model.
 
     Args:
         x: Symbolic tensor of shape ``(batch, units)``.
@@ -58,8 +58,8 @@ def replica_mean(x):
 
 
 def penalty_layer(weight: float) -> ActivityRegularization:
-    """The layer ``"sparsity_penalty"``: adds ``weight`` times the penalty that it is given.
+    """The layer ``"sparsity_penalty"``, which adds ``weight`` times its input to the loss.
 
-    In a saved model it is the stock ``ActivityRegularization``.
+    A saved model holds the stock ``ActivityRegularization``.
     """
     return _OwnPenalty(l1=weight, name="sparsity_penalty")

@@ -12,18 +12,18 @@ from keras import layers
 from kt_transfer.errors import TrainingFailed
 from kt_transfer.models.autoencoders import code_layer, dense_stack
 
-# Logit of a class that has no examples: its probability is zero, its logarithm finite.
+# Logit of a class without examples: its probability is zero, and its log-probability finite.
 _NEVER = -1000.0
-# Inverse regularization strengths to choose from, the strongest regularization first.
+# Candidate inverse regularization strengths, strongest regularization first.
 STRENGTHS = tuple(np.logspace(-4, 2, 7))
-# Five folds of more examples than this cost more than they tell.
+# Above this, five-fold cross-validation costs more than it gains over a hold-out.
 MANY_EXAMPLES = 10_000
 
 
 def dense_encoder(
     input_dim: int, hidden_units: Sequence[int], latent_dim: int | None = None
 ) -> keras.Model:
-    """A backbone of dense ReLU layers, with a code layer only where ``latent_dim`` is given.
+    """A backbone of dense ReLU layers, with a code layer if ``latent_dim`` is given.
 
     Args:
         input_dim: Features of one example.
@@ -43,18 +43,18 @@ def dense_encoder(
 def classifier(
     backbone: keras.Model, num_classes: int, *, dropout: float = 0.0, name: str = "classifier"
 ) -> keras.Model:
-    """``backbone`` with a new dense head.
+    """Add a new dense head to a backbone.
 
     Args:
-        backbone: Functional model from ``(batch, features)``, or from images, to
-            ``(batch, width)``; its layers and weights are shared, not copied.
+        backbone: Functional model from ``(batch, features)`` or images to ``(batch, width)``; its
+            layers and weights are shared, not copied.
         num_classes: Width of the head, the layer ``"head"``.
-        dropout: Share of the backbone's outputs that is dropped during training, by a layer
-            ``"dropout"`` before the head (Srivastava et al., 2014); 0 for none.
+        dropout: Rate of a layer ``"dropout"`` before the head (Srivastava et al., 2014); 0 for
+            none.
         name: Name of the model.
 
     Returns:
-        A functional model from the same to logits of ``(batch, num_classes)``.
+        A functional model from the same input to ``(batch, num_classes)`` logits.
 
     Example:
         >>> model = classifier(dense_encoder(64, [32]), num_classes=10)
@@ -69,11 +69,11 @@ def classifier(
 
 
 def after_encoder(model: keras.Model, features):
-    """The logits that a classifier makes of what its layer ``"encoder"`` gives.
+    """Apply the layers of a classifier that follow its layer ``"encoder"``.
 
     Args:
         model: A classifier, as from :func:`classifier`.
-        features: A symbolic tensor of ``(batch, width)``.
+        features: Symbolic output of the encoder, ``(batch, width)``.
 
     Example:
         >>> model = classifier(dense_encoder(64, [32]), num_classes=10, dropout=0.5)
@@ -85,6 +85,15 @@ def after_encoder(model: keras.Model, features):
     return features
 
 
+def compile_classifier(network: keras.Model, optimizer) -> None:
+    """Cross-entropy of logits, and accuracy."""
+    network.compile(
+        optimizer=optimizer,
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+
+
 def fit_logistic_regression(
     features: np.ndarray,
     labels: np.ndarray,
@@ -94,29 +103,29 @@ def fit_logistic_regression(
     copies: np.ndarray | None = None,
     sample_weight: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """Logistic regression with its regularization and scaling chosen inside the given examples.
+    """Fit logistic regression, choosing regularization and scaling on the given examples.
 
-    By five stratified folds, or fewer where a class has fewer examples: C, and whether each
-    feature is scaled by its own deviation or all by one. A few examples know the deviation of a
-    feature badly, and what rarely speaks is then heard too loud: on MNIST, 100 labels, features of
-    a wide autoencoder, 24.8 % errors by its own, 20.4 % by one. Above ``MANY_EXAMPLES`` each by
-    its own, and C by one stratified hold-out of 20 %: it rises until the held-out loss does, each
-    fit starting at the one before. Copies of an example are on one side, and the only example of a
-    class is never held out. Where no class has two, there is nothing to choose by: C is 1.
+    Five stratified folds, or fewer if a class has fewer examples, choose C and whether features
+    are scaled individually or by a common standard deviation. Few examples estimate the deviation
+    of a feature poorly, and rarely active features are then amplified: on MNIST with 100 labels
+    and the features of a wide autoencoder, 24.8 % errors with individual scaling, 20.4 % with a
+    common one. Above ``MANY_EXAMPLES``, features are scaled individually and C is chosen on one
+    stratified hold-out of 20 %: it increases until the held-out loss does, with warm starts.
+    Copies of an example are never split, and the only example of a class is never held out. If no
+    class has two examples, C is 1.
 
     Args:
         features: Shape ``(n, width)``; ``float32`` is kept.
-        labels: Shape ``(n,)``, at least two classes; one without examples is never answered.
+        labels: Shape ``(n,)``, at least two classes; a class without examples is never predicted.
         num_classes: Number of classes.
         seed: Seed of the folds or the hold-out.
-        copies: A number for each example, shared by those that are equal; ``None`` where all
-            differ.
-        sample_weight: How much each example counts beside the others, shape ``(n,)``; ``None``
-            for all alike. What is held out to choose by counts alike in folds.
+        copies: A number for each example, shared by equal ones; ``None`` if all differ.
+        sample_weight: Relative weights of the examples, shape ``(n,)``; ``None`` for equal ones.
+            Held-out examples of the folds have equal weights.
 
     Returns:
-        Kernel ``(width, num_classes)`` and bias ``(num_classes,)`` for the features as they
-        are (the scaler is folded in), and the inverse regularization strength C.
+        Kernel ``(width, num_classes)`` and bias ``(num_classes,)`` for unscaled features (the
+        scaler is folded in), and the inverse regularization strength C.
 
     Raises:
         TrainingFailed: If the features are not finite.
@@ -131,11 +140,11 @@ def fit_logistic_regression(
         )
     present = np.unique(labels)
     copies = np.arange(len(labels)) if copies is None else np.unique(copies, return_inverse=True)[1]
-    if sample_weight is not None:  # a sum of n, as without, beside which C is what it is
+    if sample_weight is not None:  # sums to n, so that C means the same as without weights
         sample_weight = sample_weight / np.mean(sample_weight)
     scaler, regression = _fitted_regression(features / spread, labels, copies, seed, sample_weight)
     coefficients, intercepts = regression.coef_.T, regression.intercept_
-    if len(present) == 2:  # one column of log-odds: as two logits
+    if len(present) == 2:  # one column of log-odds becomes two logits
         coefficients = np.hstack([np.zeros_like(coefficients), coefficients])
         intercepts = np.concatenate([np.zeros_like(intercepts), intercepts])
     kernel = np.zeros((features.shape[1], num_classes))
@@ -147,7 +156,7 @@ def fit_logistic_regression(
 
 
 def _fitted_regression(features, labels, copies, seed: int, weights):
-    """The scaler and the regression on what it makes of the features."""
+    """The fitted scaler and the regression on the scaled features."""
     from sklearn import config_context
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import log_loss, make_scorer
@@ -164,10 +173,10 @@ def _fitted_regression(features, labels, copies, seed: int, weights):
     weighted = {}
     if weights is not None:
         weighted = {"scaler__sample_weight": weights, "regression__sample_weight": weights}
-    # Threads wait for one another over products this small: one alone takes a tenth of the time.
-    # Weights are handed on by their names here, whatever the caller has configured.
+    # With products this small, threads mostly wait for each other: one takes a tenth of the time.
+    # Sample weights are passed by step name, whatever metadata routing the caller has configured.
     with threadpool_limits(1, user_api="blas"), config_context(enable_metadata_routing=False):
-        if smallest_class < 2:  # it cannot be both in a fold and outside it
+        if smallest_class < 2:  # too few to be both trained on and held out
             fitted = pipeline.fit(features, labels, **weighted)
         else:
             folds = StratifiedKFold(min(5, smallest_class), shuffle=True, random_state=seed)
@@ -187,11 +196,11 @@ def _fitted_regression(features, labels, copies, seed: int, weights):
 
 
 def _judged(labels, copies) -> tuple[np.ndarray, np.ndarray, int]:
-    """One of each of the examples that may be held out, as numbers of copies; their labels; and
-    how many the smallest class has of them."""
+    """Distinct examples that may be held out, as numbers of copies, their labels, and the size of
+    the smallest class among them."""
     first = np.sort(np.unique(copies, return_index=True)[1])
     present, inverse, counts = np.unique(labels[first], return_inverse=True, return_counts=True)
-    # A class may be there as a contradicting copy alone.
+    # A class may occur only as a contradictory copy of another example.
     single = np.union1d(present[counts < 2], np.setdiff1d(labels, present))
     needed = copies[np.isin(labels, single)]
     kept = (counts[inverse] > 1) & ~np.isin(copies[first], needed)
@@ -201,13 +210,13 @@ def _judged(labels, copies) -> tuple[np.ndarray, np.ndarray, int]:
 
 
 def _with_copies(copies: np.ndarray, held: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows to learn from and rows held out, where the numbers of those held out are given."""
+    """Training rows and held-out rows, given the numbers of the held-out examples."""
     out = np.isin(copies, held)
     return np.flatnonzero(~out), np.flatnonzero(out)
 
 
 def _fitted_along_path(features, labels, copies, judged, label_of, seed: int, weights):
-    """C by one hold-out; then all examples with it."""
+    """Choose C on one hold-out, then fit on all examples."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import log_loss
@@ -229,7 +238,7 @@ def _fitted_along_path(features, labels, copies, judged, label_of, seed: int, we
     regression = LogisticRegression(max_iter=300, warm_start=True)
     best, lowest = STRENGTHS[0], np.inf
     with warnings.catch_warnings():
-        # Fits that stop early are judged as they are.
+        # Fits that stop before convergence are scored as they are.
         warnings.simplefilter("ignore", ConvergenceWarning)
         for strength in STRENGTHS:
             regression.set_params(C=strength).fit(x, y, weight)

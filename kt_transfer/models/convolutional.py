@@ -22,9 +22,9 @@ def conv_autoencoder(
     noise: float = 0.0,
     noise_kind: str = "masking",
 ) -> keras.Model:
-    """An autoencoder of convolutions, x ↦ D(E(x)), for images of any size and channels.
+    """A convolutional autoencoder, x ↦ D(E(x)), for images of any size and number of channels.
 
-    Every convolution has a kernel of 3 × 3 and halves height and width, rounded up; the decoder
+    Every convolution has a 3 × 3 kernel and halves height and width, rounded up; the decoder
     mirrors the encoder with transposed convolutions. Like a
     :func:`~kt_transfer.dense_autoencoder` it is trained with
     :class:`~kt_transfer.ReconstructionLoss` and minimizes ‖x − D(E(x))‖² (Masci et al., 2011,
@@ -37,15 +37,15 @@ def conv_autoencoder(
         latent_dim: Width of the code, the dense layer ``"bottleneck"``, ReLU as well.
         output_activation: Activation of the reconstruction; ``"tanh"`` for [-1, 1].
         noise: Strength of the corruption of the inputs during training, as in
-            :func:`~kt_transfer.dense_autoencoder`; each value of a pixel has its own.
-        noise_kind: Kind of the corruption, as there.
+            :func:`~kt_transfer.dense_autoencoder`, drawn for each channel of a pixel.
+        noise_kind: Kind of the corruption, likewise.
 
     Returns:
         A functional model with the layers ``"encoder"`` (to ``(batch, latent_dim)``) and
         ``"decoder"``, each a functional model, ``(batch, height, width, channels)`` to the same.
 
     Raises:
-        ValueError: If ``input_shape`` has no three dimensions, or there are no ``filters``.
+        ValueError: If ``input_shape`` does not have three dimensions, or ``filters`` is empty.
 
     Example:
         >>> model = conv_autoencoder((28, 28, 1))
@@ -60,13 +60,13 @@ def conv_autoencoder(
     decoder = _decoder(shapes, latent_dim, output_activation)
     corrupt = noise_layer(noise, noise_kind)
     x = keras.Input(input_shape, name="features")
-    # Outside the encoder: what is transferred has no noise in it.
+    # Outside the encoder, so that no noise layer is transferred.
     corrupted = corrupt(x) if corrupt else x
     return keras.Model(x, decoder(encoder(corrupted)), name="autoencoder")
 
 
 def _encoder(input_shape, filters, latent_dim) -> tuple[keras.Model, list[tuple]]:
-    """The encoder, and the shapes of an image on the way down, the input's first."""
+    """The encoder, and the image shapes from the input to the last convolution."""
     x = features = keras.Input(input_shape, name="features")
     shapes = [tuple(input_shape)]
     for number, count in enumerate(filters, 1):
@@ -77,14 +77,14 @@ def _encoder(input_shape, filters, latent_dim) -> tuple[keras.Model, list[tuple]
 
 
 def _decoder(shapes: list[tuple], latent_dim: int, output_activation: str) -> keras.Model:
-    """The way back through the same shapes."""
+    """The decoder, which reverses these shapes."""
     *above, deepest = shapes
     z = keras.Input((latent_dim,), name="code")
     x = layers.Dense(math.prod(deepest), activation="relu", name="hidden")(z)
     x = layers.Reshape(deepest, name="unflatten")(x)
     for number, shape in enumerate(reversed(above), 1):
         is_last = number == len(above)
-        x = _twice_as_large(
+        x = _upsampling(
             shape,
             activation=output_activation if is_last else "relu",
             name="reconstruction" if is_last else f"deconv_{number}",
@@ -92,8 +92,8 @@ def _decoder(shapes: list[tuple], latent_dim: int, output_activation: str) -> ke
     return keras.Model(z, x, name="decoder")
 
 
-def _twice_as_large(shape: tuple, *, activation: str, name: str) -> layers.Layer:
-    """A transposed convolution to exactly ``shape``: halving rounds 7 and 8 to the same 4."""
+def _upsampling(shape: tuple, *, activation: str, name: str) -> layers.Layer:
+    """A transposed convolution with output ``shape``: halving maps both 7 and 8 to 4."""
     height, width, channels = shape
     return layers.Conv2DTranspose(
         channels,

@@ -1,4 +1,4 @@
-"""Whether the weights of a model are numbers at all."""
+"""Whether the weights of a model are finite."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ import numpy as np
 
 
 def why_not_finite(variables: Iterable) -> str | None:
-    """The first variable that holds NaN or infinity, as the rest of a sentence about its model.
+    """Name the first variable that holds NaN or infinity.
 
     Args:
-        variables: Those of a Keras model or of a SavedModel.
+        variables: Variables of a Keras model or SavedModel.
 
     Returns:
-        What to say after "it"; ``None`` where every number is finite.
+        The end of a sentence that begins with "it"; ``None`` if every number is finite.
 
     Example:
-        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, name="head")])
-        >>> model.get_layer("head").bias.assign([np.nan])
+        >>> layers = [keras.Input((2,)), keras.layers.Dense(1, name="head")]
+        >>> model = keras.Sequential(layers, name="network")
+        >>> variable = model.get_layer("head").bias.assign([np.nan])
         >>> why_not_finite(model.variables)
-        'has weights that are not finite (sequential/head/bias)'
+        'has weights that are not finite (network/head/bias)'
     """
     for variable in variables:
         values = variable.numpy()

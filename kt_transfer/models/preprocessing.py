@@ -1,4 +1,4 @@
-"""From raw examples to the numbers that a network sees: the one place where they are scaled."""
+"""Preprocessing of raw examples: the one place where they are scaled."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ def preprocessing_model(
 
     Args:
         input_shape: Shape of one raw example.
-        value_range: Smallest and largest raw value; they become -1 and 1. Or two arrays of one
-            number a column: their ranges, as :func:`scaled` takes them.
+        value_range: Smallest and largest raw value, which become -1 and 1; or two arrays with the
+            range of each column, as for :func:`scaled`.
         dtype: Type of the raw values.
-        flatten: Whether each example becomes flat; otherwise it stays an image, of the shape
-            that :func:`image_shape` tells.
+        flatten: Whether to flatten each example; otherwise it becomes an image of shape
+            :func:`image_shape`.
 
     Returns:
         A functional model, ``(batch, *input_shape)`` to ``(batch, features)`` or
         ``(batch, height, width, channels)``.
 
     Raises:
-        ValueError: If it should stay an image and is none.
+        ValueError: If an image is asked for and the examples are not images.
 
     Example:
         >>> scale = preprocessing_model((2, 2), (0.0, 255.0))
@@ -43,32 +43,32 @@ def preprocessing_model(
     """
     raw = keras.Input(input_shape, dtype=str(dtype), name="raw")
     x = scaled(raw, value_range)
-    # Reshape, not Flatten: Flatten gives a dimension that is unknown for shape (1,).
+    # Not Flatten, whose output dimension is unknown for shape (1,).
     shape = (math.prod(input_shape),) if flatten else image_shape(input_shape)
     shaped = keras.layers.Reshape(shape, name="flatten" if flatten else "image")(x)
     return keras.Model(raw, shaped, name="preprocessing")
 
 
 def scaled(raw, value_range: Range, wanted: tuple[float, float] = (-1.0, 1.0)):
-    """Raw values as floats in the wanted range, made by stock layers.
+    """Scale raw values to the wanted range with stock layers.
 
-    Where each column has a range of its own, what lies beyond it is compressed: the range becomes
-    ``WITHIN`` of the wanted one, and the rest of it holds whatever may come, in its order.
+    If each column has its own range, this range is mapped to the inner ``WITHIN`` of the wanted
+    one, and values outside are compressed monotonically into the rest.
 
     Args:
         raw: Symbolic input.
         value_range: Smallest and largest raw value, or the ranges of the columns.
-        wanted: What they become.
+        wanted: The values that they become.
     """
     low, high = value_range
     if not is_by_column(value_range) and (raw.dtype == "uint8" or (low, high) == wanted):
         scale = (wanted[1] - wanted[0]) / (high - low)
         return keras.layers.Rescaling(scale, offset=wanted[0] - low * scale, name="scale")(raw)
-    # First the difference, and that exactly: values far from 0 may lie close together.
+    # Subtract first, at full precision: values far from 0 may lie close together.
     middle, reach = middle_and_reach(value_range)
     in_float32 = raw.dtype == "float32" and not is_by_column(value_range) and 1e-30 < reach < 1e30
     exact = "float32" if in_float32 else "float64"
-    # Arrays: Keras makes float32 of plain numbers, whatever the layer's type.
+    # As arrays, since Keras converts plain numbers to float32 whatever the layer's dtype.
     offset, scale = np.array(-middle), np.array(1 / reach)
     x = keras.layers.Rescaling(1.0, offset, dtype=exact, name="center")(raw)
     x = keras.layers.Rescaling(scale, dtype=exact, name="scale")(x)
@@ -79,7 +79,7 @@ def scaled(raw, value_range: Range, wanted: tuple[float, float] = (-1.0, 1.0)):
 
 
 def _with_ends_compressed(x):
-    """x · WITHIN within [-1, 1]; what lies beyond approaches ±1 and keeps its order."""
+    """x · WITHIN for x in [-1, 1]; values outside approach ±1 monotonically."""
 
     def activation(name, label):
         return keras.layers.Activation(name, dtype="float64", name=label)
@@ -98,7 +98,7 @@ def _with_ends_compressed(x):
 
 
 def as_image(shape: tuple[int, ...]) -> tuple[int, int, int] | None:
-    """Height, width and channels of examples of that shape; ``None`` if they are no images.
+    """Height, width and channels of examples of that shape; ``None`` if they are not images.
 
     Example:
         >>> as_image((8, 8)), as_image((32, 32, 3)), as_image((30,))
@@ -110,10 +110,10 @@ def as_image(shape: tuple[int, ...]) -> tuple[int, int, int] | None:
 
 
 def image_shape(input_shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """Height, width and channels of one raw example; where no channels are named it has one.
+    """Height, width and channels of one raw example, with one channel by default.
 
     Raises:
-        ValueError: If it is no image.
+        ValueError: If it is not an image.
 
     Example:
         >>> image_shape((8, 8))
@@ -126,19 +126,19 @@ def image_shape(input_shape: tuple[int, ...]) -> tuple[int, int, int]:
 
 
 def takes_images(model: keras.Model) -> bool:
-    """Whether a model's input is images, not flat features."""
+    """Whether a model takes images rather than flat features."""
     return len(model.input_shape) > 2
 
 
 def can_take(model: keras.Model, input_shape: tuple[int, ...]) -> bool:
-    """Whether raw examples of that shape, flat or as images, are what a model takes."""
+    """Whether a model takes raw examples of that shape, flattened or as images."""
     if takes_images(model):
         return as_image(input_shape) == tuple(model.input_shape[1:])
     return model.input_shape[-1] == math.prod(input_shape)
 
 
 def raw_values(features, input_shape: tuple[int, ...], value_range: Range) -> np.ndarray:
-    """The inverse of :func:`preprocessing_model`: values in [-1, 1] back to raw ones.
+    """The inverse of :func:`preprocessing_model`: map values in [-1, 1] to raw ones.
 
     Args:
         features: Array or tensor of shape ``(batch, features)`` or

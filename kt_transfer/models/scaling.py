@@ -1,4 +1,4 @@
-"""Whether a model scales its input by itself, and if not, which values it was made for."""
+"""Whether a model scales its own input, and which values it expects otherwise."""
 
 from __future__ import annotations
 
@@ -6,28 +6,27 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-# Operations on the input and a number, such as `inputs / 255.` and what the applications'
-# preprocess_input is made of: by name, since Keras gives these classes none that is public.
+# Operations such as `inputs / 255.`, of which the applications' preprocess_input consists. By name,
+# since Keras does not export their classes.
 _ARITHMETIC = ("Add", "Subtract", "Multiply", "Divide", "TrueDivide")
 SCALED = (-1.0, 1.0)
 
 
 def usual_values(model: keras.Model, value_range: tuple[float, float]):
-    """What the smallest and the largest raw value are to become for a model.
+    """The values that a model expects for the smallest and the largest raw value.
 
     Args:
         model: A functional or sequential model with one input.
         value_range: Smallest and largest raw value.
 
     Returns:
-        ``None`` for raw values as they are, where the model scales by itself: by a Rescaling or
-        Normalization layer or by arithmetic before its first layer that has weights, nested or
-        not; or where that is a BatchNormalization whose averages are those of raw values.
-        Otherwise -1 and 1.
+        ``None`` for unscaled raw values, if the model scales its input by a Rescaling or
+        Normalization layer or arithmetic before its first layer with weights, nested or not, or if
+        that layer is a BatchNormalization with the statistics of raw values. Otherwise -1 and 1.
 
     Raises:
-        ValueError: If it begins with a BatchNormalization whose averages are of neither; the
-            message ends a sentence that begins with "it".
+        ValueError: If it begins with a BatchNormalization whose statistics fit neither; the
+            message completes a sentence that begins with "it".
 
     Example:
         >>> x = keras.Input((4,))
@@ -36,28 +35,28 @@ def usual_values(model: keras.Model, value_range: tuple[float, float]):
         >>> usual_values(keras.Model(x, keras.layers.Dense(2)(x)), (0, 255))
         (-1.0, 1.0)
     """
-    first = _first_that_matters(model)
+    first = _first_scaling_or_weighted(model)
     if isinstance(first, layers.BatchNormalization):
         return _values_averaged_by(first, value_range)
     return None if _scales(first) else SCALED
 
 
 def scales_itself(model: keras.Model) -> bool:
-    """Whether a model scales its input before its first layer that has weights."""
-    return _scales(_first_that_matters(model))
+    """Whether a model scales its input before its first layer with weights."""
+    return _scales(_first_scaling_or_weighted(model))
 
 
 def raw_range(model: keras.Model) -> tuple[float, float] | None:
-    """The raw values that a model's own Rescaling layer makes 0 to 1, or -1 to 1, of.
+    """The raw values that a model's own Rescaling layer maps to [0, 1] or [-1, 1].
 
     Returns:
-        The smallest and the largest; ``None`` where it has no such layer, or another one.
+        The smallest and the largest; ``None`` if there is no such layer.
 
     Example:
         >>> raw_range(keras.Sequential([keras.Input((8,)), keras.layers.Rescaling(1 / 255)]))
         (0.0, 255.0)
     """
-    layer = _first_that_matters(model)
+    layer = _first_scaling_or_weighted(model)
     if not isinstance(layer, layers.Rescaling):
         return None
     if np.ndim(layer.scale) or np.ndim(layer.offset) or not layer.scale > 0:
@@ -66,12 +65,12 @@ def raw_range(model: keras.Model) -> tuple[float, float] | None:
     return None if width is None else (0.0, float(width / layer.scale))
 
 
-def _first_that_matters(model: keras.Model):
+def _first_scaling_or_weighted(model: keras.Model):
     """The first operation on the input that scales it or has weights."""
-    # Not model.layers, which leaves out operations; and a Sequential has no graph of its own.
+    # Not model.layers, which omits operations; rebuilt, since a Sequential has no graph.
     for operation in keras.Model(model.inputs, model.outputs).operations:
         if isinstance(operation, keras.Model) and getattr(operation, "inputs", None):
-            if (inner := _first_that_matters(operation)) is not None:
+            if (inner := _first_scaling_or_weighted(operation)) is not None:
                 return inner
         elif _scales(operation) or getattr(operation, "weights", ()):
             return operation
@@ -81,7 +80,7 @@ def _first_that_matters(model: keras.Model):
 def _scales(operation) -> bool:
     if isinstance(operation, (layers.Rescaling, layers.Normalization)):
         return True
-    # Of several tensors it joins two paths.
+    # An operation on several tensors merges two paths.
     is_arithmetic = type(operation).__name__ in _ARITHMETIC and not isinstance(
         operation, layers.Layer
     )

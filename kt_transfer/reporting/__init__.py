@@ -1,1 +1,1 @@
-"""What a person reads: tables, pictures, and the numbers in them."""
+"""Tables, plots and the HTML report, and the metrics in them."""

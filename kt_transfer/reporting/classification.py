@@ -1,4 +1,4 @@
-"""How good a classifier's probabilities are, in NumPy."""
+"""Classification metrics in NumPy."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities of logits, ``(n, classes)`` to ``(n, classes)``."""
+    """Probabilities from logits of shape ``(n, classes)``."""
     shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
     return shifted / shifted.sum(axis=1, keepdims=True)
 
@@ -14,7 +14,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 def expected_calibration_error(
     labels: np.ndarray, probabilities: np.ndarray, num_bins: int = 15
 ) -> float:
-    """Mean gap between confidence and accuracy over equal bins of confidence.
+    """Mean gap between confidence and accuracy over equal-width bins of confidence.
 
     Naeini, Cooper & Hauskrecht (2015), https://doi.org/10.1609/aaai.v29i1.9602.
 
@@ -34,10 +34,10 @@ def expected_calibration_error(
 
 
 def classification_metrics(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
-    """Accuracy, loss and calibration error over the examples that have a label.
+    """Accuracy, loss and calibration error over the labelled examples.
 
     Args:
-        labels: Shape ``(n,)``; ``-1`` where there is none.
+        labels: Shape ``(n,)``; ``-1`` for none.
         logits: Shape ``(n, classes)``.
 
     Returns:
@@ -56,7 +56,7 @@ def classification_metrics(labels: np.ndarray, logits: np.ndarray) -> dict[str, 
 
 
 def per_class_metrics(labels: np.ndarray, predicted: np.ndarray, names) -> list[dict]:
-    """Precision, recall and F1 of each class, with its number of examples."""
+    """Precision, recall, F1 and number of examples of each class."""
     from sklearn.metrics import precision_recall_fscore_support
 
     table = precision_recall_fscore_support(

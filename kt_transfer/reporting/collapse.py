@@ -1,4 +1,4 @@
-"""Whether an autoencoder learned nothing: code units that say nothing, one answer for all."""
+"""Detect a collapsed autoencoder: dead code units, or a constant reconstruction."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import numpy as np
 def find_collapse(
     codes: np.ndarray, inputs: np.ndarray, reconstructions: np.ndarray
 ) -> dict[str, int | bool]:
-    """Measure both over some examples.
+    """Check both on some examples.
 
     Args:
-        codes: What the encoder says, ``(n, units)``.
+        codes: Codes, ``(n, units)``.
         inputs: Examples, ``(m, …)``.
-        reconstructions: What the autoencoder makes of them, the same shape.
+        reconstructions: Their reconstructions, the same shape.
 
     Returns:
         ``dead_code_units`` (units with the same value for every example) and
-        ``constant_reconstruction`` (reconstructions vary less than a hundredth as much as the
-        examples).
+        ``constant_reconstruction`` (whether the variance of the reconstructions is below a
+        hundredth of that of the examples).
     """
     variance = reconstructions.var(axis=0, dtype=np.float64).mean()
     return {
@@ -29,25 +29,25 @@ def find_collapse(
     }
 
 
-def tell_collapse(found: dict, num_units: int, change: str) -> list[str]:
-    """What was found and what to change, a sentence each; nothing where all is well.
+def describe_collapse(found: dict, num_units: int, change: str) -> list[str]:
+    """Warnings about a collapse with remedies, one sentence each; empty if there is none.
 
     Args:
         found: As from :func:`find_collapse`.
-        num_units: Units of the code.
-        change: What would help first: ``"lower --learning-rate"``.
+        num_units: Number of code units.
+        change: The first remedy to suggest: ``"lower --learning-rate"``.
     """
     sentences = []
     if found["constant_reconstruction"]:
         sentences.append(
-            "warning: every example is reconstructed alike, the code says nothing: "
+            "warning: all reconstructions are the same, the code carries no information: "
             f"{change}, or give more --epochs."
         )
     dead = found["dead_code_units"]
     if dead:
         sentences.append(
             f"{'warning' if 2 * dead >= num_units else 'note'}: {dead} of {num_units} code units "
-            f"say the same for every example: {change}, or try another --seed; a narrower "
+            f"are dead, constant over all examples: {change}, or try another --seed; a narrower "
             "--latent-dim loses nothing."
         )
     return sentences

@@ -1,4 +1,4 @@
-"""Pictures of a comparison: one figure each, for the page as SVG and for the folder as PNG."""
+"""Plots of a comparison, as SVG for the report and as PNG for the run folder."""
 
 from __future__ import annotations
 
@@ -17,27 +17,31 @@ from kt_transfer.files.writing import replacing
 from kt_transfer.reporting.wording import (
     IN_PERCENT,
     LOWER_IS_BETTER,
-    METHODS,
     METRICS,
     candidate_name,
     num_sources,
 )
 
-# On a white page, and on a dark one: at least 4.5:1 against either, told apart by the colour-blind.
+# On a white and on a dark page: a contrast of at least 4.5:1, and distinct to the colour-blind.
 COLOURS = {
     "scratch": ("#5b6470", "#a9b4c2"),
     "parameters": ("#0b63c5", "#70b5ff"),
     "features": ("#a94f06", "#f2a65e"),
     "distilled": ("#0a7566", "#4fd1bd"),
     "linear": ("#8b3fa8", "#d49df0"),
+    # Candidates with names of their own, in turn.
+    "candidate_1": ("#a3195b", "#f58bb8"),
+    "candidate_2": ("#5a6b0c", "#bccf5a"),
+    "candidate_3": ("#2d3fb0", "#9aa8ff"),
+    "candidate_4": ("#7a4a2b", "#d8ad8b"),
 }
 INK = ("#1d2430", "#e8ecf2")
 FAINT = ("#d9dee6", "#353d4a")
-_MARKERS = dict(zip(METHODS, "ovsD^", strict=True))
+_MARKERS = dict(zip(COLOURS, "osDv^PXph", strict=True))
 _LINES = ("-", "--", ":", "-.")
 _STYLE = {
     "font.size": 9.5,
-    "text.parse_math": False,  # a dollar in a name is a dollar
+    "text.parse_math": False,  # names may contain a dollar sign
     "svg.fonttype": "none",
     "axes.edgecolor": FAINT[0],
     "axes.labelcolor": INK[0],
@@ -55,7 +59,7 @@ _STYLE = {
 
 
 def plot_label_efficiency(curve: Sequence[dict], metric: str) -> Figure:
-    """Mean score against the number of labels, with intervals.
+    """Plot mean scores with intervals against the number of labels.
 
     Args:
         curve: Rows of ``method``, ``source``, ``labels``, ``mean``, ``low``, ``high``.
@@ -67,7 +71,7 @@ def plot_label_efficiency(curve: Sequence[dict], metric: str) -> Figure:
         budgets = sorted({row["labels"] for row in curve})
         for number, (name, rows) in enumerate(candidates):
             rows = sorted(rows, key=lambda row: row["labels"])
-            method = rows[0]["method"]
+            look = _look(curve, rows[0]["method"])
             # A little beside one another, so that intervals do not hide one another.
             aside = 1 + 0.012 * (number - (len(candidates) - 1) / 2)
             means = [row["mean"] for row in rows]
@@ -80,8 +84,8 @@ def plot_label_efficiency(curve: Sequence[dict], metric: str) -> Figure:
                     [min(row["high"], top) - row["mean"] for row in rows],
                 ],
                 label=name,
-                color=COLOURS[method][0],
-                marker=_MARKERS[method],
+                color=COLOURS[look][0],
+                marker=_MARKERS[look],
                 linestyle=_LINES[_source_number(curve, rows[0]) % len(_LINES)],
                 markersize=5,
                 linewidth=1.8,
@@ -101,7 +105,7 @@ def plot_label_efficiency(curve: Sequence[dict], metric: str) -> Figure:
 
 
 def plot_folds(scores: Sequence[dict], labels: int, metric: str) -> Figure:
-    """Every fold's score at one label budget as a dot, a line at each mean.
+    """Plot the score of every fold at one label budget as a dot, with a line at each mean.
 
     Args:
         scores: Rows of ``method``, ``source``, ``labels`` and the metric.
@@ -112,14 +116,14 @@ def plot_folds(scores: Sequence[dict], labels: int, metric: str) -> Figure:
     with matplotlib.rc_context(_STYLE):
         figure, axis = _empty(0.9 + 0.42 * len(candidates))
         for height, (_, rows) in enumerate(candidates):
-            method, values = rows[0]["method"], [row[metric] for row in rows]
-            colour = COLOURS[method][0]
+            look, values = _look(scores, rows[0]["method"]), [row[metric] for row in rows]
+            colour = COLOURS[look][0]
             heights = [height + 0.09 * (number % 5 - 2) for number in range(len(values))]
             axis.plot(
                 values,
                 heights,
                 linestyle="none",
-                marker=_MARKERS[method],
+                marker=_MARKERS[look],
                 markersize=5,
                 color=colour,
                 alpha=0.6,
@@ -139,12 +143,12 @@ def plot_folds(scores: Sequence[dict], labels: int, metric: str) -> Figure:
 
 
 def as_svg(figure: Figure, title: str, description: str) -> str:
-    """A figure to stand inside a page: in the page's font and colours, light or dark.
+    """Convert a figure to SVG for embedding, with the font and colours of the page.
 
     Args:
-        figure: One of this module's.
-        title: Its name for a screen reader.
-        description: What it shows, in words.
+        figure: A figure of this module.
+        title: Title for screen readers.
+        description: Description for screen readers.
     """
     file = io.StringIO()
     with matplotlib.rc_context(_STYLE | {"svg.hashsalt": title}):
@@ -153,7 +157,7 @@ def as_svg(figure: Figure, title: str, description: str) -> str:
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
     width, height = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg).groups()
-    # What refers to one another keeps to the figure; nothing else needs a name.
+    # References are unique to the figure; other ids are not needed.
     svg = re.sub(r'<g id="[^"]*"', "<g", svg)
     svg = re.sub(r"(fill|stroke): (#[0-9a-f]{6})", _as_variable, svg)
     head = (
@@ -164,13 +168,13 @@ def as_svg(figure: Figure, title: str, description: str) -> str:
 
 
 def save_png(figure: Figure, path: Path) -> None:
-    """Write a figure as a PNG file on white."""
+    """Write a figure as a PNG file with a white background."""
     with matplotlib.rc_context(_STYLE), replacing(path) as temporary:
         figure.savefig(temporary, dpi=160, facecolor="white")
 
 
 def colour_variables(dark: bool) -> str:
-    """The colours as declarations of CSS variables: ``--scratch: #5b6470; …``."""
+    """CSS declarations of the colours: ``--scratch: #5b6470; …``."""
     named = {**COLOURS, "ink": INK, "faint": FAINT}
     return " ".join(f"--{name}: {pair[dark]};" for name, pair in named.items())
 
@@ -194,12 +198,22 @@ def _scale(axis, metric: str) -> None:
 
 
 def _candidates(rows: Sequence[dict]) -> list[tuple[str, list[dict]]]:
-    """Name and rows of each candidate, in the order of the methods."""
+    """Name and rows of each candidate, in the order in which their methods were trained."""
     sources = num_sources(rows)
     groups: dict[tuple, list[dict]] = {}
-    for row in sorted(rows, key=lambda row: list(METHODS).index(row["method"])):
+    order = list(dict.fromkeys(row["method"] for row in rows))
+    for row in sorted(rows, key=lambda row: order.index(row["method"])):
         groups.setdefault((row["method"], row["source"]), []).append(row)
     return [(candidate_name(*own, sources), rows) for own, rows in groups.items()]
+
+
+def _look(rows: Sequence[dict], method: str) -> str:
+    """Under which name the colour and marker of a method are."""
+    if method in COLOURS:
+        return method
+    others = dict.fromkeys(row["method"] for row in rows if row["method"] not in COLOURS)
+    spare = [name for name in COLOURS if name.startswith("candidate_")]
+    return spare[list(others).index(method) % len(spare)]
 
 
 def _source_number(rows: Sequence[dict], row: dict) -> int:

@@ -1,4 +1,4 @@
-"""Examples as a page shows them: images as PNG inside it, anything else as its values."""
+"""Examples for the report: images as embedded PNG, anything else as values."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _LARGEST_SIDE = 160
 
 
 class Answers(NamedTuple):
-    """What a classifier said of labelled examples.
+    """Predictions of a classifier for labelled examples.
 
     Attributes:
-        examples: Raw, shape ``(n, …)``.
-        labels: Shape ``(n,)``, no ``-1``.
+        examples: Raw examples, shape ``(n, …)``.
+        labels: Shape ``(n,)``, without ``-1``.
         probabilities: Shape ``(n, classes)``.
-        class_names: By number.
+        class_names: Class names by number.
         value_range: Smallest and largest raw value.
     """
 
@@ -34,11 +34,11 @@ class Answers(NamedTuple):
 
 
 def show(example: np.ndarray, value_range: tuple[float, float]) -> dict:
-    """One raw example for the page.
+    """Format one raw example for the report.
 
     Returns:
-        ``image`` (a data URI, ``None`` if it is no image), or ``values`` (the first of them) and
-        ``left_out`` (how many more there are).
+        ``image`` (a data URI, ``None`` if it is not an image), or the first ``values`` and the
+        number ``left_out``.
 
     Example:
         >>> show(np.array([1.0, 2.5]), (0.0, 4.0))
@@ -54,8 +54,8 @@ def show(example: np.ndarray, value_range: tuple[float, float]) -> dict:
     }
 
 
-def surest_mistakes(answers: Answers, count: int) -> list[dict]:
-    """The wrong answers that were given with the highest probability, ready to be shown."""
+def most_confident_mistakes(answers: Answers, count: int) -> list[dict]:
+    """The wrong predictions with the highest probability, formatted for the report."""
     predicted = answers.probabilities.argmax(axis=1)
     sure = answers.probabilities.max(axis=1)
     wrong = np.flatnonzero(predicted != answers.labels)
@@ -64,7 +64,7 @@ def surest_mistakes(answers: Answers, count: int) -> list[dict]:
 
 
 def pairs(originals: np.ndarray, made: np.ndarray, value_range, count: int) -> list[dict]:
-    """Inputs, each with its reconstruction under ``made``."""
+    """Inputs and their reconstructions, under ``made``."""
     return [
         show(original, value_range) | {"made": show(other, value_range)}
         for original, other in zip(originals[:count], made[:count], strict=True)
@@ -72,13 +72,13 @@ def pairs(originals: np.ndarray, made: np.ndarray, value_range, count: int) -> l
 
 
 def _mistake(answers: Answers, row: int, predicted: int, sure: float) -> dict:
-    true, taken_for = (answers.class_names[n] for n in (answers.labels[row], predicted))
+    true, predicted_name = (answers.class_names[n] for n in (answers.labels[row], predicted))
     return {
         "number": int(row),
         "true": true,
-        "predicted": taken_for,
+        "predicted": predicted_name,
         "sure": f"{100 * sure:.0f}\N{NO-BREAK SPACE}%",
-        "alt": f"Test example {row}: {true}, taken for {taken_for}",
+        "alt": f"Test example {row}: {true}, predicted {predicted_name}",
         **show(answers.examples[row], answers.value_range),
     }
 

@@ -1,4 +1,4 @@
-"""What distillation gained: teacher, student from scratch and distilled student side by side."""
+"""The gain of distillation: teacher, student from scratch and distilled student compared."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 from kt_transfer.reporting.classification import classification_metrics
 from kt_transfer.reporting.terminal import format_table
 
-# Of each figure: its name in metrics.json, its title, and how it is printed.
+# For each figure: its key in metrics.json, its title, and its format.
 FIGURES = (
     ("accuracy", "test accuracy", "{:.4f}"),
     ("calibration_error", "calibration error", "{:.4f}"),
@@ -25,16 +25,15 @@ NAMES = {
 
 
 def compare_answers(labels: np.ndarray, logits: dict[str, np.ndarray]) -> dict[str, dict]:
-    """How good each model is.
+    """Quality of each model.
 
     Args:
-        labels: Of the test examples, ``(n,)``; ``-1`` where there is none.
-        logits: What each model says of them, ``(n, classes)``, by name; ``"teacher"`` may be
-            among them.
+        labels: Labels of the test examples, ``(n,)``; ``-1`` for none.
+        logits: Logits of each model, ``(n, classes)``, by name; may include ``"teacher"``.
 
     Returns:
-        By name ``accuracy`` and ``calibration_error`` where there are labels, and of all but
-        the teacher ``agreement``, the share of examples for which it answers as the teacher.
+        For each model ``accuracy`` and ``calibration_error``, if there are labels, and for all but
+        the teacher ``agreement``, the share of examples with the same prediction as the teacher.
     """
     found = {name: {} for name in logits}
     for name, answers in logits.items():
@@ -48,7 +47,7 @@ def compare_answers(labels: np.ndarray, logits: dict[str, np.ndarray]) -> dict[s
 
 
 def format_gained(comparison: dict[str, dict]) -> str:
-    """The comparison as a table: a row a model."""
+    """The comparison as a table, one row per model."""
     figures = [figure for figure in FIGURES if any(figure[0] in row for row in comparison.values())]
     rows = [
         [NAMES[name], *(text.format(row[key]) if key in row else "" for key, _, text in figures)]

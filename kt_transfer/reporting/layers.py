@@ -1,4 +1,4 @@
-"""What a fit moved: layer by layer, as rows of a table."""
+"""How far a fit moved the weights of each layer."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ _MOST_ROWS = 16
 
 
 def layer_weights(layers: dict) -> dict[str, list[np.ndarray]]:
-    """The weights of each layer, by its name, as they are now."""
+    """Copies of the current weights of each layer, by name."""
     return {name: layer.get_weights() for name, layer in layers.items()}
 
 
 def layer_rows(
     layers: dict, before: dict, learning_rate: float, rates: dict[str, float]
 ) -> list[dict]:
-    """Which layers were trained, how fast, and how far they moved.
+    """Which layers were trained, at which learning rate, and how far they moved.
 
     Args:
         layers: Keras layers by name, in order.
         before: Their weights before the fit, as from :func:`layer_weights`.
-        learning_rate: Initial learning rate of the fit; 0 where it took no steps.
-        rates: Factor of it by layer; 1 for those that are not named.
+        learning_rate: Initial learning rate of the fit; 0 if it took no steps.
+        rates: Learning-rate factor by layer (default: 1).
 
     Returns:
-        ``layer``, ``parameters``, ``trained``, ``learning_rate`` (0 where locked) and ``moved``,
-        ‖w − w₀‖ / ‖w₀‖ over all weights of the layer (``None`` where w₀ is zero).
+        ``layer``, ``parameters``, ``trained``, ``learning_rate`` (0 if frozen) and ``moved``,
+        ‖w − w₀‖ / ‖w₀‖ over all weights of the layer (``None`` if w₀ is zero).
     """
     return [
         {
@@ -44,7 +44,7 @@ def layer_rows(
 
 
 def format_layers(rows: list[dict]) -> str:
-    """The rows as a table; of many layers, neighbours with one learning rate are put together."""
+    """The rows as a table; many layers are grouped with neighbours of equal learning rate."""
     groups = [[row] for row in rows]
     if len(rows) > _MOST_ROWS:
         groups = []
@@ -65,7 +65,7 @@ def _cells(group: list[dict]) -> list:
     return [
         names if len(group) < 3 else f"{names} ({len(group)} layers)",
         f"{sum(row['parameters'] for row in group):,}",
-        "trained" if first["trained"] else "locked",
+        "trained" if first["trained"] else "frozen",
         f"{first['learning_rate']:.3g}" if first["learning_rate"] else "",
         f"{np.mean(moved):.1%}" if moved else "",
     ]

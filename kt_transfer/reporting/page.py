@@ -1,4 +1,4 @@
-"""``report.html``: what a comparison found, as one file that needs no other."""
+"""``report.html``: the results of a comparison as one self-contained file."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from kt_transfer.files.writing import size_in_words
 from kt_transfer.reporting.classification import confusion_matrix
 from kt_transfer.reporting.comparison_plots import (
     as_svg,
@@ -13,25 +14,24 @@ from kt_transfer.reporting.comparison_plots import (
     plot_folds,
     plot_label_efficiency,
 )
-from kt_transfer.reporting.examples import Answers, pairs, surest_mistakes
+from kt_transfer.reporting.examples import Answers, most_confident_mistakes, pairs
 from kt_transfer.reporting.wording import (
-    METHODS,
     METRICS,
     candidate_name,
+    format_gain,
+    format_interval,
+    format_reason,
+    format_score,
+    format_size,
     gains,
     headline,
     improvement,
     is_same,
     num_sources,
-    tell_gain,
-    tell_interval,
-    tell_reason,
-    tell_score,
-    tell_size,
 )
 
 _SCRATCH = {"method": "scratch", "source": ""}
-_MOST_CLASSES = 30  # of a confusion matrix; beyond, the most frequent confusions say more
+_MOST_CLASSES = 30  # in a confusion matrix; beyond, the most frequent confusions are listed
 _MOST_MISTAKES, _MOST_RECONSTRUCTIONS, _MOST_CONFUSIONS = 12, 8, 15
 
 
@@ -47,23 +47,23 @@ def comparison_page(
     settings: dict,
     environment: dict,
 ) -> str:
-    """The page.
+    """Render the report.
 
     Args:
-        comparison: What ``comparison.json`` says.
-        scores: The rows of ``comparison.csv``.
-        curve: Mean of each candidate and budget with its interval, as
+        comparison: Content of ``comparison.json``.
+        scores: Rows of ``comparison.csv``.
+        curve: Mean and interval of each candidate and budget, as
             :func:`~kt_transfer.reporting.comparison_plots.plot_label_efficiency` takes it.
-        answers: The winner's, on the test split.
-        reconstructions: Raw examples and what the source's autoencoder makes of them, in the
-            same units; ``None`` where there is no autoencoder.
-        worth: What the transfers are worth, in words.
-        commands: Command lines, each under what it is for.
-        settings: Every setting by name.
+        answers: The winner's predictions on the test split.
+        reconstructions: Raw examples and their reconstructions by the source's autoencoder, in the
+            same units; ``None`` if there is no autoencoder.
+        worth: Sentences about what the transfers are worth.
+        commands: Pairs of a purpose and a command line.
+        settings: All settings by name.
         environment: Data, machine and versions by name.
 
     Returns:
-        HTML without scripts, and without references to anything outside it.
+        HTML without scripts or external references.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -80,12 +80,12 @@ def comparison_page(
         title=f"kt_transfer compare: {settings['data']}",
         eyebrow=f"kt_transfer compare · {settings['data']} · {environment['finished']}",
         headline=headline(comparison),
-        lede=[_sentence(told) for told in worth],
+        lede=[_sentence(text) for text in worth],
         facts=_facts(comparison, answers),
         metric=METRICS[metric],
         num_folds=len({(row["repeat"], row["fold"]) for row in scores}),
         budgets=_budgets(comparison),
-        methods=[(name, METHODS[name]) for name in METHODS if name in _present(scores)],
+        methods=[(name, comparison["methods"][name]) for name in _present(scores)],
         has_curve=len(budgets) > 1,
         figures=_figures(curve, scores, metric),
         cost_labels=[f"{labels:,}" for labels in budgets],
@@ -95,8 +95,8 @@ def comparison_page(
         guess_sentence=_guess_sentence(comparison),
         similarities=_similarities(comparison),
         confusion=_confusion(answers),
-        mix_ups=_mix_ups(answers),
-        mistakes=surest_mistakes(answers, _MOST_MISTAKES),
+        mix_ups=_frequent_confusions(answers),
+        mistakes=most_confident_mistakes(answers, _MOST_MISTAKES),
         reconstructions=pairs(*made, answers.value_range, _MOST_RECONSTRUCTIONS),
         colours={"light": colour_variables(dark=False), "dark": colour_variables(dark=True)},
         commands=commands,
@@ -105,34 +105,34 @@ def comparison_page(
     )
 
 
-def _present(rows: Sequence[dict]) -> set[str]:
-    return {row["method"] for row in rows}
+def _present(rows: Sequence[dict]) -> list[str]:
+    return list(dict.fromkeys(row["method"] for row in rows))
 
 
-def _sentence(told: str) -> str:
-    return f"{told[0].upper()}{told[1:]}."
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def _facts(comparison: dict, answers: Answers) -> list[dict]:
-    """What the winner is, at a glance."""
+    """Key facts about the winner."""
     winner = comparison["winner"]
     costs = next(row for row in comparison["costs"] if is_same(row, winner))
     return [
         _fact("winner", winner["method"], winner["source"]),
         *_tested(comparison, answers),
-        _fact("parameters", f"{costs['num_parameters']:,}", _size(costs["bytes"])),
-        _fact("answers in", f"{costs['latency_ms']:.2g} ms", "one example at a time"),
+        _fact("parameters", f"{costs['num_parameters']:,}", size_in_words(costs["bytes"])),
+        _fact("latency", f"{costs['latency_ms']:.2g} ms", "one example at a time"),
     ]
 
 
 def _tested(comparison: dict, answers: Answers) -> list[dict]:
-    """What the test split says; nothing where it has no labels."""
+    """The test score; empty without test labels."""
     metric = comparison["metric"]
     if metric not in comparison["test"]:
         return []
-    looked = f"{len(answers.labels):,} examples, looked at once"
+    note = f"{len(answers.labels):,} examples, evaluated once"
     return [
-        _fact(f"test {METRICS[metric]}", tell_score(metric, comparison["test"][metric]), looked)
+        _fact(f"test {METRICS[metric]}", format_score(metric, comparison["test"][metric]), note)
     ]
 
 
@@ -141,7 +141,7 @@ def _fact(name: str, value: str, note: str) -> dict:
 
 
 def _budgets(comparison: dict) -> list[dict]:
-    """The verdicts of each label budget, below the score of scratch."""
+    """The score of scratch and the verdicts at each label budget."""
     metric, verdicts = comparison["metric"], comparison["verdicts"]
     reach = max((abs(end) for row in verdicts for end in row["interval"]), default=1.0)
     several = num_sources(verdicts) > 1
@@ -157,7 +157,7 @@ def _budgets(comparison: dict) -> list[dict]:
 
 
 def _reference_row(metric: str, base: dict) -> dict:
-    return {"method": "scratch", "mean": tell_score(metric, base["mean"]), "verdict": None}
+    return {"method": "scratch", "mean": format_score(metric, base["mean"]), "verdict": None}
 
 
 def _verdict_row(metric: str, row: dict, reach: float) -> dict:
@@ -165,17 +165,17 @@ def _verdict_row(metric: str, row: dict, reach: float) -> dict:
     middle = improvement(metric, row["difference"])
     return {
         "method": row["method"],
-        "mean": tell_score(metric, row["mean"]),
-        "gain": tell_gain(metric, row["difference"]),
-        "interval": tell_interval(metric, row["interval"]),
+        "mean": format_score(metric, row["mean"]),
+        "gain": format_gain(metric, row["difference"]),
+        "interval": format_interval(metric, row["interval"]),
         "span": {
             name: round(50 + 46 * value / reach, 1)
             for name, value in (("low", low), ("middle", middle), ("high", high))
         },
         "verdict": {"better": "▲ better", "worse": "▼ worse"}.get(row["verdict"], row["verdict"]),
         "kind": row["verdict"].replace("no difference", "same"),
-        "reason": tell_reason(metric, row),
-        "detectable": tell_size(metric, row["detectable"]),
+        "reason": format_reason(metric, row),
+        "detectable": format_size(metric, row["detectable"]),
     }
 
 
@@ -187,7 +187,7 @@ def _figures(curve: Sequence[dict], scores: Sequence[dict], metric: str) -> list
     if len(budgets) > 1:
         described = "; ".join(
             f"{candidate_name(row['method'], row['source'])} with {row['labels']:,} labels: "
-            f"{tell_score(metric, row['mean'])}"
+            f"{format_score(metric, row['mean'])}"
             for row in curve
         )
         title = f"Mean {METRICS[metric]} by number of labels"
@@ -201,23 +201,23 @@ def _figures(curve: Sequence[dict], scores: Sequence[dict], metric: str) -> list
 
 def _spread(rows: Sequence[dict], metric: str) -> str:
     candidates = dict.fromkeys((row["method"], row["source"]) for row in rows)
-    told = []
+    parts = []
     for method, source in candidates:
         values = [row[metric] for row in rows if (row["method"], row["source"]) == (method, source)]
-        ends = f"{tell_score(metric, min(values))} to {tell_score(metric, max(values))}"
-        told.append(f"{candidate_name(method, source)}: {ends}")
-    return "; ".join(told)
+        ends = f"{format_score(metric, min(values))} to {format_score(metric, max(values))}"
+        parts.append(f"{candidate_name(method, source)}: {ends}")
+    return "; ".join(parts)
 
 
 def _costs(comparison: dict, budgets: Sequence[int]) -> list[dict]:
-    """A row for each candidate: seconds at each budget, then what does not depend on it."""
+    """A row per candidate: seconds at each budget, then costs that do not depend on it."""
     rows = {}
     for cost in comparison["costs"]:
         own = rows.setdefault((cost["method"], cost["source"]), {"seconds": {}})
         own["seconds"][cost["labels"]] = _seconds(cost["seconds"])
         own["model"] = [
             f"{cost['num_parameters']:,}",
-            _size(cost["bytes"]),
+            size_in_words(cost["bytes"]),
             f"{cost['latency_ms']:.2g} ms",
         ]
     several = num_sources(comparison["verdicts"]) > 1
@@ -236,7 +236,7 @@ def _costs(comparison: dict, budgets: Sequence[int]) -> list[dict]:
 
 
 def _until_scratch(comparison: dict, method: str, source: str) -> str:
-    """Epochs until the accuracy that scratch ends with, at the largest budget."""
+    """Epochs until the final accuracy of scratch, at the largest budget."""
     own = {"method": method, "source": source, "labels": comparison["winner"]["labels"]}
     found = next((row for row in comparison["until_scratch"] if is_same(row, own)), None)
     if found is None:
@@ -250,16 +250,8 @@ def _seconds(seconds: float) -> str:
     return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:,.0f} s"
 
 
-def _size(num_bytes: int) -> str:
-    for unit in ("B", "kB", "MB"):
-        if num_bytes < 1000:
-            return f"{num_bytes:.3g} {unit}"
-        num_bytes /= 1000
-    return f"{num_bytes:.3g} GB"
-
-
 def _guesses(comparison: dict) -> list[dict]:
-    """The scores of each source, beside the best that cross-validation found of it."""
+    """The transferability scores of each source, beside its best result in cross-validation."""
     metric = comparison["metric"]
     rows = []
     for guess in comparison["transferability"]:
@@ -271,14 +263,14 @@ def _guesses(comparison: dict) -> list[dict]:
                 "logme": f"{guess['logme']:.3f}".replace("-", "−"),
                 "cka": f"{guess['cka']:.3f}",
                 "method": best["method"] if best else "–",
-                "gain": tell_gain(metric, best["difference"]) if best else "–",
+                "gain": format_gain(metric, best["difference"]) if best else "–",
             }
         )
     return rows
 
 
 def _similarities(comparison: dict) -> list[dict]:
-    """Linear CKA of each source, a row for each of its layers."""
+    """Linear CKA of each source, with a row per layer."""
     return [
         {
             "source": entry["source"],
@@ -307,10 +299,10 @@ def _best_gain(comparison: dict, guess: dict) -> float:
 
 
 def _guess_sentence(comparison: dict) -> str:
-    """Whether the guess would have picked the source that turned out best."""
+    """Whether LogME selects the best source in cross-validation."""
     guesses = [guess for guess in comparison["transferability"] if _best_use(comparison, guess)]
     if len({guess["source"] for guess in guesses}) < 2:
-        return "With one source there is nothing to choose between: these scores compare sources."
+        return "These scores compare sources; here there is only one."
     most = max(guess["labels"] for guess in guesses)
     guesses = [guess for guess in guesses if guess["labels"] == most]
     guessed = max(guesses, key=lambda guess: guess["logme"])["source"]
@@ -335,14 +327,14 @@ def _confusion(answers: Answers) -> dict | None:
         for number, row in enumerate(counts)
     ]
     return {
-        "sentence": f"{right:,} of {total:,} test examples are right.",
+        "sentence": f"{right:,} of {total:,} test examples are classified correctly.",
         "names": answers.class_names,
         "rows": rows if len(rows) <= _MOST_CLASSES else [],
     }
 
 
-def _mix_ups(answers: Answers) -> list[dict]:
-    """Pairs of classes that are confused most, where there are too many for a matrix."""
+def _frequent_confusions(answers: Answers) -> list[dict]:
+    """The most frequently confused classes, if there are too many for a matrix."""
     if len(answers.class_names) <= _MOST_CLASSES or not len(answers.labels):
         return []
     counts = _counts(answers)

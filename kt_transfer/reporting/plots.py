@@ -1,4 +1,4 @@
-"""Pictures for a run folder, as PNG files."""
+"""Plots for a run folder, as PNG files."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from kt_transfer.reporting.gained import FIGURES, NAMES
 
 
 def plot_history(rows: list[dict], path: Path, scratch: list[dict] = ()) -> None:
-    """Loss over the epochs, training and validation; accuracy and learning rate if they change.
+    """Plot training and validation loss, and accuracy and learning rate where they apply.
 
     Args:
-        rows: The history, a row an epoch.
+        rows: The history, one row per epoch.
         path: PNG file to write.
-        scratch: The history of the same training from scratch, to compare with.
+        scratch: The history of the same training from scratch, for comparison.
     """
     panels = ["loss"] + [name for name in ("accuracy",) if any(name in row for row in rows)]
     if len({row.get("learning_rate") for row in rows}) > 1:
@@ -39,13 +39,13 @@ def plot_history(rows: list[dict], path: Path, scratch: list[dict] = ()) -> None
 def plot_reconstructions(
     originals: np.ndarray, reconstructions: np.ndarray, path: Path, count: int = 10
 ) -> None:
-    """Inputs above what the autoencoder made of them.
+    """Plot inputs above their reconstructions.
 
     Args:
         originals: Shape ``(n, height, width[, channels])``, or ``(n, features)`` as curves.
-        reconstructions: The same, in the same units.
+        reconstructions: Their reconstructions, in the same units.
         path: PNG file to write.
-        count: How many to show, at most.
+        count: Maximum number of examples.
     """
     count = min(count, len(originals))
     figure = Figure(figsize=(1.1 * count + 1, 2.9))
@@ -60,7 +60,7 @@ def plot_reconstructions(
 
 
 def plot_confusion_matrix(counts: np.ndarray, names, path: Path) -> None:
-    """True classes down, predicted classes across; shares of the true class as colour."""
+    """Plot counts by true class (row) and predicted class, coloured by share of the true class."""
     size = max(4.0, 0.5 * len(names) + 1.5)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     figure = Figure(figsize=(size, size))
@@ -78,10 +78,10 @@ def plot_confusion_matrix(counts: np.ndarray, names, path: Path) -> None:
 
 
 def plot_gained(comparison: dict[str, dict], path: Path) -> None:
-    """A panel for each figure of what distillation gained, a bar for each model.
+    """Plot the comparison of teacher and students, a panel per figure with a bar per model.
 
     Args:
-        comparison: As ``metrics.json`` has it: a row of figures by model.
+        comparison: The figures of each model, as in ``metrics.json``.
         path: PNG file to write.
     """
     names = list(comparison)
@@ -129,7 +129,7 @@ def _show(axis, example: np.ndarray, reference: np.ndarray) -> None:
 
 
 def as_picture(example: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Values from 0 to 1: three channels are red, green and blue, any other number is grey."""
+    """Scale values to [0, 1]: three channels are red, green and blue, any other number is grey."""
     low, high = float(reference.min()), float(reference.max())
     scaled = np.clip((example - low) / max(high - low, 1e-12), 0, 1)
     return scaled if scaled.ndim == 2 or scaled.shape[-1] == 3 else scaled.mean(axis=-1)

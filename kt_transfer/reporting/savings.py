@@ -1,4 +1,4 @@
-"""What a transfer saved: how soon it reached what training from scratch reaches."""
+"""Training time saved by transfer: how soon it reaches the accuracy of training from scratch."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import numpy as np
 def saved_by_transfer(
     transferred: list[dict], scratch: list[dict], num_validation: int, seconds_before: float = 0.0
 ) -> dict:
-    """Epochs and seconds until the accuracy that scratch ends with, on both sides.
+    """Epochs and seconds until both fits reach the final accuracy of training from scratch.
 
     Args:
         transferred: Rows of the transfer's history, with ``seconds`` and ``val_accuracy``.
-        scratch: Rows of the same fit from fresh weights.
-        num_validation: Examples that this accuracy is measured on.
-        seconds_before: What the transfer took before its first epoch.
+        scratch: Rows of the history from random weights.
+        num_validation: Number of validation examples.
+        seconds_before: Time that the transfer took before its first epoch.
 
     Returns:
-        ``accuracy`` (what scratch ends with, on the validation examples),
-        ``num_validation``, ``scratch`` and ``transfer``: each ``{"epochs": …, "seconds": …}``,
-        the first time that it is reached; ``transfer`` is ``None`` if it never is.
+        ``accuracy`` (final validation accuracy from scratch), ``num_validation``, ``scratch`` and
+        ``transfer``: each ``{"epochs": …, "seconds": …}`` until the accuracy is first reached;
+        ``transfer`` is ``None`` if it never is.
     """
     accuracy = scratch[-1]["val_accuracy"]
     return {
@@ -30,25 +30,27 @@ def saved_by_transfer(
     }
 
 
-def tell_saved(saved: dict) -> str:
-    """The same as one sentence."""
+def describe_savings(saved: dict) -> str:
+    """Describe the result of :func:`saved_by_transfer` in one sentence."""
     target = (
         f"the accuracy that scratch ends with ({saved['accuracy']:.4f} of "
         f"{saved['num_validation']} validation examples)"
     )
-    scratch = _told(saved["scratch"])
+    scratch = _format_reached(saved["scratch"])
     if saved["transfer"] is None:
         return f"transfer never reached {target}; scratch did in {scratch}"
-    return f"transfer reached {target} in {_told(saved['transfer'])}, scratch in {scratch}"
+    return (
+        f"transfer reached {target} in {_format_reached(saved['transfer'])}, scratch in {scratch}"
+    )
 
 
-def _told(reached: dict) -> str:
+def _format_reached(reached: dict) -> str:
     epochs = reached["epochs"]
     return f"{epochs} epoch{'s' * (epochs != 1)} ({reached['seconds']:.1f} s)"
 
 
 def _reached(rows: list[dict], accuracy: float, seconds_before: float = 0.0) -> dict | None:
     epochs = next((n for n, row in enumerate(rows, 1) if row["val_accuracy"] >= accuracy), None)
-    # The median: the first epoch also traces and compiles.
+    # The median, since the first epoch includes tracing and compilation.
     seconds = float(np.median([row["seconds"] for row in rows]))
     return epochs and {"epochs": epochs, "seconds": round(seconds_before + epochs * seconds, 4)}

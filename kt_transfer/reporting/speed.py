@@ -1,4 +1,4 @@
-"""How fast a model answers on this machine."""
+"""Latency and throughput of models on this machine."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ LARGE_BATCH = 256
 def measure_speeds(
     models: dict[str, keras.Model], x: np.ndarray, rounds: int = 3, seconds: float = 0.01
 ) -> dict[str, dict[str, float]]:
-    """Time models as graphs: one example at once, and many.
+    """Time models as graphs, with one example and with a large batch.
 
-    All models in turn, in several rounds, of which the fastest counts: what else the machine does
-    can only add to it.
+    Models take turns in several rounds, and the fastest round counts, since other load on the
+    machine only adds time.
 
     Args:
-        models: From examples to answers, by name.
+        models: Models by name.
         x: Some examples.
-        rounds: How often each is measured.
-        seconds: How long each time.
+        rounds: Number of rounds.
+        seconds: Duration of each measurement.
 
     Returns:
-        By name ``latency_ms`` (milliseconds for one example) and ``throughput`` (examples a
+        By name ``latency_ms`` (milliseconds for one example) and ``throughput`` (examples per
         second in batches of ``LARGE_BATCH``).
     """
     answers = {name: _graph(model, x) for name, model in models.items()}
@@ -44,7 +44,7 @@ def measure_speeds(
 
 
 def _graph(model: keras.Model, x: np.ndarray):
-    """One graph for batches of any size, as a server has it."""
+    """One graph for batches of any size, as on a server."""
     batches = tf.TensorSpec((None, *x.shape[1:]), x.dtype)
     return tf.function(
         lambda batch: model(batch, training=False), input_signature=[batches], autograph=False
@@ -52,7 +52,7 @@ def _graph(model: keras.Model, x: np.ndarray):
 
 
 def _median_seconds(answer, batch: tf.Tensor, seconds: float) -> float:
-    for _ in range(2):  # the first call traces, the second one plans
+    for _ in range(2):  # the first call traces, the second one optimizes the graph
         answer(batch)
     taken, end = [], time.perf_counter() + seconds
     while not taken or time.perf_counter() < end:

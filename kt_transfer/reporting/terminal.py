@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def format_table(header: list[str], rows: list[list[object]]) -> str:
-    """Rows under a header, columns aligned: words to the left, numbers to the right.
+    """Align rows under a header, text to the left and numbers to the right.
 
     Example:
         >>> print(format_table(["class", "recall"], [["cat", 0.5]]))
@@ -26,7 +26,7 @@ def format_table(header: list[str], rows: list[list[object]]) -> str:
 
 
 def accuracy(metrics: dict) -> str:
-    """An accuracy as it is printed, or that there was nothing to measure it on."""
+    """Format the accuracy, which is unknown without test labels."""
     return f"{metrics['accuracy']:.4f}" if "accuracy" in metrics else "unknown (no test labels)"
 
 

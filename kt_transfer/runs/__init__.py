@@ -1,1 +1,1 @@
-"""The run folder: created, locked, written, read back."""
+"""Run folders: creation, locking, writing and reading."""

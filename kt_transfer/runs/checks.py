@@ -1,4 +1,4 @@
-"""Whether what lies in a run folder fits together, told in one sentence where it does not."""
+"""Consistency checks of run folders."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from pathlib import Path
 
 from kt_transfer.errors import UserError
 
-# Folders within a run that commands write into.
+# Folders inside a run that commands write to.
 WRITTEN = ("plots", "logs", "checkpoint", "tuner", "trials", "best")
 
 
 def damaged(path: Path, name: str, reason: object) -> UserError:
-    """The error for a file of a run that is not as a command wrote it."""
+    """The error for a damaged file of a run."""
     first_line = str(reason).strip().split("\n")[0].rstrip(".")
-    if "allow_pickle" in first_line:  # advice that would run what the file says
+    if "allow_pickle" in first_line:  # advice that would execute code in the file
         first_line = "it holds Python objects instead of numbers"
     return UserError(
         given=path,
@@ -25,10 +25,10 @@ def damaged(path: Path, name: str, reason: object) -> UserError:
 
 
 def check_description(path: Path, description: dict, settings: dict) -> None:
-    """Refuse a ``run.json`` or ``config.json`` that lacks what every run has, or has other types.
+    """Check the required entries and types of ``run.json`` and ``config.json``.
 
     Raises:
-        UserError: It names the file and the entry.
+        UserError: If an entry is missing or invalid.
     """
     _require(path, "run.json", description, "command", str)
     _require(path, "config.json", settings, "data", str, optional=True)
@@ -39,7 +39,7 @@ def check_description(path: Path, description: dict, settings: dict) -> None:
     _require(path, "config.json", settings, "learning_rate", (int, float), optional=True)
     _require(path, "run.json", description, "expects", dict, optional=True)
     _require(path, "run.json", description, "versions", dict)
-    # One that was interrupted may not have come to its data yet.
+    # An interrupted run may not have loaded its data yet.
     _require(path, "run.json", description, "data", dict, optional=True)
     if data := description.get("data"):
         for name in ("spec", "fingerprint"):
@@ -47,7 +47,7 @@ def check_description(path: Path, description: dict, settings: dict) -> None:
 
 
 def check_labels(path: Path, content: dict) -> list[str]:
-    """The names of ``labels.json``."""
+    """The class names of ``labels.json``."""
     labels = content.get("labels")
     if not isinstance(labels, list) or not all(isinstance(name, str) for name in labels):
         raise damaged(path, "labels.json", "'labels' is not a list of names")
@@ -55,13 +55,13 @@ def check_labels(path: Path, content: dict) -> list[str]:
 
 
 def check_models(path: Path, network, preprocessing, labels: list[str] | None) -> None:
-    """Refuse models of which one does not take what the other gives, or answers for other classes.
+    """Check that the models match each other and the class names.
 
     Args:
         path: The run.
         network: Its ``model.keras``.
         preprocessing: Its ``preprocessing.keras``.
-        labels: Names of the classes; ``None`` for an autoencoder.
+        labels: Class names; ``None`` for an autoencoder.
     """
     for name, model in (("model.keras", network), ("preprocessing.keras", preprocessing)):
         if len(getattr(model, "inputs", ())) != 1 or len(model.outputs) != 1:
@@ -80,18 +80,18 @@ def check_models(path: Path, network, preprocessing, labels: list[str] | None) -
 
 
 def check_splits(path: Path, splits: dict, num_examples: int) -> None:
-    """Refuse rows that are none of the training examples.
+    """Check that all rows are rows of the training examples.
 
     Args:
         path: The run.
         splits: The arrays of its ``splits.npz``.
-        num_examples: Training examples of its data.
+        num_examples: Number of training examples.
     """
     for name in ("train", "labelled", "validation"):
         rows = splits.get(name)
         if rows is None:
             raise damaged(path, "splits.npz", f"it has no rows {name!r}")
-        # An empty part may be of any type.
+        # An empty array may have any type.
         if rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iu"):
             raise damaged(path, "splits.npz", f"{name!r} are no row numbers")
         if rows.size and not 0 <= rows.min() <= rows.max() < num_examples:
@@ -100,13 +100,13 @@ def check_splits(path: Path, splits: dict, num_examples: int) -> None:
 
 
 def check_written_folders(path: Path) -> None:
-    """Refuse folders to be written into that are none, or lead out of the run."""
+    """Check all folders that commands write to, as :func:`check_folder`."""
     for name in WRITTEN:
         check_folder(path / name)
 
 
 def check_folder(path: Path) -> None:
-    """Refuse a folder to be written into that is a file, or a link to somewhere else."""
+    """Refuse a file or symbolic link in place of a folder that a command writes to."""
     if path.is_symlink():
         what = f"a symbolic link to {os.readlink(path)}"
     elif path.exists() and not path.is_dir():

@@ -1,10 +1,10 @@
-"""The run folder: created, locked, written atomically, read back.
+"""The run folder: creation, locking, atomic writing and reading.
 
-A run folder holds everything that a run was told and found: ``config.json`` (every
-setting), ``run.json`` (data fingerprint, versions, seed, wall time, status),
+A run folder holds the settings and results of a run: ``config.json`` (all settings),
+``run.json`` (data fingerprint, versions, seed, wall time, status),
 ``model.keras`` and ``preprocessing.keras``, ``labels.json``, ``splits.npz``,
-``history.csv``, ``metrics.json``, ``plots/`` and ``logs/``. While it runs there is a
-``checkpoint/`` too, from which ``--resume`` goes on.
+``history.csv``, ``metrics.json``, ``plots/`` and ``logs/``. During the run there is also a
+``checkpoint/``, from which ``--resume`` continues.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from kt_transfer.runs.checks import (
     damaged,
 )
 
-# Settings that say how a command is run, not what it computes: a resumed run may change them.
+# Settings that do not affect the results: a resumed run may change them.
 SESSION_SETTINGS = frozenset({"out", "overwrite", "resume", "from_run", "quiet", "debug"})
-# A setting that it keeps, but may be given anew: where it wrote to may be full.
+# A setting that a resumed run keeps but may change, since that disk may be full.
 MAY_CHANGE = frozenset({"export_dir"})
-# How the name of a source begins that is a model of keras.applications.
+# Prefix of sources that are models of keras.applications.
 APPLICATION = "keras_applications:"
 _PACKAGES = ("kt-transfer", "tensorflow", "keras", "numpy", "scikit-learn", "keras-tuner")
 
@@ -50,8 +50,8 @@ class Run:
         path: The folder. :func:`start` makes a new one, :func:`open_run` checks an old one.
 
     Attributes:
-        checkpoint: Where its checkpoints lie; of several workers, the chief's.
-        is_chief: Whether this process is the one that writes them.
+        checkpoint: Folder of its checkpoints; with several workers, the chief's.
+        is_chief: Whether this process writes them.
     """
 
     def __init__(self, path: Path):
@@ -66,7 +66,7 @@ class Run:
         return f"Run({str(self.path)!r})"
 
     def read_json(self, name: str) -> dict:
-        """The content of one JSON file; a damaged one is a :class:`UserError`."""
+        """Read a JSON file; a damaged one raises :class:`UserError`."""
         try:
             content = read_json(self.path / name)
         except (OSError, ValueError) as error:
@@ -76,24 +76,24 @@ class Run:
         return content
 
     def write_json(self, name: str, content: object) -> None:
-        """Write one JSON file; readers see the old one or the new one, never half."""
+        """Write a JSON file atomically."""
         text = _as_text(content)
         with replacing(self.path / name) as temporary:
             temporary.write_text(text)
 
     def update_json(self, name: str, **entries: object) -> None:
-        """Add entries to one JSON file, or replace them."""
+        """Add or replace entries of a JSON file."""
         self.write_json(name, {**self.read_json(name), **entries})
 
     def write_arrays(self, name: str, **arrays) -> None:
-        """Write NumPy arrays as one ``.npz`` file."""
+        """Write NumPy arrays to a ``.npz`` file."""
         import numpy as np
 
         with replacing(self.path / name) as temporary, open(temporary, "wb") as file:
             np.savez_compressed(file, **arrays)
 
     def read_arrays(self, name: str) -> dict:
-        """The arrays of one ``.npz`` file, by name."""
+        """Read the arrays of a ``.npz`` file, by name."""
         import numpy as np
 
         try:
@@ -104,15 +104,15 @@ class Run:
             raise damaged(self.path, name, error) from error
 
     def save_model(self, name: str, model) -> None:
-        """Write a plain functional Keras model, without how it was trained."""
-        # Not clone_model, which takes the training configuration along.
+        """Save a functional Keras model without its compilation."""
+        # Not clone_model, which copies the compilation.
         plain = type(model).from_config(model.get_config())
         plain.set_weights(model.get_weights())
         with replacing(self.path / name) as temporary:
             plain.save(temporary)
 
     def load_model(self, name: str = "model.keras"):
-        """The saved Keras model of that name, uncompiled."""
+        """Load a saved Keras model, uncompiled."""
         import keras
 
         from kt_transfer.models.finite import why_not_finite
@@ -135,24 +135,24 @@ class Run:
         return model
 
     def load_models(self) -> tuple:
-        """``model.keras`` and ``preprocessing.keras``, which fit each other and the labels."""
+        """Load ``model.keras`` and ``preprocessing.keras``, and check that they match."""
         network, preprocessing = self.load_model(), self.load_model("preprocessing.keras")
         labels = None if self.is_autoencoder else self.label_names
         check_models(self.path, network, preprocessing, labels)
         return network, preprocessing
 
     def read_splits(self, num_examples: int) -> dict:
-        """The rows of ``splits.npz``, all of them among so many training examples."""
+        """Read the rows of ``splits.npz``, for data with that many training examples."""
         splits = self.read_arrays("splits.npz")
         check_splits(self.path, splits, num_examples)
         return splits
 
     def has(self, name: str) -> bool:
-        """Whether the run holds a file of that name."""
+        """Whether the run has a file of that name."""
         return (self.path / name).exists()
 
     def folder(self, name: str) -> Path:
-        """A folder of that name inside the run, made if needed."""
+        """A folder of that name inside the run, created if needed."""
         path = self.path / name
         check_folder(path)
         path.mkdir(parents=True, exist_ok=True)
@@ -165,25 +165,25 @@ class Run:
 
     @property
     def is_autoencoder(self) -> bool:
-        """Whether ``model.keras`` reconstructs; otherwise it classifies."""
+        """Whether ``model.keras`` is an autoencoder rather than a classifier."""
         reconstructs = self.settings.get("objective", "reconstruction") == "reconstruction"
         return self.command == "pretrain" and reconstructs
 
     @property
     def settings(self) -> dict:
-        """Every setting of the run."""
+        """All settings of the run."""
         return self.read_json("config.json")
 
     @property
     def data(self) -> str:
-        """The specification of the data that it was trained on."""
+        """The spec of the training data."""
         if "data" not in self.settings:
             raise damaged(self.path, "config.json", "it names no 'data'")
         return self.settings["data"]
 
     @property
     def label_names(self) -> list[str]:
-        """Names of the classes, by number; empty for a run without classes."""
+        """Class names by number; empty for a run without classes."""
         return check_labels(self.path, self.read_json("labels.json"))
 
 
@@ -191,7 +191,7 @@ def open_run(path: str | os.PathLike, setting: str = "run") -> Run:
     """The complete run folder at ``path``.
 
     Raises:
-        UserError: If there is no run folder, or the run has not ended.
+        UserError: If there is no run folder, or the run is incomplete.
     """
     run = Run(Path(path))
     if not (run.path / "config.json").is_file() or not (run.path / "run.json").is_file():
@@ -219,13 +219,13 @@ def open_run(path: str | os.PathLike, setting: str = "run") -> Run:
 
 
 def open_source(source: str) -> Run | None:
-    """The run folder that a source is; refused at once, if it is not there.
+    """Open a source that is a run folder, and check that any other file exists.
 
     Args:
         source: A run folder, ``FILE.keras``, ``keras_applications:NAME`` or ``scratch``.
 
     Returns:
-        The run; ``None`` for a file, an application and scratch.
+        The run; ``None`` for a file, an application or scratch.
 
     Raises:
         UserError: If there is no such file, or no complete run.
@@ -246,13 +246,13 @@ def open_source(source: str) -> Run | None:
 
 
 def open_teacher(path: str | os.PathLike) -> Run | None:
-    """The run folder that a teacher is; refused at once, if it is not there.
+    """Open a teacher that is a run folder, and check that any other file exists.
 
     Args:
         path: A run folder, ``FILE.keras`` or the folder of a SavedModel.
 
     Returns:
-        The run; ``None`` for a file and a SavedModel.
+        The run; ``None`` for a file or a SavedModel.
 
     Raises:
         UserError: If there is none of these.
@@ -283,16 +283,16 @@ def open_teacher(path: str | os.PathLike) -> Run | None:
 
 @contextlib.contextmanager
 def start(command: str, settings: dict, *, out=None, overwrite=False, resume=False):
-    """Make a run folder, lock it, and complete it when the block ends well.
+    """Create and lock a run folder, and mark it complete if the block succeeds.
 
-    A mistake of the user's leaves nothing behind; a run that is interrupted, or fails on the way,
-    keeps what it has, for ``--resume``. With ``overwrite`` the old folder is put aside and removed
-    only when the new one is complete; if the new one fails, the old one comes back.
+    A user error leaves nothing behind; an interrupted or failed run is kept for ``--resume``.
+    With ``overwrite``, the old folder is set aside and removed once the new run is complete; if
+    this fails, the old folder is restored.
 
     Args:
         command: Name of the command.
-        settings: Every setting, as ``json.dump`` takes it.
-        out: The folder; by default ``runs/COMMAND-TIME``.
+        settings: All settings, JSON-compatible.
+        out: The folder (default: ``runs/COMMAND-TIME``).
         overwrite: Replace an existing run.
         resume: Continue the existing run in ``out``.
 
@@ -314,7 +314,7 @@ def start(command: str, settings: dict, *, out=None, overwrite=False, resume=Fal
             stack.enter_context(_lock(path))
         except OSError:
             if not resume and aside.exists():
-                _take_back(path, aside, made)
+                _restore_previous(path, aside, made)
             raise
         is_begun, before = resume, 0.0
 
@@ -337,20 +337,20 @@ def start(command: str, settings: dict, *, out=None, overwrite=False, resume=Fal
                 error.filename = str(path)
             mistake = isinstance(error, UserError) and not isinstance(error, TrainingFailed)
             if not resume and (mistake or not is_begun or aside.exists()):
-                _take_back(path, aside, made)
+                _restore_previous(path, aside, made)
             else:
-                _close_anyway(close, "failed")
+                _close_despite_errors(close, "failed")
                 _note(error, _what_to_do(error, command, settings, path))
             raise
         except BaseException as error:
-            _close_anyway(close, "interrupted")
+            _close_despite_errors(close, "interrupted")
             _note(error, f"continue with: {resume_command(command, path)}")
             raise
     shutil.rmtree(aside, ignore_errors=True)
 
 
-def _take_back(path: Path, aside: Path, made: list[Path]) -> None:
-    """What was there before a run began."""
+def _restore_previous(path: Path, aside: Path, made: list[Path]) -> None:
+    """Restore the state before the run."""
     shutil.rmtree(path, ignore_errors=True)
     if aside.exists():
         aside.rename(path)
@@ -360,7 +360,7 @@ def _take_back(path: Path, aside: Path, made: list[Path]) -> None:
 
 
 def _close(run: Run, status: str, seconds: float) -> None:
-    """Write how a run ended, on a full disk too: what is there already has its place."""
+    """Record how a run ended; on a full disk, by overwriting the existing file in place."""
     try:
         run.update_json("run.json", status=status, wall_seconds=seconds)
     except OSError:
@@ -370,14 +370,14 @@ def _close(run: Run, status: str, seconds: float) -> None:
             file.truncate()
 
 
-def _close_anyway(close: Callable[[str], None], status: str) -> None:
-    """What a run failed for is what is told, even if that cannot be written down."""
+def _close_despite_errors(close: Callable[[str], None], status: str) -> None:
+    """Record the status if possible, without hiding the error that ended the run."""
     with contextlib.suppress(OSError, UserError):
         close(status)
 
 
 def _note(error: BaseException, note: str) -> None:
-    """What to do now; of a command within another, what the outer one says."""
+    """Set the advice for an error; that of an outer command replaces an inner one's."""
     error.__notes__ = [note]
 
 
@@ -396,7 +396,7 @@ def resume_command(command: str, path: os.PathLike | str) -> str:
 
 
 def _make_folders(path: Path) -> list[Path]:
-    """Make a folder; which of its parents were made too, the innermost first."""
+    """Create a folder; returns the parents that were created too, innermost first."""
     missing = [folder for folder in path.parents if not folder.exists()]
     path.mkdir(parents=True, exist_ok=True)
     return missing
@@ -435,7 +435,7 @@ def _put_aside(path: Path, aside: Path, overwrite: bool) -> None:
         )
     with _lock(path):
         if aside.exists():
-            # The run before was replacing a complete one and never ended: that one is kept.
+            # An earlier replacement of a complete run did not finish: keep the complete one.
             shutil.rmtree(path)
         else:
             path.rename(aside)
@@ -494,7 +494,7 @@ def _check_resumable(run: Run, command: str, settings: dict, out) -> None:
 @contextlib.contextmanager
 def _lock(path: Path):
     lock = path / ".lock"
-    # Never through a link, which may lead to any file.
+    # Never follow a link, which may lead to any file.
     with open(lock, "w", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW)) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -543,7 +543,7 @@ def _as_text(content: object) -> str:
 
 
 def _plain(value: object) -> object:
-    """NumPy numbers and arrays, and paths, as JSON knows them."""
+    """Convert NumPy numbers and arrays, and paths, for JSON."""
     if hasattr(value, "tolist"):
         return value.tolist()
     return str(value)

@@ -1,13 +1,14 @@
-"""What every training command does and writes about itself in the same way."""
+"""Steps and records that all training commands share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import keras
 import numpy as np
 
 from kt_transfer.data import Dataset
-from kt_transfer.data.made_for import made_for
+from kt_transfer.data.made_for import summarize
 from kt_transfer.data.remarks import remarks, require_variety
 from kt_transfer.data.rows import take_rows
 from kt_transfer.engine.fused_model import predict_raw
@@ -16,16 +17,15 @@ from kt_transfer.models.preprocessing import can_take, preprocessing_model, take
 from kt_transfer.reporting.classification import classification_metrics
 from kt_transfer.reporting.plots import plot_history
 from kt_transfer.runs.folder import Run
+from kt_transfer.training.callbacks import Checkpoint, EpochLog, Progress, read_history
 
-# Examples seen in all epochs together, and these times parameters, up to which a training takes
-# seconds.
+# Number of examples over all epochs, and its product with the number of parameters, up to which
+# training takes seconds.
 CHEAP_EXAMPLES, CHEAP_PRODUCT = 200_000, 5e10
 
 
 def begin(run: Run, config):
     """Fix every seed and choose the strategy; noted in ``run.json``."""
-    import keras
-
     strategy = choose_strategy(config.strategy, config.num_devices)
     keras.utils.set_random_seed(config.seed)
     run.update_json(
@@ -37,55 +37,63 @@ def begin(run: Run, config):
 
 
 def check_data(say: Callable, data: Dataset, num_folds: int | None = None) -> None:
-    """Refuse data that nothing can be learned from, and say what is worth knowing of others."""
+    """Refuse data that cannot be learned from, and print remarks about the data."""
     require_variety(data)
     for line in remarks(data, num_folds):
         say(line)
 
 
 def note_data(run: Run, data: Dataset, **splits: np.ndarray) -> None:
-    """Write the classes, and which rows play which part."""
+    """Record the data, its classes and the rows of each split."""
     run.write_json("labels.json", {"labels": list(data.class_names)})
     run.write_arrays("splits.npz", **splits, test=np.arange(len(data.x_test)))
     note = {"spec": data.spec, "fingerprint": data.fingerprint, "notes": data.notes}
-    run.update_json("run.json", data=note, made_for=made_for(data).to_note())
+    run.update_json("run.json", data=note, made_for=summarize(data).to_note())
 
 
 def preprocessing_for(network, data: Dataset):
-    """From the raw examples of a data set to what a network takes, flat or as images."""
+    """The preprocessing model from a data set to a network, flat or as images."""
     return preprocessing_model(
         data.input_shape, data.scaling_range, data.x.dtype, flatten=not takes_images(network)
     )
 
 
-def note_execution(run: Run, model) -> None:
-    """Write how the steps were executed."""
-    run.update_json("run.json", execution=model.execution)
+def watching(run: Run, epochs: int, title: str, quiet: bool) -> list[keras.callbacks.Callback]:
+    """The callbacks that write a run's files while it trains, and show its progress.
+
+    Args:
+        run: Gets ``history.csv``, TensorBoard's ``logs/`` and a ``checkpoint/``, from which a
+            resumed run continues exactly.
+        epochs: Epochs of the whole fit.
+        title: Title of the progress bar.
+        quiet: Whether to leave the progress bar out.
+    """
+    callbacks = [
+        EpochLog(run.path / "history.csv"),
+        keras.callbacks.TensorBoard(run.path / "logs", write_graph=False),
+        Checkpoint(run.checkpoint, writes=run.is_chief),
+    ]
+    return callbacks + ([Progress(epochs, title)] if run.is_chief and not quiet else [])
+
+
+def history_of(run: Run) -> list[dict]:
+    """The rows of ``history.csv``, one for each epoch since the very start."""
+    return read_history(run.path / "history.csv")
 
 
 def wants_scratch(config, num_examples: int, network) -> bool:
-    """Whether ``--compare-scratch`` asks for the same training from scratch as well."""
+    """Whether to run the same training from scratch, by ``--compare-scratch``."""
     examples = num_examples * config.epochs
     cheap = examples <= CHEAP_EXAMPLES and examples * network.count_params() <= CHEAP_PRODUCT
     return config.compare_scratch == "yes" or (config.compare_scratch == "auto" and cheap)
 
 
-def compile_classifier(network, optimizer) -> None:
-    """Cross-entropy of logits, and accuracy."""
-    import keras
-
-    network.compile(
-        optimizer=optimizer,
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-    )
-
-
 def save_classifier(run: Run, network, preprocessing, source: Run | None, data: Dataset) -> None:
-    """Write the models, and hand on the autoencoder that the chain began with.
+    """Save the models, with the autoencoder that the chain of runs started from.
 
-    One that takes other inputs than the classifier (its student may see images larger than the
-    source did) is left out: served, it would be asked with what it never saw.
+    An autoencoder whose inputs differ from the classifier's (for example, if a student takes larger
+    images than the source) is omitted: served, it would receive inputs unlike those it was trained
+    on.
     """
     run.save_model("model.keras", network)
     run.save_model("preprocessing.keras", preprocessing)
@@ -95,11 +103,11 @@ def save_classifier(run: Run, network, preprocessing, source: Run | None, data: 
 
 
 def save_autoencoder(run: Run, autoencoder, preprocessing, data: Dataset) -> None:
-    """Write the autoencoder that a classifier's chain began with, if it takes such examples."""
+    """Save the autoencoder of a classifier's chain, if it takes the same raw examples."""
     if autoencoder.input_shape == preprocessing.output_shape:
         run.save_model("autoencoder.keras", autoencoder)
     elif can_take(autoencoder, data.input_shape):
-        # A student sees flat examples, the autoencoder that it descends from images.
+        # For example, a student takes flat examples, and the autoencoder images.
         run.save_model("autoencoder.keras", autoencoder)
         run.save_model("autoencoder_preprocessing.keras", preprocessing_for(autoencoder, data))
 
@@ -113,12 +121,12 @@ def _autoencoder_of(source: Run | None):
 
 
 def test_metrics(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
-    """Accuracy, loss and calibration error; nothing where no example has a label."""
+    """Accuracy, loss and calibration error; empty without labels."""
     return classification_metrics(labels, logits) if (labels >= 0).any() else {}
 
 
 def classifier_metrics(network, preprocessing, data: Dataset, validation: np.ndarray) -> dict:
-    """What ``metrics.json`` says of a classifier."""
+    """The content of ``metrics.json`` for a classifier."""
     logits = predict_raw(network, preprocessing, data.x_test)
     metrics = {
         "test": test_metrics(data.y_test, logits),
@@ -131,6 +139,6 @@ def classifier_metrics(network, preprocessing, data: Dataset, validation: np.nda
 
 
 def plot_classifier(run: Run, history: list[dict], scratch: list[dict] = ()) -> None:
-    """Pictures of a classifier's training, beside the same training from scratch."""
+    """Plot a classifier's training beside the same training from scratch."""
     if history:
         plot_history(history, run.folder("plots") / "loss.png", scratch)

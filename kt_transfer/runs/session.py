@@ -1,4 +1,4 @@
-"""What every command does around its work: its run folder, its messages, its data."""
+"""Common tasks of all commands: run folder, messages, data."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from kt_transfer.runs import folder as runs
 
 @contextlib.contextmanager
 def start_run(command: str, config):
-    """The run folder that ``config`` asks for, as a context.
+    """Context manager for the run folder of a command.
 
-    Of several workers, which all run the same command, only the chief writes it; the others
-    work in a folder that is thrown away, and all leave together.
+    With several workers, only the chief writes the run folder; the others use a temporary folder.
+    All workers exit together.
     """
     settings = config.to_settings()
     options = {"out": config.out, "overwrite": config.overwrite, "resume": config.resume}
@@ -36,16 +36,16 @@ def start_run(command: str, config):
         with runs.start(command, settings, **options) as run:
             yield run
             if several:
-                _leave_together()
+                _exit_together()
         return
     with runs.start(command, settings, out=os.path.join(_scratch(), "run")) as run:
         run.checkpoint, run.is_chief = config.out / "checkpoint", False
         yield run
-        _leave_together()
+        _exit_together()
 
 
 def _scratch() -> str:
-    """A folder that goes when the process does."""
+    """A folder that is deleted when the process exits."""
     folder = tempfile.mkdtemp(prefix="kt_transfer-worker-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
@@ -65,23 +65,23 @@ def _is_chief() -> bool:
     return task["type"] == "chief" or (task["index"] == 0 and "chief" not in cluster["cluster"])
 
 
-def _leave_together() -> None:
+def _exit_together() -> None:
     from kt_transfer.engine.strategy import wait_for_workers
 
     wait_for_workers()
 
 
 def say(config) -> Callable[..., None]:
-    """``print``, or nothing where the user wants quiet, or another worker says it."""
+    """``print``, or a function that does nothing with ``--quiet`` and on workers but the chief."""
     other_worker = getattr(config, "strategy", None) == "multi_worker" and not _is_chief()
     return (lambda *_: None) if config.quiet or other_worker else print
 
 
 def load_data(config, spec: str, *, flag: str = "--data", like=None):
-    """The data set of that spec; what it says of how it was read is printed.
+    """Load a data set and print how it was read.
 
     Args:
-        config: Of any command that loads data.
+        config: Settings of any command that loads data.
         spec: As for :func:`kt_transfer.load_data`.
         flag: The flag that it was given with.
         like: The same.
@@ -101,11 +101,11 @@ def say_notes(config, spec: str, notes) -> None:
 
 
 def say_notes_of(config, run: runs.Run) -> None:
-    """The same of the data of a run that itself said nothing."""
+    """Print how the data of a quiet run was read."""
     about = run.read_json("run.json")["data"]
     say_notes(config, about["spec"], about.get("notes", ()))
 
 
 def jit_choice(config) -> bool | str:
-    """``--jit-compile`` as :class:`~kt_transfer.FusedModel` takes it."""
+    """``--jit-compile`` as an argument of :class:`~kt_transfer.FusedModel`."""
     return {"auto": "auto", "yes": True, "no": False}[config.jit_compile]

@@ -1,7 +1,7 @@
 """``python -m kt_transfer.serving.answer MODEL INPUTS.npy ANSWERS.npz``.
 
-Asks every signature of a SavedModel, in a process in which Keras cannot be imported, as a
-server would: all examples at once, and the first one alone.
+Calls every signature of a SavedModel as a server would, in a process in which Keras cannot be
+imported: with all examples at once, and with the first one alone.
 """
 
 import os
@@ -11,7 +11,7 @@ import numpy as np
 
 
 def main() -> None:
-    """Load, ask, write the answers."""
+    """Load the model, call its signatures, write the outputs."""
     path, inputs, answers = sys.argv[1:]
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.modules["keras"] = None

@@ -1,4 +1,4 @@
-"""What a SavedModel would do besides computing: its graph is read before anything of it runs."""
+"""Inspect the graph of a SavedModel for side effects before any of it runs."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from kt_transfer.errors import UserError, named
 
 MAX_GRAPH_BYTES = 512 * 2**20
 
-# Operations with a state that stays inside the model: its variables and tables, random numbers,
-# arrays and stacks of a loop, calls of its own functions. All others that have one are refused.
+# Stateful operations whose state is internal to the model: variables and tables, random numbers,
+# arrays and stacks of loops, calls of its own functions. Other stateful operations are refused.
 _OWN_STATE = re.compile(
     r"_?VarHandles?Op|_?ReadVariables?Op|Variable(V2|Shape)?|Assign(Add|Sub)?VariableOp"
     r"|VarIsInitializedOp|DestroyResourceOp|DisableCopyOnRead|TemporaryVariable"
@@ -29,7 +29,7 @@ _OWN_STATE = re.compile(
     r"|TensorArray(Grad|GradV2|GradV3|GradWithShape|\w+V3|V2)?|Stack(V2|PushV2|PopV2|CloseV2)?"
     r"|Assert|CheckNumerics(V2)?|Empty|GuaranteeConst|Print|PrintV2|CudnnRNN\w*|DeepCopy"
 )
-# Those that are registered as if they had none, and yet reach beyond the model.
+# Operations that are registered as stateless although they have side effects.
 _REACHES_OUT = re.compile(
     r"(?i).*(files?$|fromtextfile|dataset|reader|pyfunc|debug|snapshot|customcall|tpu|save|restore"
     r"|send|recv|rpc|iterator).*"
@@ -42,8 +42,8 @@ _PRINTED_TO = ("stdout", "stderr", "log(info)", "log(warning)", "log(error)", ""
 def require_harmless(path: Path, setting: str, trust: str) -> None:
     """Refuse a SavedModel that does more than compute with its own variables and assets.
 
-    A SavedModel is a program: its graph can read and write files, talk to a network or call
-    Python, when it is loaded or when it is asked.
+    A SavedModel is a program: its graph can read and write files, access a network or call
+    Python, when it is loaded or called.
 
     Args:
         path: Folder of the SavedModel.
@@ -51,8 +51,9 @@ def require_harmless(path: Path, setting: str, trust: str) -> None:
         trust: The setting that lets such a model be loaded nevertheless.
 
     Raises:
-        UserError: If it does, or if it cannot be looked into.
-        ValueError: If it is none; the message ends a sentence that begins with "it".
+        UserError: If it has side effects, or cannot be inspected.
+        ValueError: If it is not a SavedModel; the message completes a sentence that begins with
+            "it".
     """
     try:
         meta_graphs = _read(path)
@@ -89,17 +90,17 @@ def _read(path: Path):
     model = saved_model_pb2.SavedModel()
     try:
         model.ParseFromString(content)
-    except Exception as error:  # protobuf's own, whose place moves from version to version
+    except Exception as error:  # an error of protobuf, whose module depends on the version
         raise ValueError(f"has a saved_model.pb that is none ({error})") from error
     return model.meta_graphs
 
 
 class _Graph:
-    """What is run of a graph: when it is loaded, and when it is asked."""
+    """The operations of a graph that run when it is loaded or called."""
 
     def __init__(self, meta_graph, by_objects: bool):
         self.meta_graph = meta_graph
-        # TensorFlow 2 calls functions by its object graph, and runs no operation outside of them.
+        # TensorFlow 2 runs only functions that the object graph refers to.
         self.by_objects = by_objects
         graph = meta_graph.graph_def
         self.nodes = {node.name: node for node in graph.node}
@@ -114,25 +115,25 @@ class _Graph:
             self.assets.add(_name(asset.tensor_info.name))
 
     def require_harmless(self) -> None:
-        """Look at every operation that can run."""
+        """Check every operation that can run."""
         if self.by_objects:
             functions = self.meta_graph.object_graph_def.concrete_functions
-            self._look_into(list(functions), may_restore=False)
+            self._check_functions(list(functions), may_restore=False)
             return
         saver = self.meta_graph.saver_def
-        asked = [
+        fetched = [
             _name(tensor.name)
             for signature in self.meta_graph.signature_def.values()
             for tensor in signature.outputs.values()
         ]
         for key in ("saved_model_main_op", "legacy_init_op", "saved_model_init_op", "init_op"):
-            asked += map(_name, self.meta_graph.collection_def[key].node_list.value)
-        # Saving is never asked for. Restoring is.
-        self._look_at(self._leading_to(asked), may_restore=False)
+            fetched += map(_name, self.meta_graph.collection_def[key].node_list.value)
+        # The saver restores variables on loading, but never saves.
+        self._check_nodes(self._ancestors(fetched), may_restore=False)
         if saver.restore_op_name:
-            self._look_at(self._leading_to([_name(saver.restore_op_name)]), may_restore=True)
+            self._check_nodes(self._ancestors([_name(saver.restore_op_name)]), may_restore=True)
 
-    def _leading_to(self, names) -> list:
+    def _ancestors(self, names) -> list:
         found, waiting = {}, list(names)
         while waiting:
             name = waiting.pop()
@@ -141,14 +142,14 @@ class _Graph:
                 waiting += map(_name, self.nodes[name].input)
         return list(found.values())
 
-    def _look_at(self, nodes, may_restore: bool) -> None:
+    def _check_nodes(self, nodes, may_restore: bool) -> None:
         for node in nodes:
             self._require(node, None, may_restore)
         called = [name for node in nodes for name in _called_by(node)]
-        self._look_into(called, may_restore)
+        self._check_functions(called, may_restore)
 
-    def _look_into(self, names, may_restore: bool) -> None:
-        """Every node of these functions, and of those that they call."""
+    def _check_functions(self, names, may_restore: bool) -> None:
+        """Check every node of these functions and those that they call."""
         seen, waiting = set(), list(names)
         while waiting:
             name = waiting.pop()
@@ -185,7 +186,7 @@ class _Graph:
             )
 
     def _is_asset(self, tensor: str, function, seen: frozenset = frozenset()) -> bool:
-        """Whether a name of a file is that of an asset, wherever a function is called from."""
+        """Whether a file name is that of an asset, for all callers of a function."""
         if function is None:
             return _name(tensor) in self.assets
         passed_on = {
@@ -205,7 +206,7 @@ class _Graph:
         )
 
     def _is_bound_to_asset(self, function: str, from_the_end: int) -> bool:
-        """Whether the object graph, if it calls a function, gives it an asset there."""
+        """Whether the object graph, if it binds this input of a function, binds it to an asset."""
         objects = self.meta_graph.object_graph_def
         if not self.by_objects or function not in objects.concrete_functions:
             return True
@@ -231,5 +232,5 @@ def _called_by(node) -> list[str]:
 
 
 def _name(tensor: str) -> str:
-    """The node that a tensor, or a control dependency, comes from."""
+    """The node of a tensor or control dependency."""
     return tensor.removeprefix("^").split(":")[0]

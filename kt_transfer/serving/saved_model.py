@@ -1,4 +1,4 @@
-"""A versioned SavedModel with raw input, named classes and several signatures."""
+"""Versioned SavedModels with raw inputs, named classes and several signatures."""
 
 from __future__ import annotations
 
@@ -34,31 +34,31 @@ def export_saved_model(
     metadata: dict,
     examples: np.ndarray,
 ) -> Path:
-    """Write the next version under ``folder``, checked before it appears.
+    """Write the next version under ``folder``, verified before it appears.
 
     Signatures, all from raw examples: ``serving_default`` (``probabilities``, ``class_id``,
     ``label``), ``encode`` (``features``) and, with an autoencoder, ``reconstruct``
-    (``reconstruction`` as the autoencoder emits it, scaled to [-1, 1], flat or images, and
+    (``reconstruction`` as the autoencoder outputs it, scaled to [-1, 1], flat or images, and
     ``reconstruction_error``, ‖x − x̂‖² of each example). Without a classifier
-    ``serving_default`` is ``encode`` and ``reconstruct`` together.
+    ``serving_default`` combines ``encode`` and ``reconstruct``.
 
     Args:
-        folder: ``saved_models/NAME``; the version is the next free whole number.
+        folder: ``saved_models/NAME``; the version is the next free number.
         preprocessing: Keras model from raw examples to the network's input.
-        classifier: Keras model from that input to logits, with a layer ``"encoder"``.
+        classifier: Keras model from this input to logits, with a layer ``"encoder"``.
         class_names: Names of its classes.
         autoencoder: Keras model with the layers ``"encoder"`` and ``"decoder"``.
         autoencoder_preprocessing: Keras model from raw examples to its input (default:
             ``preprocessing``).
-        metadata: What ``metadata.json`` says about where the model comes from.
-        examples: Raw examples on which the written model must answer as the Keras models do.
+        metadata: Content of ``metadata.json``.
+        examples: Raw examples on which the outputs must match those of the Keras models.
 
     Returns:
         The folder of the new version.
 
     Raises:
         OSError: If the folder cannot be written.
-        RuntimeError: If the written model answers otherwise.
+        RuntimeError: If the outputs differ.
     """
     module, signatures = _served_module(
         preprocessing,
@@ -69,7 +69,7 @@ def export_saved_model(
     )
     made = [path for path in (folder, folder.parent) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
-    # TF Serving looks only at numbers, and at a number as soon as it appears.
+    # TF Serving loads a numbered folder as soon as it appears, and ignores others.
     unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=folder))
     try:
         tf.saved_model.save(module, os.fspath(unfinished), signatures=signatures)
@@ -79,7 +79,7 @@ def export_saved_model(
         unfinished.chmod(0o755)
         return _publish(unfinished, folder)
     except Exception as error:
-        if number := disk_errno(error):  # TensorFlow has errors of its own for it
+        if number := disk_errno(error):  # may be an error class of TensorFlow
             raise OSError(number, os.strerror(number), os.fspath(folder)) from error
         raise
     finally:
@@ -90,18 +90,18 @@ def export_saved_model(
 
 
 def check_saved_model(path: Path, signatures: dict, examples: np.ndarray) -> float:
-    """Compare a SavedModel, loaded in a process without Keras, with the functions it came from.
+    """Compare a SavedModel, loaded in a process without Keras, with its original functions.
 
     Args:
         path: The SavedModel.
         signatures: The functions it was saved from, by name.
-        examples: Raw examples; compared whole and one by one.
+        examples: Raw examples, to compare as a batch and with the first one alone.
 
     Returns:
         The largest absolute difference.
 
     Raises:
-        RuntimeError: If it does not load, or differs by more than ``TOLERANCE``.
+        RuntimeError: If it does not load, or the difference exceeds ``TOLERANCE``.
     """
     with tempfile.TemporaryDirectory() as scratch:
         inputs = Path(scratch) / "inputs.npy"
@@ -128,7 +128,7 @@ def _difference(given: np.ndarray, expected: np.ndarray) -> float:
     if expected.dtype == object:
         same = given.tolist() == [label.decode() for label in expected.tolist()]
         return 0.0 if same else float("inf")
-    # Relative where numbers are large: a summed error has no fixed size.
+    # Relative for large values, since a summed error has no fixed scale.
     scale = np.maximum(np.abs(expected), 1.0)
     return float(np.max(np.abs(given - expected) / scale, initial=0.0))
 
@@ -168,7 +168,7 @@ def _served_module(preprocessing, classifier, class_names, autoencoder, autoenco
         functions["serving_default"] = classify
     else:
         functions["serving_default"] = encode_and_reconstruct
-    # The variables alone: a tracked Keras model would be stored with its own call functions.
+    # Track the variables alone: a tracked Keras model would be saved with its call functions.
     models = [model for model in (classifier, autoencoder) if model is not None]
     module.weights = [weight.value for model in models for weight in model.weights]
 
@@ -179,11 +179,11 @@ def _served_module(preprocessing, classifier, class_names, autoencoder, autoenco
 
 
 def _on_any_batch(function):
-    """``function``, which answers an empty batch too: a graph's fused convolutions fail on one."""
+    """Make ``function`` accept empty batches, on which the fused convolutions of a graph fail."""
 
     def served(raw_input):
         count = tf.shape(raw_input)[0]
-        # An example of zeros where there is none; its answer is cut off again.
+        # An empty batch is padded with one example of zeros, whose outputs are dropped.
         missing = tf.cast(tf.equal(count, 0), tf.int32)
         paddings = [[0, missing]] + [[0, 0]] * (len(raw_input.shape) - 1)
         answers = function(tf.pad(raw_input, paddings))
@@ -206,7 +206,7 @@ def _publish(unfinished: Path, folder: Path) -> Path:
 
 
 def _check_metadata(metadata, signature) -> None:
-    """``ValueError`` for metadata of another model, or of none."""
+    """``ValueError`` if metadata is invalid or belongs to another model."""
     labels = metadata.get("labels") if isinstance(metadata, dict) else None
     if not isinstance(labels, list) or not all(isinstance(name, str) for name in labels):
         raise ValueError("metadata.json has no list 'labels' of names")
@@ -223,14 +223,14 @@ def _check_metadata(metadata, signature) -> None:
 
 
 def load_saved_model(path: Path, trust: bool = False) -> tuple[ServedClassifier, dict]:
-    """An exported classifier as a function, and its metadata.
+    """Load an exported classifier as a function, with its metadata.
 
     Args:
         path: ``saved_models/NAME/N``.
-        trust: Whether to load it without looking into what it does.
+        trust: Whether to load it without inspecting its graph.
 
     Raises:
-        UserError: If there is no such export, or it does more than compute.
+        UserError: If there is no such export, or its graph has side effects.
     """
     try:
         metadata = read_json(Path(path) / "metadata.json")
@@ -241,7 +241,7 @@ def load_saved_model(path: Path, trust: bool = False) -> tuple[ServedClassifier,
         _check_metadata(metadata, signature)
     except UserError:
         raise
-    # What TensorFlow and the protocol buffers raise for damaged files has no common ancestor.
+    # The errors of TensorFlow and protobuf for damaged files have no common base class.
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(
@@ -266,12 +266,12 @@ class ServedClassifier:
     """An exported classifier as a function of raw examples.
 
     Attributes:
-        shape: Of one raw example.
-        dtype: Name of the type that it takes; examples are cast to it.
+        shape: Shape of one raw example.
+        dtype: Name of the input type, to which examples are cast.
     """
 
     def __init__(self, model):
-        self._model = model  # its variables live as long as it does
+        self._model = model  # keeps the variables alive
         self._signature = model.signatures["serving_default"]
         ((self._key, spec),) = self._signature.structured_input_signature[1].items()
         self.shape, self.dtype = tuple(spec.shape[1:]), spec.dtype.name

@@ -4,22 +4,19 @@ The fields are the flags, their docstrings the help texts, their types the bound
 imported here, so that ``--help`` answers at once.
 """
 
-from kt_transfer.settings.common import Common, LearningRateDecay, Training, narrow
+from kt_transfer.settings.common import Common, Training, narrow
 from kt_transfer.settings.compare import CompareConfig, Method, Metric
-from kt_transfer.settings.distill import DistillConfig, augmentation_of
+from kt_transfer.settings.distill import DistillConfig
 from kt_transfer.settings.evaluate import EvaluateConfig
 from kt_transfer.settings.export import ExportConfig
-from kt_transfer.settings.finetune import TRANSFERRED_LEARNING_RATE, FinetuneConfig
+from kt_transfer.settings.finetune import FinetuneConfig
 from kt_transfer.settings.json import from_settings, to_settings
 from kt_transfer.settings.predict import PredictConfig
 from kt_transfer.settings.pretrain import (
     CONV_LATENT_DIM,
     LABEL_WEIGHT,
-    MASKED_SHARE,
     REFERENCE_LATENT_DIM,
     REFERENCE_UNITS,
-    WIDE_LATENT_DIM,
-    WIDE_UNITS,
     PretrainConfig,
     Sparsity,
 )
@@ -35,8 +32,6 @@ __all__ = [
     "ExportConfig",
     "FinetuneConfig",
     "LABEL_WEIGHT",
-    "LearningRateDecay",
-    "MASKED_SHARE",
     "Method",
     "Metric",
     "PredictConfig",
@@ -45,14 +40,10 @@ __all__ = [
     "REFERENCE_LATENT_DIM",
     "REFERENCE_UNITS",
     "Sparsity",
-    "TRANSFERRED_LEARNING_RATE",
     "Training",
     "TuneDistillConfig",
     "TuneFinetuneConfig",
     "TunePretrainConfig",
-    "WIDE_LATENT_DIM",
-    "WIDE_UNITS",
-    "augmentation_of",
     "from_settings",
     "narrow",
     "to_settings",

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from kt_transfer.settings.bounds import AtLeastOne, NotNegative, Positive, require_bounds
-
-LearningRateDecay = Literal["none", "exponential", "step", "cosine", "plateau"]
+from kt_transfer.methods.bounds import AtLeastOne, NotNegative, Positive, require_bounds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +71,14 @@ class Training(Common):
     """Take the settings of this run as defaults."""
 
 
-def narrow(config, config_class):
-    """The fields of ``config`` that ``config_class`` has, as a ``config_class``."""
-    names = (field.name for field in dataclasses.fields(config_class))
-    return config_class(**{name: getattr(config, name) for name in names})
+def narrow(config, narrower, *without: str):
+    """The fields of ``config`` that the dataclass ``narrower`` has, as one of it.
+
+    Args:
+        config: Settings of a command.
+        narrower: Settings of a command within it, or a method; what the command cannot set keeps
+            its default.
+        *without: Fields to leave at their default.
+    """
+    names = {field.name for field in dataclasses.fields(narrower)} - set(without)
+    return narrower(**{name: getattr(config, name) for name in names if hasattr(config, name)})

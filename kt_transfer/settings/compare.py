@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from kt_transfer.errors import UserError
-from kt_transfer.settings.bounds import AtLeastOne, Bound, FolderName, Units
+from kt_transfer.methods import BY_NAME
+from kt_transfer.methods.bounds import AtLeastOne, Bound, FolderName, Positive, Units, require
+from kt_transfer.methods.pretraining import WIDE_LATENT_DIM, WIDE_UNITS
 from kt_transfer.settings.common import Training
-from kt_transfer.settings.pretrain import WIDE_LATENT_DIM, WIDE_UNITS
-from kt_transfer.settings.requirements import require
 
-Method = Literal["scratch", "parameters", "features", "distilled", "linear"]
+Method = Literal[tuple(BY_NAME)]
 Metric = Literal["accuracy", "balanced_accuracy", "macro_f1", "auc", "log_loss"]
 _TIME = re.compile(r"(\d+(?:\.\d+)?)([smh])")
 
@@ -51,6 +51,10 @@ class CompareConfig(Training):
     methods: tuple[Method, ...] = ("scratch", "parameters", "features", "distilled", "linear")
     """What to compare; scratch, no transfer, is what all others are held against."""
 
+    candidates: Path | None = None
+    """JSON file of further candidates, [{"name": NAME, "method": METHOD, SETTING: VALUE, ...}]: a
+    method with the settings that finetune or distill can set, or "run", a run folder of either."""
+
     metric: Metric = "accuracy"
     """What to judge by, on held-out examples."""
 
@@ -63,6 +67,10 @@ class CompareConfig(Training):
 
     batch_size: AtLeastOne = 32
     """Examples per step, over all devices together."""
+
+    learning_rate: Positive | None = None
+    """Initial learning rate of Adam in all that is trained (default: 1e-3, and 1e-4 where
+    pretrained parameters are trained further, as finetune has it)."""
 
     pretrain_epochs: AtLeastOne = 50
     """Passes over the unlabelled examples in pretraining."""
@@ -90,7 +98,7 @@ class CompareConfig(Training):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(
-            "scratch" in self.methods and len(set(self.methods)) > 1,
+            "scratch" in self.methods and (self.candidates or len(set(self.methods)) > 1),
             "methods",
             self.methods,
             "scratch and at least one other",

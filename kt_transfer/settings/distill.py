@@ -8,17 +8,22 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from kt_transfer.errors import UserError, named
-from kt_transfer.settings.bounds import (
+from kt_transfer.methods import Distilled
+from kt_transfer.methods.bounds import (
     AtLeastOne,
     Bound,
+    Fraction,
     Positive,
     Share,
     Units,
     ValueRange,
     Weight,
+    require,
+    require_fewer_epochs,
 )
-from kt_transfer.settings.common import LearningRateDecay, Training
-from kt_transfer.settings.requirements import require, require_fewer_epochs
+from kt_transfer.methods.distilled import augmentation_of
+from kt_transfer.methods.steps import LearningRateDecay
+from kt_transfer.settings.common import Training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,10 +57,10 @@ class DistillConfig(Training):
     data: str | None = None
     """Transfer data (default: the data of the first teacher that is a run; else digits)."""
 
-    epochs: AtLeastOne = 40
+    epochs: AtLeastOne = Distilled.epochs
     """Passes over the transfer examples, labelled or not."""
 
-    student_units: Units = (32,)
+    student_units: Units = Distilled.student_units
     """Widths of the student's hidden layers."""
 
     student: Path | None = None
@@ -66,18 +71,18 @@ class DistillConfig(Training):
     """What the smallest and the largest raw value become for --student (default: as for a
     teacher's FILE.keras)."""
 
-    temperature: Positive = 4.0
+    temperature: Positive = Distilled.temperature
     """Temperature of the soft targets (--loss kl or decoupled)."""
 
-    alpha: Annotated[float, Bound(lambda weight: 0 <= weight <= 1, "a weight from 0 to 1")] = 0.1
+    alpha: Fraction = Distilled.alpha
     """Weight of the hard-label loss; 1 - alpha weighs the soft one."""
 
-    loss: Literal["kl", "cross_entropy", "decoupled", "none"] = "kl"
+    loss: Literal["kl", "cross_entropy", "decoupled", "none"] = Distilled.loss
     """Temperature KL divergence; cross-entropy with the teacher's probabilities; decoupled
     KL, the target class and the others apart; or none, for a teacher of other classes that
     gives hints alone."""
 
-    beta: Weight = 8.0
+    beta: Weight = Distilled.beta
     """Weight of the classes that are not the target, where that of the target is 1
     (--loss decoupled)."""
 
@@ -87,13 +92,13 @@ class DistillConfig(Training):
     hint_student: str | None = None
     """Layer of the student that gives these features (default: its last hidden one)."""
 
-    hint_weight: Weight = 1.0
+    hint_weight: Weight = Distilled.hint_weight
     """Weight of the hint's loss."""
 
-    hint_loss: Literal["mse", "cosine"] = "mse"
+    hint_loss: Literal["mse", "cosine"] = Distilled.hint_loss
     """Mean squared error or cosine distance of the features."""
 
-    hint_epochs: int = 0
+    hint_epochs: int = Distilled.hint_epochs
     """Train on the hint alone for the first so many epochs, and without it from then on
     (0: the hint and the soft targets together)."""
 
@@ -169,27 +174,3 @@ class DistillConfig(Training):
                 expected="a FILE.keras",
                 remedy=f"add {named('student', 'FILE.keras')}, or leave it out",
             )
-
-
-def augmentation_of(spec: str | None) -> tuple[str, float] | None:
-    """The kind and strength that ``--augment`` names.
-
-    Example:
-        >>> augmentation_of("shift:2")
-        ('shift', 2.0)
-    """
-    if spec is None:
-        return None
-    kind, _, number = spec.partition(":")
-    try:
-        strength = float(number)
-    except ValueError:
-        strength = math.nan
-    whole = kind == "noise" or strength.is_integer()
-    require(
-        kind in ("shift", "noise") and 0 < strength < math.inf and whole,
-        "augment",
-        spec,
-        "shift:PIXELS with a whole number, or noise:DEVIATION",
-    )
-    return kind, strength

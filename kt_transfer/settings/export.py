@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from kt_transfer.settings.bounds import FolderName
+from kt_transfer.methods.bounds import FolderName
 from kt_transfer.settings.common import Common
 
 

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Literal
 
 from kt_transfer.errors import UserError, named
-from kt_transfer.settings.bounds import (
+from kt_transfer.methods import Features, Parameters
+from kt_transfer.methods.bounds import (
     AtLeastOne,
-    Bound,
+    LayerDecay,
     NotNegative,
     Positive,
     Share,
     Units,
     ValueRange,
+    require_fewer_epochs,
 )
-from kt_transfer.settings.common import LearningRateDecay, Training
-from kt_transfer.settings.pretrain import WIDE_LATENT_DIM, WIDE_UNITS
-from kt_transfer.settings.requirements import require_fewer_epochs
-
-LayerDecay = Annotated[float, Bound(lambda share: 0 < share <= 1, "above 0 and at most 1")]
-# What was transferred is only tuned, as methods.learners does: with larger steps it is soon
-# forgotten.
-TRANSFERRED_LEARNING_RATE = 1e-4
+from kt_transfer.methods.parameters import TRANSFERRED_LEARNING_RATE
+from kt_transfer.methods.pretraining import WIDE_LATENT_DIM, WIDE_UNITS
+from kt_transfer.methods.steps import LearningRateDecay
+from kt_transfer.settings.common import Training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,10 +38,10 @@ class FinetuneConfig(Training):
     data: str | None = None
     """Target data (default: the source run's data; digits for any other source)."""
 
-    epochs: AtLeastOne = 100
+    epochs: AtLeastOne = Parameters.epochs
     """Passes over the labelled training examples."""
 
-    batch_size: AtLeastOne = 32
+    batch_size: AtLeastOne = Parameters.batch_size
     """Examples per step, over all devices together."""
 
     learning_rate: Positive | None = None
@@ -53,7 +51,7 @@ class FinetuneConfig(Training):
     method: Literal["parameters", "features"] = "parameters"
     """Transfer the parameters and train on, or the features of the frozen encoder."""
 
-    features_from: str = "bottleneck"
+    features_from: str = Features.features_from
     """Features to take (--method features): bottleneck for the encoder's output, the name of one
     of its layers, or all for those of every layer with weights."""
 
@@ -64,11 +62,11 @@ class FinetuneConfig(Training):
     """What a dense head starts from: logistic regression on the source's features (default with
     --method parameters of a pretrained source), or random weights (default otherwise)."""
 
-    dropout: Share = 0.0
+    dropout: Share = Parameters.dropout
     """Share of the encoder's outputs dropped in training, so that few labels are not learned by
     heart: 0.5 is usual (a dense head)."""
 
-    freeze: NotNegative | Literal["all"] = 0
+    freeze: NotNegative | Literal["all"] = Parameters.freeze
     """Lock the first N layers of the encoder that have weights, or all of them."""
 
     head_epochs: int | None = None
@@ -77,7 +75,7 @@ class FinetuneConfig(Training):
     unfreeze_every: AtLeastOne | None = None
     """Gradual unfreezing: from the head down, unlock one more layer every so many epochs."""
 
-    layer_decay: LayerDecay = 1.0
+    layer_decay: LayerDecay = Parameters.layer_decay
     """Discriminative learning rates: each layer's is this share of the one above it."""
 
     compare_scratch: Literal["auto", "yes", "no"] = "auto"
@@ -99,10 +97,10 @@ class FinetuneConfig(Training):
     validation_split: Share = 0.1
     """Share of the labelled examples held out to watch the training."""
 
-    lr_decay: LearningRateDecay = "none"
+    lr_decay: LearningRateDecay = Parameters.lr_decay
     """How the learning rate falls over the epochs."""
 
-    warmup_epochs: int = 0
+    warmup_epochs: int = Parameters.warmup_epochs
     """Epochs over which the learning rate rises to its initial value."""
 
     patience: AtLeastOne | None = None

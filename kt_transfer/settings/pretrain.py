@@ -6,16 +6,13 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from kt_transfer.errors import named
-from kt_transfer.settings.bounds import AtLeastOne, Bound, Units, Weight
+from kt_transfer.methods.bounds import AtLeastOne, Bound, Units, Weight, require
+from kt_transfer.methods.pretraining import MASKED_SHARE, WIDE_LATENT_DIM, WIDE_UNITS
 from kt_transfer.settings.common import Training
-from kt_transfer.settings.requirements import require
 
 Sparsity = Literal["squared_l1", "l1", "kl", "k_sparse"]
 LABEL_WEIGHT = 100.0
 
-# What pretraining builds and how it corrupts where nothing is given: two wide layers that denoise.
-# benchmarks/defaults.py measures it against the reference network of the README.
-WIDE_UNITS, WIDE_LATENT_DIM, MASKED_SHARE = (500,), 500, 0.7
 REFERENCE_UNITS, REFERENCE_LATENT_DIM = (128, 64, 32, 16), 8
 CONV_LATENT_DIM = 256
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kt_transfer.errors import UserError, named
-from kt_transfer.settings.bounds import AtLeastOne, FolderName, Positive
+from kt_transfer.methods.bounds import AtLeastOne, FolderName, Positive
 from kt_transfer.settings.common import Training
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from kt_transfer.settings.bounds import AtLeastOne
+from kt_transfer.methods.bounds import AtLeastOne
 from kt_transfer.settings.distill import DistillConfig
 from kt_transfer.settings.finetune import FinetuneConfig
 from kt_transfer.settings.pretrain import PretrainConfig

@@ -13,7 +13,7 @@ import traceback
 
 from kt_transfer import __version__, settings
 from kt_transfer.errors import UserError, settings_named
-from kt_transfer.files.writing import tell_disk_error
+from kt_transfer.files.writing import describe_disk_error
 from kt_transfer.runs import folder
 from kt_transfer.shell.startup import import_tensorflow_quietly
 
@@ -92,7 +92,7 @@ def main(argv: list[str] | None = None) -> None:
     except Exception as error:
         if debug:
             traceback.print_exc()
-        if told := tell_disk_error(error, getattr(config, "out", None)):
+        if told := describe_disk_error(error, getattr(config, "out", None)):
             _leave(_in_a_line(told, error), 2)
         _leave(f"error: {type(error).__name__}: {error} (--debug shows where)", 1)
 

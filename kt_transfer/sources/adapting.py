@@ -1,4 +1,4 @@
-"""From raw examples to what another model's network expects: size, channels, scaling."""
+"""Adapt raw examples to the inputs that a network expects: size, channels, scaling."""
 
 from __future__ import annotations
 
@@ -12,21 +12,20 @@ from keras import layers, ops
 from kt_transfer.data.ranges import Range, is_by_column
 from kt_transfer.models.preprocessing import as_image, scaled
 
-# A value for all channels, or one for each.
+# One value for all channels, or one per channel.
 Value = float | tuple[float, ...]
 
 
 @dataclasses.dataclass(frozen=True)
 class Expected:
-    """What a network expects of an example.
+    """The input that a network expects.
 
     Attributes:
         shape: Shape of its input: ``(features,)``, or that of an image.
-        image: Of a flat input, the shape of the images that it was made from; ``None`` where
-            there were none.
-        values: What the smallest and the largest raw value become, a number each or one for
-            each channel; ``None`` for raw values as they are.
-        reversed_channels: Whether the channels come as blue, green, red.
+        image: For a flat input, the shape of the images it was flattened from, if any.
+        values: The values that the smallest and the largest raw value become, common or per
+            channel; ``None`` for unscaled raw values.
+        reversed_channels: Whether the order of channels is blue, green, red.
         by_column: Whether each column of a table was scaled by its own range.
     """
 
@@ -37,24 +36,24 @@ class Expected:
     by_column: bool = False
 
     def to_note(self) -> dict:
-        """As ``run.json`` keeps it."""
+        """A JSON-compatible dictionary, for ``run.json``."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_note(cls, note: dict) -> Expected:
-        """What :meth:`to_note` wrote, read back from JSON."""
+        """The inverse of :meth:`to_note`."""
         return cls(**{name: _as_tuples(value) for name, value in note.items()})
 
 
-def why_not(input_shape: tuple[int, ...], expected: Expected) -> str | None:
-    """Why examples cannot be made into what a network expects; ``None`` where they can.
+def why_incompatible(input_shape: tuple[int, ...], expected: Expected) -> str | None:
+    """Why examples cannot be adapted to a network; ``None`` if they can.
 
     Args:
         input_shape: Shape of one raw example.
-        expected: What the network expects.
+        expected: The input of the network.
 
     Example:
-        >>> why_not((30,), Expected((64,)))
+        >>> why_incompatible((30,), Expected((64,)))
         'a row of 30 values cannot become 64 values'
     """
     if not _changes_image(input_shape, expected):
@@ -73,18 +72,18 @@ def adapting_model(
     dtype: str,
     expected: Expected,
 ) -> keras.Model:
-    """Make raw examples into what a network expects, with stock layers.
+    """A model of stock layers from raw examples to the input of a network.
 
-    Images are resized (bilinear; to half or less by averaging first, so that nothing is skipped),
-    grey ones repeated to as many channels as there should be, coloured ones averaged to one.
-    Examples that have as many values as a flat input are only scaled and flattened, as
-    :func:`~kt_transfer.models.preprocessing.preprocessing_model` does.
+    Images are resized (bilinear, after average pooling if they shrink to half or less); grey
+    images are repeated along channels, colour images averaged to one channel. Examples with as
+    many values as a flat input are only scaled and flattened, as by
+    :func:`~kt_transfer.models.preprocessing.preprocessing_model`.
 
     Args:
         input_shape: Shape of one raw example.
         value_range: Smallest and largest raw value, or the ranges of the columns.
         dtype: Type of the raw values.
-        expected: What the network expects; :func:`why_not` must have nothing against it.
+        expected: The input of the network, for which :func:`why_incompatible` is ``None``.
 
     Returns:
         A functional model, ``(batch, *input_shape)`` to ``(batch, *expected.shape)``.
@@ -121,7 +120,7 @@ def describe(
     expected: Expected,
     who: str = "source",
 ) -> str:
-    """What :func:`adapting_model` does, in one line.
+    """Describe :func:`adapting_model` in one line.
 
     Example:
         >>> describe((28, 28, 1), (0.0, 255.0), Expected((32, 32, 3)))
@@ -143,7 +142,7 @@ def describe(
 
 
 def _changes_image(input_shape, expected: Expected) -> bool:
-    """Whether more than scaling and the order of dimensions has to change."""
+    """Whether more has to change than scaling and flattening."""
     if tuple(input_shape) == expected.shape:
         return False
     if len(expected.shape) == 1:
@@ -162,12 +161,12 @@ def _how_scaled(value_range: Range, expected: Expected) -> str:
 
 
 def _as_wanted(x, have: tuple[int, int, int], want: tuple[int, int, int]):
-    """Images of one size and number of channels as those of another."""
+    """Convert images to another size and number of channels."""
     if tuple(x.shape[1:]) != have:
         x = layers.Reshape(have, name="image")(x)
     if want[2] == 1 and have[2] > 1:
         x = ops.mean(x, axis=-1, keepdims=True)
-    # Not Resizing's antialias, which XLA cannot compile.
+    # Pooling instead of Resizing's antialias, which XLA cannot compile.
     shrink = tuple(max(1, have[axis] // want[axis]) for axis in (0, 1))
     if shrink != (1, 1):
         x = layers.AveragePooling2D(shrink, padding="same", name="shrink")(x)

@@ -1,4 +1,4 @@
-"""The models of ``keras.applications``: found by name, fetched, and what they expect."""
+"""The models of ``keras.applications``: lookup by name, download, and expected inputs."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from kt_transfer.errors import UserError
 from kt_transfer.models.finite import why_not_finite
 from kt_transfer.sources.adapting import Expected
 
-# Most were trained on images of this size: larger ones cost more than they give.
+# Most were trained on images of this size; larger ones cost more than they gain.
 LARGEST_SIDE = 224
 _SMALLEST_SIDES = {"InceptionV3": 75, "InceptionResNetV2": 75, "Xception": 71}
 SECONDS_WITHOUT_AN_ANSWER = 10.0
 
 
 def find_application(name: str) -> Callable:
-    """The function of ``keras.applications`` of that name, in whatever case.
+    """The function of ``keras.applications`` of that name, ignoring case.
 
     Raises:
-        UserError: If there is none; it lists those with similar names.
+        UserError: If there is none; the message lists similar names.
     """
     known = {found.lower(): found for found in dir(keras.applications) if found[0].isupper()}
     if name.lower() not in known:
@@ -50,16 +50,15 @@ def smallest_side(application: Callable) -> int:
 
 
 def expected_by(application: Callable, image: tuple[int, int, int]) -> Expected:
-    """What an application expects of images like these: 3 channels, and values as its own
-    ``preprocess_input`` makes them.
+    """The inputs that an application expects: 3 channels, scaled as by its ``preprocess_input``.
 
-    They keep their size within what it takes and ``LARGEST_SIDE``.
+    Images keep their size, within the smallest that it takes and ``LARGEST_SIDE``.
 
     Args:
         application: As from :func:`find_application`.
-        image: Height, width and channels of the images there are.
+        image: Height, width and channels of the images.
     """
-    # Asked, not listed: a line through what becomes of black and white, channel by channel.
+    # preprocess_input is linear per channel, so its results for black and white determine it.
     preprocess = inspect.getmodule(application).preprocess_input
     black, white, red = (
         preprocess(np.array([[[pixel]]], "float32")).ravel().tolist()
@@ -75,23 +74,23 @@ def expected_by(application: Callable, image: tuple[int, int, int]) -> Expected:
 
 
 def fetch_application(application: Callable, input_shape: tuple[int, int, int]) -> keras.Model:
-    """An application without its head, with weights from ImageNet, which Keras fetches once.
+    """An application without its head, with ImageNet weights, which Keras downloads once.
 
     Args:
         application: As from :func:`find_application`.
-        input_shape: Height, width and channels of its images.
+        input_shape: Height, width and channels of the input.
 
     Raises:
-        UserError: If the weights cannot be fetched or read; it says where they belong.
+        UserError: If the weights cannot be downloaded or read; the message says where to put them.
     """
-    # Keras reports on what it fetches, and warns that there are no weights for odd sizes.
+    # Keras prints the progress of downloads, and warns about sizes without weights of their own.
     progress = sys.stderr if sys.stderr.isatty() else io.StringIO()
-    with contextlib.redirect_stdout(progress), warnings.catch_warnings(), _impatient():
+    with contextlib.redirect_stdout(progress), warnings.catch_warnings(), _short_timeout():
         warnings.simplefilter("ignore")
         try:
             model = application(include_top=False, weights="imagenet", input_shape=input_shape)
         except Exception as error:
-            path, url = _sought(error)
+            path, url = _weights_location(error)
             if path is None:
                 raise
             raise UserError(
@@ -113,8 +112,8 @@ def fetch_application(application: Callable, input_shape: tuple[int, int, int]) 
 
 
 @contextlib.contextmanager
-def _impatient():
-    """Give up on a network that does not answer: by itself Python waits for minutes."""
+def _short_timeout():
+    """Give up early on an unresponsive network, for which Python waits minutes by default."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(SECONDS_WITHOUT_AN_ANSWER)
     try:
@@ -123,10 +122,10 @@ def _impatient():
         socket.setdefaulttimeout(before)
 
 
-def _sought(error: Exception) -> tuple[str | None, str]:
-    """The file that Keras looked for, and where it comes from.
+def _weights_location(error: Exception) -> tuple[str | None, str]:
+    """The file of weights that Keras looked for, and its URL.
 
-    Both are known only to the functions that failed: every application has names of its own.
+    Both are known only to the frames of the traceback, since file names differ by application.
     """
     path, url = None, "them"
     for frame, _ in traceback.walk_tb(error.__traceback__):
@@ -137,4 +136,4 @@ def _sought(error: Exception) -> tuple[str | None, str]:
 
 
 def _reason(error: Exception) -> str:
-    return str(error).strip().split("\n")[0].split(" -- ")[-1]  # Keras names the address first
+    return str(error).strip().split("\n")[0].split(" -- ")[-1]  # Keras puts the URL first

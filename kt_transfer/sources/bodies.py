@@ -1,4 +1,4 @@
-"""The body of any Keras model: what is transferred of it, and which of its features."""
+"""The body of any Keras model, which is transferred, and its features."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ _POOLING = {
 
 
 def body(model: keras.Model, input_shape: tuple[int, ...] | None = None) -> keras.Model:
-    """What is transferred of a model: all of it but its head.
+    """The part of a model to transfer: everything but its head.
 
-    That is its layer ``"encoder"`` if this is a model; otherwise everything up to the input of
-    the Dense layer that ends it, with whatever weightless layers follow that; otherwise the
-    whole model. Feature maps are averaged over their positions.
+    This is its layer ``"encoder"`` if that is a model; otherwise everything up to the input of a
+    final Dense layer, which only weightless layers may follow; otherwise the whole model. Feature
+    maps are averaged over their positions.
 
-    Layers of nested models stand in line with the others, so that the first N layers are what
-    one expects, and are copies: nothing of how the model was compiled or called comes along.
+    Nested models are flattened, so that the first N layers are those one expects. Layers are
+    copied; the model's compilation and call history are not.
 
     Args:
         model: A functional or sequential model of stock layers, with one input and one output.
-        input_shape: Shape of one example, for a model that takes several (default: its own).
+        input_shape: Shape of one example, for a model of variable input size (default: its own).
 
     Returns:
         A functional model named ``"encoder"``, ``(batch, *input_shape)`` to
         ``(batch, width)``, with the model's weights.
 
     Raises:
-        ValueError: If the model is of another kind; the message says which, as the end of a
-            sentence that begins with "it".
+        ValueError: If the model is of another kind; the message completes a sentence that begins
+            with "it".
 
     Example:
         >>> base = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4)])
@@ -59,7 +59,7 @@ def body(model: keras.Model, input_shape: tuple[int, ...] | None = None) -> kera
 
 
 def single_input(model: keras.Model):
-    """The symbolic input of a model that :func:`body` understands; others are refused.
+    """The symbolic input of a model that :func:`body` supports.
 
     Raises:
         ValueError: As :func:`body`.
@@ -85,24 +85,24 @@ def single_input(model: keras.Model):
 
 
 def head_of(model: keras.Model) -> layers.Dense | None:
-    """A copy of the Dense layer that ends a model, and that :func:`body` leaves out.
+    """A copy of the final Dense layer, which :func:`body` omits.
 
     Args:
-        model: A model of which :func:`body` was taken.
+        model: A model that :func:`body` supports.
 
     Returns:
-        The layer; ``None`` where there is none.
+        The layer; ``None`` if there is none.
     """
     return _head(_copied(_in_line(model), None))
 
 
 def features_from(encoder: keras.Model, which: str) -> keras.Model:
-    """An encoder that gives other features than its output.
+    """Select the features of an encoder.
 
     Args:
         encoder: A functional model.
         which: ``"bottleneck"`` for its output, the name of a layer for that layer's output,
-            or ``"all"`` for the outputs of all layers that have weights, one after the other.
+            or ``"all"`` for the concatenated outputs of all layers with weights.
             Feature maps are averaged over their positions.
 
     Returns:
@@ -112,6 +112,7 @@ def features_from(encoder: keras.Model, which: str) -> keras.Model:
         UserError: If there is no layer of that name.
 
     Example:
+        >>> from kt_transfer.models.autoencoders import dense_autoencoder
         >>> encoder = dense_autoencoder(784).get_layer("encoder")
         >>> features_from(encoder, "hidden_1").output_shape
         (None, 128)
@@ -145,7 +146,7 @@ def _graph(model: keras.Model) -> keras.Model:
 
 
 def _name_apart(model: keras.Model, taken: dict) -> None:
-    """Give the layers of nested models names that are theirs alone."""
+    """Make layer names unique across nested models."""
     for operation in _graph(model).operations:
         if isinstance(operation, keras.Model):
             _name_apart(operation, taken)
@@ -158,7 +159,7 @@ def _name_apart(model: keras.Model, taken: dict) -> None:
 
 
 def _in_line(model: keras.Model) -> keras.Model:
-    """A functional model over the same layers, those of nested models among them."""
+    """Flatten nested models into one functional model over the same layers."""
 
     def call(layer, *args, **kwargs):
         if not isinstance(layer, keras.Model):
@@ -172,19 +173,19 @@ def _in_line(model: keras.Model) -> keras.Model:
 
 
 def _copied(model: keras.Model, input_shape: tuple[int, ...] | None) -> keras.Model:
-    """Fresh layers with the same weights: each is called once, as ``layer.output`` needs it."""
+    """Copy layers and weights; each copy is called once, as ``layer.output`` requires."""
     shape = model.input_shape[1:] if input_shape is None else input_shape
     copy = keras.models.clone_model(model, input_tensors=keras.Input(shape, name="features"))
     for layer in copy.layers:
         if layer.weights:
             layer.set_weights(model.get_layer(layer.name).get_weights())
         if layer.weights and isinstance(layer, layers.Normalization):
-            layer.finalize_state()  # it computes with constants that it makes of its weights
+            layer.finalize_state()  # it computes with constants derived from its weights
     return copy
 
 
 def _before_head(model: keras.Model):
-    """The input of the Dense layer that ends a model, or the output of a model without one."""
+    """The input of the final Dense layer, or the output of a model without one."""
     head = _head(model)
     return model.output if head is None else head.input
 
@@ -197,7 +198,7 @@ def _head(model: keras.Model) -> layers.Dense | None:
             return operation
         if isinstance(operation, layers.InputLayer) or getattr(operation, "weights", ()):
             break
-        tensor = operation.input  # a list where several paths meet, which nothing made
+        tensor = operation.input  # a list where paths merge, which is no key
     return None
 
 

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from kt_transfer.data import Dataset, Like
-from kt_transfer.data.made_for import MadeFor, why_not_cast, why_unlike
+from kt_transfer.data.made_for import ExampleSummary, why_not_cast, why_unlike
 from kt_transfer.errors import UserError, named
 from kt_transfer.files.reading import require_plausible_zip
 from kt_transfer.models.autoencoders import transferable_encoder
@@ -19,7 +19,7 @@ from kt_transfer.models.preprocessing import as_image
 from kt_transfer.models.scaling import raw_range, usual_values
 from kt_transfer.runs.checks import damaged
 from kt_transfer.runs.folder import APPLICATION, Run
-from kt_transfer.sources.adapting import Expected, why_not
+from kt_transfer.sources.adapting import Expected, why_incompatible
 from kt_transfer.sources.applications import (
     expected_by,
     fetch_application,
@@ -35,18 +35,18 @@ def load_source(
     data: Dataset,
     value_range: tuple[float, float] | None = None,
 ) -> tuple[keras.Model, Expected]:
-    """The encoder of a source, and what it expects of an example.
+    """Load the encoder of a source, and the input that it expects.
 
     Args:
         source: A run folder, ``FILE.keras`` or ``keras_applications:NAME``.
         run: The run folder, as from :func:`~kt_transfer.runs.folder.open_source`; ``None`` for
             others.
-        data: The target's examples, which must be such as can be adapted to it.
-        value_range: What the smallest and largest raw value become for a file (default: -1
-            and 1, or as they are where the model scales by itself).
+        data: The target's examples, to adapt to the source.
+        value_range: The values that the smallest and largest raw value become for a file
+            (default: -1 and 1, or unscaled if the model scales its own input).
 
     Raises:
-        UserError: If it cannot be had, or does not fit; before anything is trained.
+        UserError: If it cannot be loaded, or the examples cannot be adapted to it.
     """
     if run is not None:
         encoder, expected = _from_run(run)
@@ -54,13 +54,13 @@ def load_source(
         encoder, expected = _from_application(source, data)
     else:
         encoder, expected, _ = _from_file(source, data, value_range)
-    if reason := why_not(data.input_shape, expected):
+    if reason := why_incompatible(data.input_shape, expected):
         raise misfit(source, data, reason)
     return encoder, expected
 
 
 def _from_run(run: Run) -> tuple[keras.Model, Expected]:
-    """The encoder of a run as it is, without the penalty of its pretraining."""
+    """The encoder of a run, without sparsity penalty, and its input."""
     model, preprocessing = run.load_models()
     if "encoder" not in [layer.name for layer in model.layers]:
         raise UserError(
@@ -78,19 +78,18 @@ def _from_run(run: Run) -> tuple[keras.Model, Expected]:
             raise damaged(run.path, "run.json", f"its 'expects': {error}") from error
     raw = preprocessing.input_shape[1:]
     image = tuple(raw) if as_image(raw) else None
-    made = examples_of(run)
-    by_column = made is not None and made.columns is not None
+    summary = examples_of(run)
+    by_column = summary is not None and summary.columns is not None
     return encoder, Expected(tuple(encoder.input_shape[1:]), image, by_column=by_column)
 
 
 def load_student(
     path, data: Dataset, value_range: tuple[float, float] | None = None
 ) -> tuple[keras.Model, Expected]:
-    """A classifier of the data's classes with the layers of a Keras file, and what it expects.
+    """A classifier of the data's classes from a Keras file, and the input that it expects.
 
-    The weights of the file are where the student starts from. Its last Dense layer is kept too
-    where it has as many units as there are classes (without its activation, since a student
-    emits logits); otherwise the student gets a new one.
+    The student starts from the weights of the file. A final Dense layer with as many units as
+    classes is kept, without activation, since a student outputs logits; otherwise the head is new.
 
     Args:
         path: ``FILE.keras``, a functional or sequential model of stock layers.
@@ -98,10 +97,10 @@ def load_student(
         value_range: As in :func:`load_source`.
 
     Raises:
-        UserError: If it cannot be had, or does not fit.
+        UserError: If it cannot be loaded, or the examples cannot be adapted to it.
     """
     encoder, expected, model = _from_file(path, data, value_range, "student")
-    if reason := why_not(data.input_shape, expected):
+    if reason := why_incompatible(data.input_shape, expected):
         raise misfit(path, data, reason, "student")
     student, head = classifier(encoder, data.num_classes, name="student"), head_of(model)
     if head is not None and head.kernel.shape == student.get_layer("head").kernel.shape:
@@ -143,16 +142,16 @@ def _from_file(
 
 
 def values_for(model: keras.Model, data: Dataset, value_range):
-    """What the smallest and the largest raw value become for the model of a file.
+    """The values that the smallest and the largest raw value become for the model of a file.
 
     Args:
         model: The model.
         data: Examples.
-        value_range: What was asked for.
+        value_range: The user's choice, which takes precedence.
 
     Returns:
-        Two values; ``None`` for raw values as they are, where the model scales them itself and was
-        made for such.
+        Two values; ``None`` for unscaled raw values, if the model scales its own input and was
+        trained on values like these.
 
     Raises:
         ValueError: As :func:`~kt_transfer.models.scaling.usual_values`.
@@ -161,8 +160,8 @@ def values_for(model: keras.Model, data: Dataset, value_range):
     expected = raw_range(model)
     if values is not None or expected is None:
         return values
-    made = MadeFor("float32", expected, True, expected[1] >= 2, expected)
-    return expected if why_unlike(made, data) else None
+    summary = ExampleSummary("float32", expected, True, expected[1] >= 2, expected)
+    return expected if why_unlike(summary, data) else None
 
 
 def _from_application(source: str, data: Dataset) -> tuple[keras.Model, Expected]:
@@ -178,7 +177,7 @@ def _from_application(source: str, data: Dataset) -> tuple[keras.Model, Expected
             f"{least}x{least} that it takes at least",
         )
     expected = expected_by(application, image)
-    if reason := why_not(data.input_shape, expected):
+    if reason := why_incompatible(data.input_shape, expected):
         raise misfit(source, data, reason)
     return body(fetch_application(application, expected.shape)), expected
 
@@ -210,10 +209,10 @@ def load_file(source, setting: str = "source") -> keras.Model:
 
 
 def shape_for(given, data: Dataset) -> tuple[int, ...]:
-    """The shape of a network's symbolic input, with the target's size where it takes any.
+    """The shape of a network's symbolic input, with unknown sizes taken from the data.
 
     Raises:
-        ValueError: If it takes something else than values of that kind.
+        ValueError: If it takes other types or shapes.
     """
     if "float" not in given.dtype and given.dtype != "uint8":
         raise ValueError(f"takes {given.dtype}, such as the numbers of words, expected values")
@@ -221,7 +220,7 @@ def shape_for(given, data: Dataset) -> tuple[int, ...]:
 
 
 def fill_shape(shape: tuple, data: Dataset) -> tuple[int, ...]:
-    """A shape with unknown sizes as one of the data's; ``ValueError`` where that cannot be."""
+    """Fill in unknown sizes from the data; ``ValueError`` if the rank differs."""
     if None not in shape:
         return tuple(shape)
     known = data.input_shape
@@ -235,7 +234,7 @@ def fill_shape(shape: tuple, data: Dataset) -> tuple[int, ...]:
 def misfit(
     source, data: Dataset, reason: str, setting: str = "source", wanted: str = "one"
 ) -> UserError:
-    """What to say of a model that the examples cannot be made to fit."""
+    """The error for a model that the examples cannot be adapted to."""
     return UserError(
         setting=setting,
         given=source,
@@ -246,38 +245,38 @@ def misfit(
 
 
 def in_a_sentence(error: Exception) -> str:
-    """What Keras has to say, without its advice and the configurations that it quotes."""
+    """The first sentence of an error of Keras, without advice and quoted configurations."""
     reason = str(error).split("Exception encountered: ")[-1].strip()
     return reason.split("\n")[0].split(". ")[0].rstrip(".")
 
 
 def like(preprocessing: keras.Model, least: int = 1) -> Like:
-    """What raw examples a run takes, to read new ones in the same way."""
+    """The form of raw examples that a run takes, to read new ones in the same form."""
     raw = preprocessing.input
     return Like(tuple(raw.shape[1:]), keras.backend.standardize_dtype(raw.dtype), least)
 
 
-def examples_of(run: Run) -> MadeFor | None:
-    """What examples a run was made for; ``None`` for one that was written before this was noted."""
-    return MadeFor.from_note(run.read_json("run.json").get("made_for"))
+def examples_of(run: Run) -> ExampleSummary | None:
+    """The training examples of a run; ``None`` for runs of versions that did not record them."""
+    return ExampleSummary.from_note(run.read_json("run.json").get("made_for"))
 
 
 def preprocessing_for_new(
     run: Run, preprocessing: keras.Model, data: Dataset, say: Callable[[str], None]
 ) -> keras.Model:
-    """The preprocessing of a run, for examples that it was not made for but that are of its kind.
+    """The preprocessing of a run for new examples, cast if they have another type.
 
     Args:
         run: The run.
         preprocessing: Its preprocessing.
-        data: New examples; their type may be another, if the run's holds their values.
-        say: What to tell of it.
+        data: New examples, of a type whose values the run's type can represent.
+        say: Function that prints a message.
 
     Returns:
-        A model from these examples to what the run's network takes.
+        A model from these examples to the input of the run's network.
 
     Raises:
-        UserError: If their shape, type or range is not what the run was made for.
+        UserError: If their shape, type or range does not match the run's.
     """
     expected, dtype = tuple(preprocessing.input_shape[1:]), preprocessing.input.dtype
     if expected != data.input_shape:
@@ -287,24 +286,27 @@ def preprocessing_for_new(
             but=f"{run.path} expects {expected}",
             remedy="give data of that shape",
         )
-    if told := adaptation_to(run.path, examples_of(run), dtype, data):
-        say(told)
+    if message := adaptation_to(run.path, examples_of(run), dtype, data):
+        say(message)
     return with_cast(preprocessing, data.x.dtype)
 
 
-def adaptation_to(path, made: MadeFor | None, dtype: str, data: Dataset) -> str | None:
-    """What to say of examples that are cast for a model; ``None`` where they need not be.
+def adaptation_to(path, summary: ExampleSummary | None, dtype: str, data: Dataset) -> str | None:
+    """Check new examples for a model, and describe the cast that they need, if any.
 
     Args:
-        path: Of the model, for the message.
-        made: What it was made for, as far as is known.
+        path: The model, for messages.
+        summary: Summary of its training examples, if known.
         dtype: The type that it takes.
-        data: The examples.
+        data: The new examples.
+
+    Returns:
+        A message about the cast; ``None`` if there is none.
 
     Raises:
-        UserError: If these are not what it was made for.
+        UserError: If the examples are not in the units that the model was trained on.
     """
-    reason = why_not_cast(data, dtype) if made is None else why_unlike(made, data)
+    reason = why_not_cast(data, dtype) if summary is None else why_unlike(summary, data)
     if reason:
         raise UserError(
             given=data.spec,
@@ -318,7 +320,7 @@ def adaptation_to(path, made: MadeFor | None, dtype: str, data: Dataset) -> str 
 
 
 def with_cast(preprocessing: keras.Model, dtype) -> keras.Model:
-    """A model of raw examples, for examples of another type that holds the same values."""
+    """Extend a model of raw examples to take another type with the same values."""
     if preprocessing.input.dtype == dtype:
         return preprocessing
     raw = keras.Input(preprocessing.input_shape[1:], dtype=str(dtype), name="raw")

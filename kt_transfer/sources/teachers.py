@@ -1,4 +1,4 @@
-"""Teachers of any origin: run folders, Keras files, SavedModels; alone or several together."""
+"""Teachers of any origin, run folders, Keras files and SavedModels, and ensembles of them."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import numpy as np
 from keras import ops
 
 from kt_transfer.data import Dataset
-from kt_transfer.data.made_for import MadeFor
+from kt_transfer.data.made_for import ExampleSummary
 from kt_transfer.errors import UserError, named
 from kt_transfer.models.outputs import (
-    said_by_last_layer,
-    tell_output,
+    infer_output_kind,
+    output_kind_of_last_layer,
     with_logarithm,
     with_mapped_classes,
 )
 from kt_transfer.runs.folder import Run
 from kt_transfer.serving.inspection import require_harmless
 from kt_transfer.serving.served_layer import ServedLayer, names_of_export, note_of_export
-from kt_transfer.sources.adapting import Expected, adapting_model, describe, why_not
+from kt_transfer.sources.adapting import Expected, adapting_model, describe, why_incompatible
 from kt_transfer.sources.loading import (
     adaptation_to,
     fill_shape,
@@ -35,26 +35,26 @@ from kt_transfer.sources.loading import (
     values_for,
 )
 
-# Examples on which logits and probabilities are told apart.
-NUM_LOOKED_AT = 256
+# Number of examples used to distinguish logits from probabilities.
+NUM_PROBED = 256
 _NO_PROBABILITY = 1e-12
-# Examples on which a teacher is judged, and how many are too few for that.
-_MOST_TO_JUDGE, _FEWEST_TO_JUDGE, _JUDGED_AT_ONCE = 500, 20, 64
-# Values that a model of unknown origin was probably trained on.
+# Most and fewest examples on which a teacher is evaluated, and the batch size.
+_MOST_EVALUATED, _FEWEST_EVALUATED, _BATCH_SIZE = 500, 20, 64
+# Ranges of values that a model of unknown origin may have been trained on.
 _USUAL_VALUES = ((-1.0, 1.0), (0.0, 1.0), (0.0, 255.0))
 _BEYOND_CHANCE = 1.645  # standard deviations, one-sided, 95 %
-# A teacher that errs less often than this is not asked about other values.
+# A teacher with a lower error rate is not tried with other ranges of values.
 _SMALL_ERROR = 0.02
 
 
 class Teacher(NamedTuple):
-    """A teacher as a Keras model, and what it costs.
+    """A teacher as a Keras model, and its size.
 
     Attributes:
-        model: From raw examples to logits.
-        class_names: What the logits are of; ``None`` where it does not say.
-        num_parameters: Numbers in its weights.
-        num_bytes: What it takes on disk.
+        model: Model from raw examples to logits.
+        class_names: Names of its classes; ``None`` if unknown.
+        num_parameters: Number of parameters.
+        num_bytes: Size on disk.
     """
 
     model: keras.Model
@@ -76,28 +76,28 @@ def load_teachers(
     say: Callable[[str], None] = lambda line: None,
     trust: bool = False,
 ) -> Teacher:
-    """The teachers as one, averaged in probability.
+    """Load teachers and average their probabilities.
 
     Args:
-        paths: Run folders, ``FILE.keras``, folders of SavedModels.
-        opened: For each its run, as from :func:`~kt_transfer.runs.folder.open_teacher`.
+        paths: Run folders, ``FILE.keras`` and folders of SavedModels.
+        opened: The run of each, as from :func:`~kt_transfer.runs.folder.open_teacher`.
         data: Raw examples, and the student's classes.
-        output: What a file or a SavedModel emits: ``"logits"``, ``"probabilities"`` or ``"auto"``
-            to tell it from its last layer or output's name, and from what it emits.
-        value_range: What the smallest and largest raw value become for a file or SavedModel
-            (default for a file: -1 and 1, or as they are where it scales by itself; for a
-            SavedModel: as they are).
-        weights: One for each teacher, in proportion (default: all alike).
-        class_map: The student's class for classes of the teachers; several may become one, and
-            those that are left out are dropped.
-        shares_classes: Whether the logits are to be of the student's classes; otherwise there
-            is one teacher, for its features.
-        say: What to tell of how examples are adapted.
-        trust: Whether to load SavedModels without looking into what they do.
+        output: Output of a file or SavedModel: ``"logits"``, ``"probabilities"``, or ``"auto"`` to
+            infer it from the last layer or the name of the output, and from output values.
+        value_range: The values that the smallest and largest raw value become for a file or
+            SavedModel (default for a file: -1 and 1, or unscaled if it scales its own input; for a
+            SavedModel: unscaled).
+        weights: Relative weight of each teacher (default: equal weights).
+        class_map: The student's class for each class of the teachers; several may map to one, and
+            classes that are left out are dropped.
+        shares_classes: Whether logits are for the student's classes; otherwise there is one
+            teacher, for its features.
+        say: Function that prints messages about how examples are adapted.
+        trust: Whether to load SavedModels without inspecting their graphs.
 
     Raises:
-        UserError: If one cannot be had, or does not fit, or is right far more often when it is
-            shown other values than those that are the default.
+        UserError: If a teacher cannot be loaded, does not match the data, or is far more accurate
+            with another range of values than the default one.
     """
     if class_map and shares_classes:
         _require_known(f"a class of {data.spec}", class_map.values(), data.class_names)
@@ -108,7 +108,7 @@ def load_teachers(
             _require_harmless(path, data)
         foreign = None if run is not None else open_one(path, data, value_range, say)
 
-        def made(values, path=path, run=run, foreign=foreign):
+        def load(values, path=path, run=run, foreign=foreign):
             if foreign is None:
                 teacher = _from_run(run, data, say)
             else:
@@ -117,9 +117,9 @@ def load_teachers(
                 _of_students_classes(path, teacher, data, class_map) if shares_classes else teacher
             )
 
-        teacher = made(foreign and foreign.values)
+        teacher = load(foreign and foreign.values)
         if foreign is not None and value_range is None and shares_classes:
-            _require_right_values(path, teacher, foreign, data, made)
+            _require_right_values(path, teacher, foreign, data, load)
         teacher.model.name = f"teacher_{number}"
         teachers.append(teacher)
     if class_map and shares_classes:
@@ -150,12 +150,12 @@ def _from_run(run: Run, data: Dataset, say: Callable) -> Teacher:
 
 
 class _Foreign(NamedTuple):
-    """A model that does not say what became of the examples that it learned from."""
+    """A model from elsewhere, whose preprocessing is unknown."""
 
     network: keras.Model | ServedLayer
     shape: tuple[int, ...]
     values: tuple[float, float] | None
-    said: str | None
+    declared: str | None
     class_names: list[str] | None
     num_parameters: int
     num_bytes: int
@@ -177,8 +177,8 @@ def _open_file(path: Path, data: Dataset, value_range, say: Callable) -> _Foreig
     except ValueError as error:
         raise _misfit(path, data, error) from error
     size = os.path.getsize(path)
-    said, num_parameters = said_by_last_layer(network), network.count_params()
-    return _Foreign(network, shape, values, said, None, num_parameters, size)
+    declared, num_parameters = output_kind_of_last_layer(network), network.count_params()
+    return _Foreign(network, shape, values, declared, None, num_parameters, size)
 
 
 def _require_harmless(path: Path, data: Dataset) -> None:
@@ -196,14 +196,14 @@ def _open_saved_model(path: Path, data: Dataset, value_range, say: Callable) -> 
         shape = fill_shape(shape, data)
         adapt = _adapting(data, Expected(shape, values=value_range))
         if value_range is None:
-            made = MadeFor.from_note(note_of_export(path, "made_for"))
-            if told := adaptation_to(path, made, spec.dtype.name, data):
-                say(told)
+            summary = ExampleSummary.from_note(note_of_export(path, "made_for"))
+            if message := adaptation_to(path, summary, spec.dtype.name, data):
+                say(message)
         served.measure(adapt(data.x[:1]))
     except ValueError as error:
         raise _misfit(path, data, error) from error
     counts = served.num_parameters, served.num_bytes
-    return _Foreign(served, shape, value_range, served.said, names_of_export(path), *counts)
+    return _Foreign(served, shape, value_range, served.declared, names_of_export(path), *counts)
 
 
 def _from_foreign(path: Path, foreign: _Foreign, data: Dataset, output: str, values) -> Teacher:
@@ -212,21 +212,21 @@ def _from_foreign(path: Path, foreign: _Foreign, data: Dataset, output: str, val
         model = keras.Model(adapt.input, foreign.network(adapt.output))
     except ValueError as error:
         raise _misfit(path, data, error) from error
-    model = _emitting_logits(path, model, data, output, foreign.said)
+    model = _emitting_logits(path, model, data, output, foreign.declared)
     return Teacher(model, foreign.class_names, foreign.num_parameters, foreign.num_bytes)
 
 
-def _require_right_values(path, teacher: Teacher, foreign: _Foreign, data: Dataset, made) -> None:
-    """Refuse a model that errs less than half as often when it is shown other values."""
-    rows = _judged_rows(data)
-    right = _is_right(teacher.model, data, rows)
+def _require_right_values(path, teacher: Teacher, foreign: _Foreign, data: Dataset, load) -> None:
+    """Refuse a model whose error rate halves with another usual range of values."""
+    rows = _evaluation_rows(data)
+    right = _is_correct(teacher.model, data, rows)
     shown = foreign.values or data.value_range
     for values in (data.value_range, *_USUAL_VALUES):
         if values == shown or (~right).mean() <= _SMALL_ERROR:
             continue
         try:
-            other = _is_right(made(values).model, data, rows)
-        except UserError:  # as such values it answers in a way that is none of a classifier
+            other = _is_correct(load(values).model, data, rows)
+        except UserError:  # with this range its outputs are not those of a classifier
             continue
         gained, lost = (other & ~right).sum(), (right & ~other).sum()
         halved = (~other).mean() < 0.5 * (~right).mean()
@@ -246,20 +246,20 @@ def _require_right_values(path, teacher: Teacher, foreign: _Foreign, data: Datas
 
 
 def no_better_than_chance(model: keras.Model, data: Dataset) -> str | None:
-    """What to say of a teacher that knows nothing of the labels; ``None`` of one that does.
+    """Describe a teacher that does not beat chance; ``None`` for one that does.
 
-    It knows something where it is right more often than the most frequent class is, or more
-    often than in one of K cases in the mean over K classes, beyond what chance explains in
-    19 of 20 cases. Too few labels tell nothing.
+    A teacher beats chance if its accuracy is significantly higher than the frequency of the most
+    frequent class, or its balanced accuracy significantly higher than 1 / K for K classes
+    (one-sided, 5 %). With too few labels it gets the benefit of the doubt.
 
     Args:
-        model: From raw examples to logits of the data's classes.
-        data: Examples with labels.
+        model: Model from raw examples to logits of the data's classes.
+        data: Labelled examples.
     """
-    rows = _judged_rows(data)
-    if len(rows) < _FEWEST_TO_JUDGE:
+    rows = _evaluation_rows(data)
+    if len(rows) < _FEWEST_EVALUATED:
         return None
-    right, y = _is_right(model, data, rows), data.y[rows]
+    right, y = _is_correct(model, data, rows), data.y[rows]
     counts = np.bincount(y, minlength=data.num_classes)
     counts = counts[counts > 0]
     most = counts.max() / len(y)
@@ -280,35 +280,35 @@ def no_better_than_chance(model: keras.Model, data: Dataset) -> str | None:
     )
 
 
-def _judged_rows(data: Dataset) -> np.ndarray:
-    """Some examples that have a label, drawn in the same way every time."""
+def _evaluation_rows(data: Dataset) -> np.ndarray:
+    """A fixed random sample of labelled examples."""
     labelled = np.flatnonzero(data.y >= 0)
-    if len(labelled) > _MOST_TO_JUDGE:
-        drawn = np.random.default_rng(0).choice(labelled, _MOST_TO_JUDGE, replace=False)
+    if len(labelled) > _MOST_EVALUATED:
+        drawn = np.random.default_rng(0).choice(labelled, _MOST_EVALUATED, replace=False)
         labelled = np.sort(drawn)
     return labelled
 
 
-def _is_right(model: keras.Model, data: Dataset, rows: np.ndarray) -> np.ndarray:
-    """Whether the model answers each of these examples with its label."""
-    answers = [
+def _is_correct(model: keras.Model, data: Dataset, rows: np.ndarray) -> np.ndarray:
+    """Whether the model predicts the label of each of these examples."""
+    predicted = [
         ops.convert_to_numpy(model(data.x[part], training=False)).argmax(axis=1)
-        for part in np.split(rows, range(_JUDGED_AT_ONCE, len(rows), _JUDGED_AT_ONCE))
+        for part in np.split(rows, range(_BATCH_SIZE, len(rows), _BATCH_SIZE))
         if len(part)
     ]
-    return np.concatenate([*answers, np.empty(0, int)]) == data.y[rows]
+    return np.concatenate([*predicted, np.empty(0, int)]) == data.y[rows]
 
 
 def _adapting(data: Dataset, expected: Expected) -> keras.Model:
-    if reason := why_not(data.input_shape, expected):
+    if reason := why_incompatible(data.input_shape, expected):
         raise ValueError(f"does not fit: {reason}")
     return adapting_model(*data.raw_for(expected.by_column), expected)
 
 
-def _emitting_logits(path, model: keras.Model, data: Dataset, output: str, said: str | None):
+def _emitting_logits(path, model: keras.Model, data: Dataset, output: str, declared: str | None):
     if output == "auto":
-        rows = model(data.x[:NUM_LOOKED_AT], training=False)
-        output = tell_output(said, ops.convert_to_numpy(rows))
+        rows = model(data.x[:NUM_PROBED], training=False)
+        output = infer_output_kind(declared, ops.convert_to_numpy(rows))
     if output is None:
         raise UserError(
             setting="teacher",
@@ -343,7 +343,7 @@ def _of_students_classes(path, teacher: Teacher, data: Dataset, class_map) -> Te
 
 
 def _mapped(path, model: keras.Model, names: list[str], data: Dataset, class_map: dict):
-    """Logits of the student's classes: what is mapped to one adds up, in probability."""
+    """Map logits to the student's classes, summing probabilities of merged classes."""
     pairs = [
         (number, data.class_names.index(class_map[name]))
         for number, name in enumerate(names)
@@ -367,7 +367,7 @@ def _require_known(what: str, given, known) -> None:
 
 
 def _together(teachers: list[Teacher], data: Dataset, weights) -> keras.Model:
-    """Logits of the weighted mean of several teachers' probabilities."""
+    """Logits of the weighted mean of the teachers' probabilities."""
     shares = np.asarray(weights or [1.0] * len(teachers), np.float64)
     raw = keras.Input(data.input_shape, dtype=str(data.x.dtype), name="raw")
     mean = sum(

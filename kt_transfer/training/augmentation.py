@@ -1,4 +1,4 @@
-"""Random views of raw examples: pure functions of a batch and a seed, which XLA compiles."""
+"""Random augmentation of raw examples: pure functions of a batch and a seed, for XLA."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ def augmentation(kind: str, strength: float, value_range: Range) -> Callable:
 
     Args:
         kind: ``"shift"`` or ``"noise"``.
-        strength: Pixels for :func:`random_shift`; for :func:`add_noise` a standard deviation
-            where the values are scaled to [-1, 1].
-        value_range: Smallest and largest raw value (what is shifted in is the smallest), or the
-            ranges of the columns.
+        strength: For :func:`random_shift`, the largest shift in pixels; for :func:`add_noise`, the
+            standard deviation relative to values scaled to [-1, 1].
+        value_range: Smallest and largest raw value, or the ranges of the columns. Shifted images
+            are filled with the smallest.
 
     Returns:
         A function ``(x, seed)`` from raw examples to raw examples.
@@ -30,16 +30,16 @@ def augmentation(kind: str, strength: float, value_range: Range) -> Callable:
 
 
 def random_shift(x, seed, *, pixels: int, fill: float = 0.0):
-    """Move each image by up to some pixels, down or up and right or left.
+    """Shift each image vertically and horizontally by up to ``pixels``.
 
-    Every shift from -pixels to pixels is as likely as any other, as in the jitter of Hinton,
-    Vinyals & Dean (2015, https://arxiv.org/abs/1503.02531).
+    Shifts are uniform from -pixels to pixels, as in the jitter of Hinton, Vinyals & Dean
+    (2015, https://arxiv.org/abs/1503.02531).
 
     Args:
         x: Images of shape ``(batch, height, width[, channels])``.
         seed: Two integers.
         pixels: Largest shift.
-        fill: Value of what comes in from outside.
+        fill: Value of the pixels that are shifted in.
 
     Returns:
         Images of the same shape and type.
@@ -60,12 +60,12 @@ def random_shift(x, seed, *, pixels: int, fill: float = 0.0):
 
 
 def add_noise(x, seed, *, deviation, value_range: Range):
-    """Add Gaussian noise to every value; whole numbers stay whole, and all within the range.
+    """Add Gaussian noise to every value, rounded for integer types and clipped to the range.
 
     Args:
         x: Examples of shape ``(batch, ...)``.
         seed: Two integers.
-        deviation: Standard deviation of the noise, in raw values; one, or one for each column.
+        deviation: Standard deviation of the noise in raw values, one for all or one per column.
         value_range: Smallest and largest raw value, or the ranges of the columns.
 
     Returns:
@@ -82,6 +82,6 @@ def add_noise(x, seed, *, deviation, value_range: Range):
     exact = tf.float64 if is_by_column(value_range) or x.dtype == tf.float64 else tf.float32
     values, (low, high) = tf.cast(x, exact), (tf.constant(end, exact) for end in value_range)
     noisy = values + tf.constant(deviation, exact) * tf.cast(noise, exact)
-    # What was beyond its column's range stays where it was, at most.
+    # A value outside its column's range may not move further out.
     noisy = tf.clip_by_value(noisy, tf.minimum(values, low), tf.maximum(values, high))
     return tf.saturate_cast(tf.round(noisy) if x.dtype.is_integer else noisy, x.dtype)

@@ -22,16 +22,16 @@ class EpochLog(keras.callbacks.Callback):
 
     Args:
         path: The file; of a resumed fit, it keeps the rows of the epochs that are done.
-        first_epoch: Epoch that the fit starts with.
     """
 
-    def __init__(self, path: Path, first_epoch: int = 0):
+    def __init__(self, path: Path):
         super().__init__()
         self.path = Path(path)
-        self.rows = read_history(self.path)[:first_epoch]
+        self.rows = read_history(self.path)
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Note the time."""
+        """Note the time; rows of later epochs are of before an interruption."""
+        self.rows = self.rows[:epoch]
         self._began = time.perf_counter()
 
     def on_epoch_end(self, epoch, logs=None):
@@ -89,31 +89,34 @@ class Checkpoint(keras.callbacks.Callback):
 
     Args:
         folder: Where checkpoints lie.
-        network: The model whose variables are saved, beside the optimizer's.
-        callbacks: Callbacks whose progress is saved (early stopping, plateau decay).
         every_seconds: Least time between two checkpoints.
         writes: Whether this process writes; of several workers only the chief does, but all
             of them have to read the variables at the same epochs.
-        begins: Epoch with which this fit begins, where it is a later stage of one fit. Of a
-            checkpoint made at the end of the stage before it takes the weights alone.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        network,
-        callbacks=(),
-        every_seconds: float = 10.0,
-        writes: bool = True,
-        begins: int = 0,
-    ):
+    def __init__(self, folder: Path, every_seconds: float = 10.0, writes: bool = True):
         super().__init__()
-        self.writes, self.begins = writes, begins
-        self.folder = Path(folder)
-        self.network = network
-        self.others = [c for c in callbacks if _progress_of(c)]
-        self.every_seconds = every_seconds
+        self.folder, self.writes, self.every_seconds = Path(folder), writes, every_seconds
+        self.watch(None)
         self._last = time.monotonic()
+
+    def watch(self, network: keras.Model | None, callbacks=(), begins: int = 0) -> None:
+        """What the next fit saves.
+
+        Args:
+            network: The model whose variables are saved, beside the optimizer's (``None``: the
+                one that is fitted).
+            callbacks: Callbacks whose progress is saved (early stopping, plateau decay).
+            begins: Epoch with which this fit begins, where it is a later stage of one fit. Of a
+                checkpoint made at the end of the stage before it takes the weights alone.
+        """
+        self._network, self.begins = network, begins
+        self.others = [callback for callback in callbacks if _progress_of(callback)]
+
+    @property
+    def network(self) -> keras.Model:
+        """The model whose variables are saved."""
+        return self.model if self._network is None else self._network
 
     @property
     def first_epoch(self) -> int:
@@ -202,20 +205,21 @@ class Progress(keras.callbacks.Callback):
     Args:
         epochs: Epochs of the whole fit.
         title: What is being done.
-        first_epoch: Epoch that the fit starts with.
     """
 
-    def __init__(self, epochs: int, title: str, first_epoch: int = 0):
+    def __init__(self, epochs: int, title: str):
         super().__init__()
-        self.epochs, self.title, self.first_epoch = epochs, title, first_epoch
+        self.epochs, self.title = epochs, title
 
     def on_train_begin(self, logs=None):
         """Show the bar."""
         self.bar = _bar()
-        self.task = self.bar.add_task(
-            self.title, total=self.epochs, completed=self.first_epoch, text=""
-        )
+        self.task = self.bar.add_task(self.title, total=self.epochs, text="")
         self.bar.start()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Show where a resumed fit goes on."""
+        self.bar.update(self.task, completed=epoch)
 
     def on_epoch_end(self, epoch, logs=None):
         """Move the bar."""

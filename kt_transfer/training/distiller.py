@@ -11,8 +11,8 @@ from keras import ops, tree
 from kt_transfer.data.rows import empty_rows
 from kt_transfer.engine import feeds
 from kt_transfer.engine.fused_model import FusedModel
-from kt_transfer.models.emitted import emitted_by
-from kt_transfer.training.hints import emitting, find_layer, last_hidden, layers_of
+from kt_transfer.models.classifier_output import classifier_output
+from kt_transfer.training.hints import find_layer, last_hidden, layers_of, with_layer_output
 from kt_transfer.training.labels import as_labels
 from kt_transfer.training.losses import (
     CosineDistance,
@@ -34,7 +34,7 @@ _HINT_LOSSES = {
 
 
 class _Setting:
-    """A number in a variable, so that a callback can change it while a compiled program runs."""
+    """A number stored in a variable, so that a callback can change it in a compiled program."""
 
     def __init__(self, expected: str, fits: Callable[[float], bool]):
         self.expected, self.fits = expected, fits
@@ -43,7 +43,7 @@ class _Setting:
         self.name = name
 
     def __get__(self, model, owner=None):
-        if model is None:  # asked of the class
+        if model is None:  # accessed on the class
             return self
         return float(ops.convert_to_numpy(model.settings[self.name]))
 
@@ -54,9 +54,9 @@ class _Setting:
 
 
 class Distiller(keras.Model):
-    """Trains a student on a teacher's soft targets, and on labels where there are some.
+    """Trains a student on a teacher's soft targets and on labels, where available.
 
-    With mᵢ = 1 where example i has a label, else 0, t and s the logits of teacher and
+    With mᵢ = 1 if example i has a label and 0 otherwise, and t and s the logits of teacher and
     student, the loss of one example is
 
         Lᵢ = mᵢ·α·CE(yᵢ, sᵢ) + (1 − mᵢ·α)·Sᵢ
@@ -66,47 +66,49 @@ class Distiller(keras.Model):
     temperature, for ``"cross_entropy"``, and :class:`~kt_transfer.training.losses.DecoupledKL`
     for ``"decoupled"``. With a hint, λ·H(features of the teacher, W·features of the student) is
     added (FitNets, Romero et al., 2015, https://arxiv.org/abs/1412.6550): W is learned, and
-    no part of the student. ``loss="none"`` leaves S out, so that a teacher of other classes can
-    give hints alone.
+    not part of the student. ``loss="none"`` omits S, so that a teacher of other classes can
+    provide hints alone.
 
-    Labels are integers, ``-1`` for none; metrics leave out examples without a label. Given as
-    arrays or lists they may be one-hot as well. For
-    arrays, ``fit`` asks the teacher once and finds its answers again by row; targets may
-    also be given as ``(labels, logits)``. With a ``tf.data.Dataset`` of labels the teacher runs
-    in every step. ``sample_weight`` and ``class_weight`` weigh all of Lᵢ. Only the student is
-    trained and saved; the teacher runs in inference mode and stays what it is.
+    Labels are integers, ``-1`` for unlabelled examples, which metrics leave out; arrays and lists
+    may also be one-hot. For arrays, ``fit`` computes the teacher's outputs once and looks them up
+    by row; targets may also be given as ``(labels, logits)``. With a ``tf.data.Dataset`` of labels
+    the teacher runs in every step. ``sample_weight`` and ``class_weight`` apply to all of Lᵢ. Only
+    the student is trained and saved; the teacher runs in inference mode and does not change.
 
-    Teacher and student may emit probabilities too, whose logarithms are taken for the logits; of
-    two classes they may emit one number, z or sigmoid(z), which is as the logits 0 and z. What
-    they emit is told by their last layers. Metrics and ``predict`` see logits in any case. In mixed
+    Teacher and student may output probabilities, whose logarithms serve as logits. For two
+    classes they may output one number, z or sigmoid(z), equivalent to the logits 0 and z. Which of
+    these it is follows from the last layer. Metrics and ``predict`` always use logits. In mixed
     precision the losses are computed in ``float32``.
 
-    ``temperature``, ``alpha``, ``hint_weight`` and ``distillation_weight`` (of Lᵢ without the
-    hint; 1, or 0 for a stage of hints alone) may be set during training, for instance by
+    ``temperature``, ``alpha``, ``hint_weight`` and ``distillation_weight`` (the weight of Lᵢ
+    without the hint: 1, or 0 to train on hints alone) may be set during training, for instance by
     :class:`~kt_transfer.training.schedules.SettingSchedule`.
 
     Args:
-        teacher: A Keras model that emits logits or probabilities; functional, sequential or
-            subclassed, and built.
-        student: Such a model of the same classes.
+        teacher: A built Keras model that outputs logits or probabilities; functional, sequential
+            or subclassed.
+        student: A model of the same kind and classes.
         temperature: T, more than 0 (``"kl"`` and ``"decoupled"``).
         alpha: α, weight of the hard-label loss, 0 to 1.
         loss: ``"kl"``, ``"cross_entropy"``, ``"decoupled"`` or ``"none"``; or a
             ``keras.losses.Loss`` of teacher and student logits.
-        beta: Weight of the classes that are not the target (``"decoupled"``).
+        beta: Weight of the non-target classes (``"decoupled"``).
         hint: Name of a layer of the teacher, nested or not; ``None`` for no hint.
         hint_student: Name of the student's layer (default: the last hidden one).
         hint_weight: λ, 0 or more.
         hint_loss: ``"mse"``, the mean over the features, or ``"cosine"``, 1 − cos.
 
     Raises:
-        ValueError: If the classes differ, a layer is not there, a number is out of range, or a
-            model is not built, or does not tell logits from probabilities.
+        ValueError: If the classes differ, a layer does not exist, a number is out of range, or a
+            model is not built or its kind of output cannot be determined.
 
     Example:
+        >>> x, y = np.ones((8, 4)), np.array([0, 1, 2, -1] * 2)  # two have no label
+        >>> teacher = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+        >>> student = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
         >>> distiller = Distiller(teacher=teacher, student=student, temperature=4.0)
         >>> distiller.compile(keras.optimizers.Adam(1e-3), metrics=["accuracy"])
-        >>> distiller.fit(x, y, epochs=10)
+        >>> history = distiller.fit(x, y, epochs=2, verbose=0)
         >>> distiller.student.save("student.keras")
     """
 
@@ -130,13 +132,13 @@ class Distiller(keras.Model):
         hint_loss="mse",
         name="distiller",
     ):
-        # Each model casts its inputs by itself; Keras scales the loss where this says float16.
+        # Each model casts its own inputs; a float16 policy makes Keras scale the loss.
         super().__init__(name=name, dtype=_policy_of(student), autocast=False)
         self._loss_dtype = "float64" if self.compute_dtype == "float64" else "float32"
-        self._student_emits = emitted_by(student)
-        self._teacher_emits = None if loss == "none" else emitted_by(teacher)
-        if self._teacher_emits is not None:
-            num_classes = [self._teacher_emits.num_classes, self._student_emits.num_classes]
+        self._student_output = classifier_output(student)
+        self._teacher_output = None if loss == "none" else classifier_output(teacher)
+        if self._teacher_output is not None:
+            num_classes = [self._teacher_output.num_classes, self._student_output.num_classes]
             if num_classes[0] != num_classes[1]:
                 raise ValueError(
                     f"a teacher of {num_classes[0]} and a student of {num_classes[1]} classes were "
@@ -156,19 +158,19 @@ class Distiller(keras.Model):
         self._hard_tracker = keras.metrics.Mean(name="student_loss")
         if self._soft_loss is not None:
             self._soft_tracker = keras.metrics.Mean(name="distillation_loss")
-        asked, answering, self._projection = teacher, student, None
+        target_model, student_model, self.projection = teacher, student, None
         if hint is not None:
-            asked = emitting(teacher, find_layer(teacher, hint))
+            target_model = with_layer_output(teacher, find_layer(teacher, hint))
             own = find_layer(student, hint_student) if hint_student else last_hidden(student)
-            answering = emitting(student, own)
-            width = asked.output_shape[1][-1]
-            self._projection = keras.layers.Dense(width, name="projection", dtype=dtype)
-            self._projection.build(answering.output_shape[1])
+            student_model = with_layer_output(student, own)
+            width = target_model.output_shape[1][-1]
+            self.projection = keras.layers.Dense(width, name="projection", dtype=dtype)
+            self.projection.build(student_model.output_shape[1])
             self._hint_loss = _chosen("hint_loss", hint_loss, _HINT_LOSSES, dtype)
             self._hint_tracker = keras.metrics.Mean(name="hint_loss")
-        # In closures, where Keras does not track them: not trained, not saved, not counted.
-        self._teacher, self._asked = lambda: teacher, lambda: asked
-        self._answering = lambda: answering
+        # In closures, so that Keras does not track them: they are not trained, saved or counted.
+        self._teacher, self._target_model = lambda: teacher, lambda: target_model
+        self._student_model = lambda: student_model
 
     @property
     def teacher(self) -> keras.Model:
@@ -176,10 +178,9 @@ class Distiller(keras.Model):
         return self._teacher()
 
     @property
-    def asked(self) -> keras.Model:
-        """What gives an example's targets: the teacher; with a hint, of two outputs, what it emits
-        and its features."""
-        return self._asked()
+    def target_model(self) -> keras.Model:
+        """The model that computes targets: the teacher, with a hint extended by its features."""
+        return self._target_model()
 
     def compile(self, optimizer="adam", metrics=None, **kwargs) -> None:
         """Configure training.
@@ -194,15 +195,15 @@ class Distiller(keras.Model):
                 f"{', '.join(taken)} was given to Distiller.compile, expected optimizer and "
                 "metrics: the loss is set by Distiller(loss=...)"
             )
-        # Weighted ones, since examples without a label weigh nothing in them.
+        # Weighted metrics, so that unlabelled examples have a weight of zero.
         super().compile(optimizer=optimizer, loss=None, weighted_metrics=metrics, **kwargs)
 
     def call(self, inputs, training=None):
         """The student's logits; with a hint, ``[logits, features]``."""
-        emitted = self._answering()(inputs, training=training)
-        if self._projection is None:
-            return self._student_emits.as_logits(emitted, self._loss_dtype)
-        return [self._student_emits.as_logits(emitted[0], self._loss_dtype), emitted[1]]
+        outputs = self._student_model()(inputs, training=training)
+        if self.projection is None:
+            return self._student_output.as_logits(outputs, self._loss_dtype)
+        return [self._student_output.as_logits(outputs[0], self._loss_dtype), outputs[1]]
 
     def predict_step(self, data):
         """The student's logits."""
@@ -223,12 +224,12 @@ class Distiller(keras.Model):
         sample_weight=None,
         **kwargs,
     ):
-        """As ``keras.Model.fit``, with the targets of arrays computed once."""
+        """As ``keras.Model.fit``; for arrays, the teacher's targets are computed once."""
         if feeds.is_arrays(x):
-            y = self.complete_targets(x, y, FusedModel(self.asked).answers)
+            y = self.complete_targets(x, y, FusedModel(self.target_model).answers)
             data = feeds.pack(x, y, sample_weight)
             if validation_split and validation_data is None:
-                # Here, since class weights are of the examples that train alone.
+                # Split first, since class weights depend on the training examples alone.
                 data, validation_data = feeds.split_tail(data, validation_split)
             x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
             if class_weight is not None:
@@ -279,22 +280,22 @@ class Distiller(keras.Model):
                 ``(labels, logits)``, with a hint ``(labels, logits, features)``; or ``None``.
 
         Raises:
-            ValueError: If the labels are no integers from -1 to the number of classes.
+            ValueError: If the labels are not integers from -1 to the number of classes - 1.
         """
         if y is None:
             return None
         if _are_targets(y):
             return self.as_targets(y[0]), *y[1:]
-        return as_labels(y, self._student_emits.num_classes)
+        return as_labels(y, self._student_output.num_classes)
 
-    def complete_targets(self, x, y, ask: Callable, memory_budget: int | None = None):
-        """``(labels, soft_targets)`` for arrays; of anything else ``y`` as it is.
+    def complete_targets(self, x, y, predict: Callable, memory_budget: int | None = None):
+        """``(labels, soft_targets)`` for arrays; for any other ``x``, ``y`` unchanged.
 
         Args:
             x: Examples.
-            y: Labels as :meth:`as_targets` takes them, or already all targets.
-            ask: Function from a batch of examples to what :attr:`asked` says of them.
-            memory_budget: Bytes that each target may take in memory; more go to disk.
+            y: Labels as for :meth:`as_targets`, or complete targets.
+            predict: Function from a batch of examples to the outputs of :attr:`target_model`.
+            memory_budget: Bytes that each target may take in memory; larger ones go to disk.
 
         Returns:
             With a hint, ``(labels, soft_targets, features)``.
@@ -307,12 +308,12 @@ class Distiller(keras.Model):
         labels = np.full(num, -1, np.int32) if y is None else self.as_targets(y)
         targets, start = [], 0
         for batch in feeds.batches_of(x, 1024):
-            answers = [ops.convert_to_numpy(answer) for answer in self._understood(ask(batch))]
+            outputs = [ops.convert_to_numpy(output) for output in self._as_targets(predict(batch))]
             if not targets:
-                targets = [empty_rows((num, *a.shape[1:]), memory_budget) for a in answers]
-            for target, answer in zip(targets, answers, strict=True):
-                target[start : start + len(answer)] = answer
-            start += len(answers[0])
+                targets = [empty_rows((num, *o.shape[1:]), memory_budget) for o in outputs]
+            for target, output in zip(targets, outputs, strict=True):
+                target[start : start + len(output)] = output
+            start += len(outputs[0])
         return labels, *targets
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
@@ -320,7 +321,7 @@ class Distiller(keras.Model):
         logits = self._logits_of(y_pred)
         labels, *targets = self._targets(x, y, logits)
         has_label = ops.cast(labels >= 0, logits.dtype)
-        if isinstance(sample_weight, (tuple, list)):  # stock Keras repeats it for every target
+        if isinstance(sample_weight, (tuple, list)):  # stock Keras repeats it per target
             sample_weight = sample_weight[0]
         weight = 1.0
         if sample_weight is not None:
@@ -338,8 +339,8 @@ class Distiller(keras.Model):
             soft = self._soft_loss(soft_targets, logits, sample_weight=(1 - hard_share) * counted)
             loss += ops.cast(soft, loss.dtype)
             self._soft_tracker.update_state(self._soft_loss.call(soft_targets, logits))
-        if self._projection is not None:
-            features = self._projection(ops.cast(y_pred[1], logits.dtype))
+        if self.projection is not None:
+            features = self.projection(ops.cast(y_pred[1], logits.dtype))
             hint_weight = weight * self._setting("hint_weight", logits.dtype)
             each = ops.ones_like(logits[:, 0])
             hint = self._hint_loss(targets[1], features, sample_weight=hint_weight * each)
@@ -350,24 +351,24 @@ class Distiller(keras.Model):
         return loss
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        """The metrics over the examples that have a label."""
+        """Metrics over the labelled examples."""
         logits = self._logits_of(y_pred)
-        labels, *_ = self._targets(x, y, logits, ask=False)
+        labels, *_ = self._targets(x, y, logits, run_teacher=False)
         has_label = ops.cast(labels >= 0, logits.dtype)
         return super().compute_metrics(x, ops.maximum(labels, 0), logits, has_label)
 
     def save(self, filepath, *args, **kwargs) -> None:
-        """Save the student, alone."""
+        """Save the student alone."""
         self.student.save(filepath, *args, **kwargs)
 
     def _logits_of(self, outputs):
-        return outputs if self._projection is None else outputs[0]
+        return outputs if self.projection is None else outputs[0]
 
     def _setting(self, name: str, dtype):
         return ops.cast(self.settings[name], dtype)
 
-    def _targets(self, x, y, logits, ask: bool = True) -> list:
-        """Labels of shape ``(batch,)``, the teacher's logits, and its features with a hint."""
+    def _targets(self, x, y, logits, run_teacher: bool = True) -> list:
+        """Labels of shape ``(batch,)``, teacher logits and, with a hint, teacher features."""
         labels, *targets = y if isinstance(y, (tuple, list)) else (y,)
         if labels is None:
             labels = ops.full(ops.shape(logits)[:1], -1, dtype="int32")
@@ -376,18 +377,18 @@ class Distiller(keras.Model):
                 f"labels of shape {tuple(labels.shape)} were given, expected integers of shape "
                 "(batch,): make integers of one-hot ones with tf.argmax(y, -1) in the dataset"
             )
-        if not targets and ask:
-            targets = self._understood(self.asked(x, training=False))
+        if not targets and run_teacher:
+            targets = self._as_targets(self.target_model(x, training=False))
         labels = ops.reshape(ops.cast(labels, "int32"), (-1,))
         targets = [ops.cast(target, logits.dtype) for target in targets]
         return [labels, *map(ops.stop_gradient, targets)]
 
-    def _understood(self, answers) -> list:
-        """What the teacher was asked and said: logits, and features with a hint."""
-        emitted, *features = tree.flatten(answers)
-        if self._teacher_emits is not None:
-            emitted = self._teacher_emits.as_logits(emitted, self._loss_dtype)
-        return [emitted, *features]
+    def _as_targets(self, outputs) -> list:
+        """Logits and, with a hint, features from the outputs of the target model."""
+        logits, *features = tree.flatten(outputs)
+        if self._teacher_output is not None:
+            logits = self._teacher_output.as_logits(logits, self._loss_dtype)
+        return [logits, *features]
 
 
 def _chosen(flag: str, name, known: dict, *arguments) -> keras.losses.Loss | None:
@@ -399,12 +400,12 @@ def _chosen(flag: str, name, known: dict, *arguments) -> keras.losses.Loss | Non
 
 
 def _are_targets(y) -> bool:
-    """Whether these are arrays of several targets, rather than labels."""
+    """Whether ``y`` is a tuple of target arrays rather than labels."""
     return isinstance(y, (tuple, list)) and all(getattr(part, "shape", ()) for part in y)
 
 
 def _policy_of(student: keras.Model) -> str:
-    """The type that the student computes in, as far as the loss has to know it."""
+    """The dtype policy that the loss needs for this student."""
     types = {layer.compute_dtype for layer in layers_of(student) if layer.weights}
     if "float16" in types:
         return "mixed_float16"

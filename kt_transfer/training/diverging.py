@@ -1,4 +1,4 @@
-"""A fit whose numbers are no longer finite ends there, with what is the likely cause."""
+"""Stop a fit that diverges, and name the likely cause."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ from kt_transfer.errors import TrainingFailed
 from kt_transfer.models.finite import why_not_finite
 
 _WATCHED = ("loss", "val_loss")
-# Of inputs within [-1, 1] no weight comes near it; units that saturate keep the loss finite then.
+# With inputs in [-1, 1] no useful weight comes near this. Saturated units can keep the loss finite
+# even then, so the loss alone does not reveal it.
 TOO_LARGE = 1e9
 
 
-class StopsWhereDiverged(keras.callbacks.Callback):
-    """Looks at the losses at the end of each epoch, and at the weights at the end of the fit.
+class StopOnDivergence(keras.callbacks.Callback):
+    """Checks the losses after each epoch, and the weights after the fit.
 
-    The last step may spoil the weights after its loss was measured. It belongs before what keeps
-    checkpoints, so that none is made of an epoch that went wrong.
+    The weights are checked because the last step may spoil them after its loss was measured.
+    Place it before callbacks that save checkpoints, so that no diverged epoch is saved.
 
     Args:
         network: The model whose weights the fit changes.
 
     Raises:
-        TrainingFailed: Where a loss or a weight is not finite, or a weight is beyond ``TOO_LARGE``.
+        TrainingFailed: If a loss or a weight is not finite, or a weight exceeds ``TOO_LARGE``.
     """
 
     def __init__(self, network: keras.Model):
@@ -33,7 +34,7 @@ class StopsWhereDiverged(keras.callbacks.Callback):
         self.network, self.epoch = network, 0
 
     def on_epoch_end(self, epoch, logs=None):
-        """Look at the losses."""
+        """Check the losses."""
         self.epoch = epoch
         for name in _WATCHED:
             value = (logs or {}).get(name, 0.0)
@@ -41,12 +42,12 @@ class StopsWhereDiverged(keras.callbacks.Callback):
                 raise diverged(epoch, f"{name} is {value}", self.model.optimizer)
 
     def on_train_end(self, logs=None):
-        """Look at the weights."""
+        """Check the weights."""
         require_finite_weights(self.network, self.epoch, self.model.optimizer)
 
 
 def require_finite_weights(network: keras.Model, epoch: int, optimizer) -> None:
-    """Refuse weights that are not finite, or out of all proportion, after an epoch from 0 on."""
+    """Raise :class:`TrainingFailed` if a weight is not finite or exceeds ``TOO_LARGE``."""
     if reason := why_not_finite(network.variables):
         raise diverged(epoch, f"{network.name} {reason}", optimizer)
     for variable in network.trainable_variables:
@@ -57,7 +58,7 @@ def require_finite_weights(network: keras.Model, epoch: int, optimizer) -> None:
 
 
 def diverged(epoch: int, what: str, optimizer) -> TrainingFailed:
-    """The error of a fit that went wrong in an epoch, counted from 0."""
+    """The error for a fit that diverged in ``epoch``, counted from 0."""
     rate = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
     return TrainingFailed(
         f"training diverged in epoch {epoch + 1} with a learning rate of {rate:g}: {what}, "

@@ -1,4 +1,4 @@
-"""Feature hints: layers of a teacher and a student whose outputs are to tell the same."""
+"""Feature hints: intermediate layers of a teacher whose outputs a student should match."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from keras import ops
 
 
 def find_layer(model: keras.Model, name: str) -> keras.layers.Layer:
-    """The layer of that name, the layers of nested models among them; the first there is.
+    """The first layer of that name, including the layers of nested models.
 
     Raises:
-        ValueError: If there is none, or the model does not say which layers it has.
+        ValueError: If there is none, or the model is subclassed.
 
     Example:
+        >>> from kt_transfer.models.classifiers import classifier, dense_encoder
         >>> model = classifier(dense_encoder(64, [32, 16]), num_classes=10)
         >>> find_layer(model, "hidden_1").units
         32
@@ -28,7 +29,7 @@ def find_layer(model: keras.Model, name: str) -> keras.layers.Layer:
 
 
 def last_hidden(model: keras.Model) -> keras.layers.Layer:
-    """The layer (or nested model) whose output goes into the last layer that has weights.
+    """The layer (or nested model) that feeds the last layer with weights.
 
     Raises:
         ValueError: If there is none.
@@ -52,29 +53,30 @@ def last_hidden(model: keras.Model) -> keras.layers.Layer:
     raise ValueError(f"{model.name} has no hidden layer: name one of another student")
 
 
-def emitting(model: keras.Model, wanted: keras.layers.Layer) -> keras.Model:
-    """A model over the same layers that gives its output and that of one of them, in one run.
+def with_layer_output(model: keras.Model, wanted: keras.layers.Layer) -> keras.Model:
+    """Extend a model to return the output of one of its layers as well.
 
-    Feature maps are averaged over their positions.
+    Layers are shared, not copied. Feature maps are averaged over their positions.
 
     Args:
         model: A functional or sequential model with one output.
         wanted: One of its layers, or of a nested model's.
 
     Returns:
-        A functional model from the same input to ``[output, features]``, the features of
-        shape ``(batch, width)``.
+        A functional model from the same input to ``[output, features]``, with features of shape
+        ``(batch, width)``.
 
     Example:
+        >>> from kt_transfer.models.classifiers import classifier, dense_encoder
         >>> model = classifier(dense_encoder(64, [32, 16]), num_classes=10)
-        >>> emitting(model, find_layer(model, "hidden_1")).output_shape
+        >>> with_layer_output(model, find_layer(model, "hidden_1")).output_shape
         [(None, 10), (None, 32)]
     """
     found = []
 
     def call(layer, *args, **kwargs):
         if layer is not wanted and wanted in layers_of(layer):
-            output, features = emitting(layer, wanted)(*args, **kwargs)
+            output, features = with_layer_output(layer, wanted)(*args, **kwargs)
             found.append(features)
             return output
         output = layer(*args, **kwargs)
@@ -95,7 +97,7 @@ def _require_graph(model) -> None:
 
 
 def layers_of(model) -> Iterator[keras.layers.Layer]:
-    """Every layer, the layers of a nested model after itself."""
+    """Every layer; a nested model is followed by its own layers."""
     for layer in getattr(model, "layers", ()):
         yield layer
         if isinstance(layer, keras.Model):
@@ -103,8 +105,8 @@ def layers_of(model) -> Iterator[keras.layers.Layer]:
 
 
 def _called(model: keras.Model, call: Callable) -> keras.Model:
-    """A functional model over the same layers, each called anew by ``call``."""
-    # Not model.output, which for a Sequential is what it gave when it was called itself.
+    """A functional model over the same layers, each called through ``call``."""
+    # Not model.output: for a Sequential that has been called, this is the output of that call.
     inputs = model.inputs[0] if len(model.inputs) == 1 else model.inputs
     graph = keras.Model(inputs, model.outputs[0])
     return keras.models.clone_model(graph, clone_function=lambda layer: layer, call_function=call)

@@ -1,4 +1,4 @@
-"""Labels in the forms that they usually come in."""
+"""Labels in their usual forms, as integers."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import numpy as np
 
 
 def as_labels(y, num_classes: int) -> np.ndarray:
-    """Labels as integers of shape ``(n,)``, ``-1`` for none.
+    """Convert labels to integers of shape ``(n,)``, ``-1`` for unlabelled examples.
 
     Args:
         y: Array or list of integers, ``(n,)`` or ``(n, 1)``, or of one-hot rows.
         num_classes: Number of classes.
 
     Raises:
-        ValueError: If they are something else.
+        ValueError: If the labels have another form.
 
     Example:
         >>> as_labels([[0, 1], [1, 0]], 2), as_labels([1.0, -1.0], 2)

@@ -1,4 +1,4 @@
-"""The objectives. Each is a ``keras.losses.Loss``, which scales itself under tf.distribute."""
+"""Losses. Each is a ``keras.losses.Loss``, which is scaled correctly under tf.distribute."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class ReconstructionLoss(keras.losses.Loss):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
 
     def call(self, y_true, y_pred):
-        """Squared error of each example, ``(batch, ...)`` twice to ``(batch,)``."""
+        """Squared error of each example, shape ``(batch,)``."""
         squared = ops.square(y_true - y_pred)
         return ops.sum(ops.reshape(squared, (ops.shape(squared)[0], -1)), axis=-1)
 
@@ -28,7 +28,7 @@ class ReconstructionLoss(keras.losses.Loss):
 class TemperatureKL(keras.losses.Loss):
     """T² · KL(softmax(t/T) ‖ softmax(s/T)) of teacher logits t and student logits s.
 
-    The factor T² keeps the gradients' size as T changes (Hinton, Vinyals & Dean, 2015,
+    The factor T² keeps the magnitude of the gradients as T changes (Hinton, Vinyals & Dean, 2015,
     https://arxiv.org/abs/1503.02531).
 
     Args:
@@ -45,7 +45,7 @@ class TemperatureKL(keras.losses.Loss):
         self.temperature = temperature
 
     def call(self, y_true, y_pred):
-        """Loss of each example from logits, ``(batch, classes)`` twice to ``(batch,)``."""
+        """Loss of each example, ``(batch,)``, from logits of shape ``(batch, classes)``."""
         temperature = ops.convert_to_tensor(self.temperature, dtype=y_pred.dtype)
         teacher = ops.log_softmax(y_true / temperature)
         student = ops.log_softmax(y_pred / temperature)
@@ -53,7 +53,7 @@ class TemperatureKL(keras.losses.Loss):
 
 
 class SoftTargetCrossEntropy(keras.losses.Loss):
-    """H(softmax(t), softmax(s)) of teacher logits t and student logits s, no temperature.
+    """H(softmax(t), softmax(s)) of teacher logits t and student logits s, without temperature.
 
     Example:
         >>> loss = SoftTargetCrossEntropy()
@@ -65,26 +65,26 @@ class SoftTargetCrossEntropy(keras.losses.Loss):
         super().__init__(name=name, dtype=dtype)
 
     def call(self, y_true, y_pred):
-        """Loss of each example from logits, ``(batch, classes)`` twice to ``(batch,)``."""
+        """Loss of each example, ``(batch,)``, from logits of shape ``(batch, classes)``."""
         return -ops.sum(ops.softmax(y_true) * ops.log_softmax(y_pred), axis=-1)
 
 
 class DecoupledKL(keras.losses.Loss):
-    """T² · (α·TCKD + β·NCKD): what a teacher says of the target class, and of the others, apart.
+    """T² · (α·TCKD + β·NCKD): separate terms for the target class and the other classes.
 
-    TCKD is the divergence of "the target class or not"; NCKD that of the distributions over the
-    other classes, each renormalized, which plain KL weighs by 1 − p(target), that is by nearly
-    nothing where the teacher is sure (Zhao et al., 2022, https://arxiv.org/abs/2203.08679).
-    With α = 1 and β = 1 − p(target) it is :class:`TemperatureKL`.
+    TCKD is the divergence of the binary distributions "target class or not"; NCKD that of the
+    renormalized distributions over the other classes. Plain KL weights NCKD by 1 − p(target),
+    which nearly vanishes for a confident teacher (Zhao et al., 2022,
+    https://arxiv.org/abs/2203.08679). With α = 1 and β = 1 − p(target) it is
+    :class:`TemperatureKL`.
 
-    The target is the example's label; the class that the teacher holds for the most probable
-    where there is none.
+    The target is the example's label or, for unlabelled examples, the teacher's prediction.
 
     Args:
         temperature: T, more than 0; a ``keras.Variable`` may change during training.
         alpha: Weight of the target class.
-        beta: Weight of the other classes; 8 and 1 are the paper's choices for most pairs of
-            networks.
+        beta: Weight of the other classes. α = 1 and β = 8 are the paper's choice for most pairs
+            of networks.
 
     Example:
         >>> loss = DecoupledKL(temperature=1.0, beta=2.0)
@@ -119,7 +119,7 @@ class DecoupledKL(keras.losses.Loss):
 
 
 class CosineDistance(keras.losses.Loss):
-    """1 − cos(t, s) of two feature vectors: 0 for one direction, 2 for opposite ones.
+    """1 − cos(t, s) of two feature vectors: 0 for equal directions, 2 for opposite ones.
 
     Example:
         >>> float(CosineDistance()(np.array([[1.0, 0.0]]), np.array([[0.0, 3.0]])))
@@ -130,19 +130,19 @@ class CosineDistance(keras.losses.Loss):
         super().__init__(name=name, dtype=dtype)
 
     def call(self, y_true, y_pred):
-        """Distance of each example, ``(batch, width)`` twice to ``(batch,)``."""
+        """Distance of each example, shape ``(batch,)``."""
         return 1.0 - ops.sum(ops.normalize(y_true) * ops.normalize(y_pred), axis=-1)
 
 
 def _decoupled(logits, is_target):
-    """Logarithms: of the target class and all others together; of each other among them."""
+    """Log-probabilities of the target class and the rest, and of each class within the rest."""
     log_p = ops.log_softmax(logits)
     own = ops.sum(is_target * log_p, axis=-1, keepdims=True)
-    others = log_p - 1e9 * is_target  # the target is no other: its share is exactly zero
+    others = log_p - 1e9 * is_target  # excludes the target: its probability is exactly zero
     rest = ops.logsumexp(others, axis=-1, keepdims=True)
     return ops.concatenate([own, rest], axis=-1), others - rest
 
 
 def _divergence(teacher, student):
-    """KL of log-probabilities, over the last axis."""
+    """KL divergence of log-probabilities over the last axis."""
     return ops.sum(ops.exp(teacher) * (teacher - student), axis=-1)

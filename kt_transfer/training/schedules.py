@@ -1,4 +1,4 @@
-"""What changes over the epochs, as pure functions of them: learning rates, locked layers."""
+"""Schedules as pure functions of the epoch: learning rates, frozen layers, loss weights."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def constant(learning_rate: float) -> Schedule:
 
 
 def exponential(learning_rate: float, epochs: int, *, final_share: float = 0.01) -> Schedule:
-    """η(e) = η₀ · s^(e / (E − 1)): falls by an equal factor each epoch.
+    """η(e) = η₀ · s^(e / (E − 1)): decays by the same factor each epoch.
 
     Args:
         learning_rate: η₀, more than 0.
-        epochs: E, how many epochs the fall takes.
-        final_share: s, share of η₀ that the last epoch has.
+        epochs: E, number of epochs of the decay.
+        final_share: s, the last epoch's learning rate as a share of η₀.
 
     Example:
         >>> [round(exponential(1.0, 3)(epoch), 3) for epoch in range(3)]
@@ -32,13 +32,13 @@ def exponential(learning_rate: float, epochs: int, *, final_share: float = 0.01)
 
 
 def step(learning_rate: float, epochs: int, *, num_steps: int = 3, factor: float = 0.1) -> Schedule:
-    """η(e) = η₀ · f^⌊n · e / E⌋: falls by ``factor`` at n − 1 equally spaced epochs.
+    """η(e) = η₀ · f^⌊n · e / E⌋: drops by ``factor`` at n − 1 equally spaced epochs.
 
     Args:
         learning_rate: η₀.
         epochs: E.
-        num_steps: n, levels of the staircase.
-        factor: f, what each further level is of the one before.
+        num_steps: n, number of levels.
+        factor: f, ratio of each level to the one before.
 
     Example:
         >>> [round(step(1.0, 6)(epoch), 3) for epoch in range(6)]
@@ -50,8 +50,8 @@ def step(learning_rate: float, epochs: int, *, num_steps: int = 3, factor: float
 def cosine(learning_rate: float, epochs: int, *, min_learning_rate: float = 0.0) -> Schedule:
     """η(e) = η_min + (η₀ − η_min)(1 + cos(π e / E)) / 2.
 
-    Without restarts (Loshchilov & Hutter, 2017, https://arxiv.org/abs/1608.03983). The last
-    epoch, e = E − 1, still learns.
+    Without restarts (Loshchilov & Hutter, 2017, https://arxiv.org/abs/1608.03983). In the last
+    epoch, e = E − 1, the learning rate is still above η_min.
 
     Args:
         learning_rate: η₀.
@@ -69,51 +69,52 @@ def cosine(learning_rate: float, epochs: int, *, min_learning_rate: float = 0.0)
 
 
 class Stage(NamedTuple):
-    """Epochs from ``first`` to before ``end``, with the first ``num_locked`` layers locked."""
+    """Epochs ``first`` to ``end - 1``, in which the first ``num_frozen`` layers are frozen."""
 
     first: int
     end: int
-    num_locked: int
+    num_frozen: int
 
 
 def unfreezing(
     num_layers: int,
     epochs: int,
     *,
-    num_locked: int = 0,
+    num_frozen: int = 0,
     head_epochs: int | None = None,
     unfreeze_every: int | None = None,
 ) -> list[Stage]:
-    """Which layers of a body are locked when: head first, then all, or one after the other.
+    """Stages of training the head first, then all layers at once or one after the other.
 
     ``head_epochs`` alone is fastai's ``fine_tune``; with ``unfreeze_every`` it is gradual
     unfreezing, from the head down (Howard & Ruder, 2018, https://arxiv.org/abs/1801.06146).
 
     Args:
-        num_layers: Layers of the body.
+        num_layers: Number of layers of the body.
         epochs: Epochs of the whole fit.
-        num_locked: First layers that stay locked to the end.
-        head_epochs: Epochs in which the whole body is locked; ``None``: ``unfreeze_every``, or 0.
-        unfreeze_every: Epochs after which one more layer is unlocked; ``None``: all at once.
+        num_frozen: Number of first layers that stay frozen throughout.
+        head_epochs: Epochs in which the whole body is frozen (default: ``unfreeze_every``, or 0).
+        unfreeze_every: Epochs between unfreezing one layer and the next; ``None`` to unfreeze all
+            at once.
 
     Returns:
-        Stages one after the other, from epoch 0 to ``epochs``; none is empty.
+        Consecutive, non-empty stages from epoch 0 to ``epochs``.
 
     Example:
         >>> unfreezing(3, 10, head_epochs=2)
-        [Stage(first=0, end=2, num_locked=3), Stage(first=2, end=10, num_locked=0)]
+        [Stage(first=0, end=2, num_frozen=3), Stage(first=2, end=10, num_frozen=0)]
     """
     begins = [(0, num_layers)]
     first = (unfreeze_every or 0) if head_epochs is None else head_epochs
     if unfreeze_every is None:
-        begins.append((first, num_locked))
+        begins.append((first, num_frozen))
     else:
-        for number, locked in enumerate(range(num_layers - 1, num_locked - 1, -1)):
-            begins.append((first + number * unfreeze_every, locked))
+        for number, frozen in enumerate(range(num_layers - 1, num_frozen - 1, -1)):
+            begins.append((first + number * unfreeze_every, frozen))
     ends = [first for first, _ in begins[1:]] + [epochs]
     stages = [
-        Stage(first, min(end, epochs), locked)
-        for (first, locked), end in zip(begins, ends, strict=True)
+        Stage(first, min(end, epochs), frozen)
+        for (first, frozen), end in zip(begins, ends, strict=True)
     ]
     return [stage for stage in stages if stage.first < stage.end]
 
@@ -143,14 +144,14 @@ def with_warmup(schedule: Schedule, warmup_epochs: int) -> Schedule:
 def learning_rate_callbacks(
     decay: str, learning_rate: float, epochs: int, warmup_epochs: int = 0
 ) -> list[keras.callbacks.Callback]:
-    """The callbacks that make the learning rate follow ``decay``.
+    """Callbacks for a learning-rate schedule.
 
     Args:
-        decay: ``"none"``, ``"exponential"``, ``"step"``, ``"cosine"`` or ``"plateau"`` (a tenth
-            after 5 epochs without a better validation loss, or training loss without one).
+        decay: ``"none"``, ``"exponential"``, ``"step"``, ``"cosine"`` or ``"plateau"`` (see
+            :class:`PlateauDecay`).
         learning_rate: Initial learning rate.
         epochs: Epochs of the whole fit.
-        warmup_epochs: Epochs over which it rises first.
+        warmup_epochs: Epochs of linear warm-up before the decay.
 
     Returns:
         Stock Keras callbacks.
@@ -175,14 +176,22 @@ def learning_rate_callbacks(
 
 
 class SettingSchedule(keras.callbacks.Callback):
-    """Sets settings of the trained model at the beginning of each epoch.
+    """Sets attributes of the model at the beginning of each epoch.
 
     Args:
-        **settings: For each setting a function from the epoch, from 0, to its value.
+        **settings: For each attribute, a function from the epoch, counted from 0, to its value.
 
     Example:
+        >>> from kt_transfer import Distiller
+        >>> teacher = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+        >>> student = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
         >>> cooling = SettingSchedule(temperature=lambda epoch: max(4.0 - 0.1 * epoch, 1.0))
-        >>> distiller.fit(x, y, epochs=40, callbacks=[cooling])
+        >>> distiller = Distiller(teacher=teacher, student=student)
+        >>> distiller.compile("adam")
+        >>> x, y = np.ones((8, 4)), np.array([0, 1, 2, -1] * 2)
+        >>> history = distiller.fit(x, y, epochs=3, callbacks=[cooling], verbose=0)
+        >>> round(distiller.temperature, 1)
+        3.8
     """
 
     def __init__(self, **settings: Schedule):
@@ -190,13 +199,13 @@ class SettingSchedule(keras.callbacks.Callback):
         self.settings = settings
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Set the values of this epoch."""
+        """Set the values for this epoch."""
         for name, value in self.settings.items():
             setattr(self.model, name, value(epoch))
 
 
 def hints_first(hint_epochs: int, hint_weight: float) -> SettingSchedule:
-    """Hints alone for the first epochs, then soft targets and labels alone.
+    """Train on hints alone for the first epochs, then on soft targets and labels alone.
 
     The two stages of FitNets (Romero et al., 2015, https://arxiv.org/abs/1412.6550).
     """
@@ -207,7 +216,7 @@ def hints_first(hint_epochs: int, hint_weight: float) -> SettingSchedule:
 
 
 class WarmUp(keras.callbacks.Callback):
-    """Sets the learning rate during the first epochs only; later it is others' to set."""
+    """Sets the learning rate during warm-up only; other callbacks may set it afterwards."""
 
     def __init__(self, rate: Schedule, warmup_epochs: int):
         super().__init__()
@@ -221,16 +230,16 @@ class WarmUp(keras.callbacks.Callback):
 
 
 class PlateauDecay(keras.callbacks.ReduceLROnPlateau):
-    """A tenth of the learning rate after 5 epochs without a better loss.
+    """Divides the learning rate by ten after 5 epochs without improvement.
 
-    It watches the validation loss, or the training loss of a fit without validation.
+    It monitors the validation loss or, in a fit without validation, the training loss.
     """
 
     def __init__(self):
         super().__init__(monitor="val_loss", factor=0.1, patience=5)
 
     def on_epoch_end(self, epoch, logs=None):
-        """Look at the loss of this epoch."""
+        """Update the learning rate after an epoch."""
         self.monitor = "val_loss" if "val_loss" in (logs or {}) else "loss"
         super().on_epoch_end(epoch, logs)
 

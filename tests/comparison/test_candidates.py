@@ -8,6 +8,7 @@ import pytest
 from kt_transfer import UserError, finetune, pretrain
 from kt_transfer.comparison.candidates import sources_of
 from kt_transfer.data import load_data
+from kt_transfer.methods.steps import Steps
 from kt_transfer.runs.folder import Run
 from kt_transfer.settings import CompareConfig
 
@@ -53,11 +54,8 @@ def test_a_run_on_the_target_is_trained_anew(chain, digits):
     assert source.name == str(chain.source)
     assert source.x is None
     recipe = Run(chain.source).settings
-    assert source.pretraining._fits.schedule == (
-        recipe["epochs"],
-        recipe["batch_size"],
-        recipe["learning_rate"],
-    )
+    names = ("epochs", "batch_size", "learning_rate")
+    assert source.pretraining.settings == Steps(**{name: recipe[name] for name in names})
     # The penalty of its pretraining is in what is trained, not in what is transferred.
     assert "sparsity_penalty" in [
         layer.name for layer in source.pretraining.autoencoder.get_layer("encoder").layers

@@ -7,6 +7,7 @@ from kt_transfer.comparison import comparing, pacing
 from kt_transfer.comparison.comparison import Comparison
 from kt_transfer.comparison.scoring import METRICS
 from kt_transfer.comparison.table import COLUMNS, Table
+from kt_transfer.methods.candidates import chosen_methods
 from kt_transfer.runs.folder import Run
 from kt_transfer.settings import CompareConfig
 
@@ -36,8 +37,8 @@ class Machine:
 
     def pace(self, comparison, ends):
         self.time += 2.0  # what timing takes
-        network = {("", 40): 0.02, ("", 60): 0.03}
-        return pacing.Pace({}, network, {"": 0.5}, 0.0, 50, 1)
+        epoch = {("scratch", "", 40): 0.02, ("scratch", "", 60): 0.03}
+        return pacing.Pace({}, epoch, {"": 0.5}, 50, 1)
 
     def measure(self, table, cell, part):
         self.measured.append(cell)
@@ -59,7 +60,8 @@ class Machine:
 
         comparing.comparison_of = noted
         try:
-            comparing.fill(config, self.run, self.data, self.table)
+            methods = chosen_methods(config.methods, epochs=config.epochs)
+            comparing.fill(config, methods, self.run, self.data, self.table)
         finally:
             comparing.comparison_of = monkeypatched
         return self.run.read_json("run.json")["plan"]

@@ -7,14 +7,22 @@ import numpy as np
 import pytest
 
 from kt_transfer.comparison import comparison as comparing
-from kt_transfer.comparison.comparison import METHODS, Comparison, Source
+from kt_transfer.comparison.comparison import Comparison, Source
 from kt_transfer.comparison.refitting import refittable
 from kt_transfer.comparison.table import Table
 from kt_transfer.data.ranges import observed_range, range_of
-from kt_transfer.methods.learners import AutoencoderLearner, Learned, Schedule
+from kt_transfer.methods import BY_NAME
+from kt_transfer.methods.candidates import chosen_methods
+from kt_transfer.methods.frozen import FeaturesLearner
+from kt_transfer.methods.learning import Learned
+from kt_transfer.methods.networks import NetworkLearner
+from kt_transfer.methods.reconstruction import AutoencoderLearner
+from kt_transfer.methods.steps import Steps
+from kt_transfer.methods.students import StudentLearner
 from kt_transfer.models.autoencoders import dense_autoencoder, transferable_encoder
 from kt_transfer.models.preprocessing import preprocessing_model
 
+METHODS = tuple(BY_NAME)
 NUM, WIDTH, CLASSES, FOLDS = 240, 16, 3, 3
 BUDGETS = [30, 60]
 
@@ -29,12 +37,14 @@ def noise(seed=0):
 def source_on(x, name="own", other=None, epochs=2):
     scaled = preprocessing_model(x.shape[1:], (0.0, 255.0))
     autoencoder = dense_autoencoder(WIDTH, (12,), 8, noise=0.2)
-    schedule = Schedule(epochs, 32, 1e-3)
-    learner = AutoencoderLearner(autoencoder, scaled, schedule, num_examples=len(x))
+    steps = Steps(epochs=epochs, batch_size=32)
+    learner = AutoencoderLearner(autoencoder, scaled, steps, num_examples=len(x))
     return Source(name, transferable_encoder(autoencoder), scaled, learner, other)
 
 
-def comparison_of(x, y, folder, methods=METHODS, sources=None, seed=0, epochs=3, budgets=BUDGETS):
+def comparison_of(
+    x, y, folder, methods=METHODS, sources=None, seed=0, epochs=3, budgets=BUDGETS, rate=3e-3
+):
     return Comparison(
         x,
         y,
@@ -43,10 +53,10 @@ def comparison_of(x, y, folder, methods=METHODS, sources=None, seed=0, epochs=3,
         budgets=budgets,
         num_folds=FOLDS,
         seed=seed,
-        methods=methods,
+        methods=chosen_methods(
+            methods, epochs=epochs, batch_size=16, learning_rate=rate, student_units=(6,)
+        ),
         sources=sources or [source_on(x)],
-        schedule=Schedule(epochs, 16, 3e-3),
-        student_units=(6,),
         folder=folder / "checkpoint",
     )
 
@@ -69,27 +79,21 @@ class Watched:
         self.given, self.y = [], y
         note = self.note
 
-        def network(learner, x, y, *, watched, **_):
-            note("network", x, y, watched[0])
-            return Learned(learner.network, learner.preprocessing, 0.0, 0, {})
+        def learns(who):
+            def learn(learner, examples, **_):
+                held_out = examples.validation and examples.validation[0]
+                note(who, examples.x, examples.y, held_out)
+                return Learned(learner.network, learner.preprocessing, 0.0, 0, {})
 
-        def student(learner, x, labels, soft_targets, **_):
-            note("student", x, labels)
-            assert soft_targets.shape == (len(x), CLASSES)
-            return Learned(learner.student, learner.preprocessing, 0.0, 0, {})
-
-        def features(encoder, preprocessing, x, y, num_classes, **_):
-            note("features", x, y)
-            network = comparing.classifier(encoder, num_classes)
-            return Learned(network, preprocessing, 0.0, 0, {})
+            return learn
 
         def pretraining(learner, x, *, seed, **_):
             note("pretraining", x, None)
             return 0.0
 
-        monkeypatch.setattr(comparing.NetworkLearner, "learn", network)
-        monkeypatch.setattr(comparing.StudentLearner, "learn", student)
-        monkeypatch.setattr(comparing, "learn_features", features)
+        monkeypatch.setattr(NetworkLearner, "learn", learns("network"))
+        monkeypatch.setattr(StudentLearner, "learn", learns("student"))
+        monkeypatch.setattr(FeaturesLearner, "learn", learns("features"))
         monkeypatch.setattr(AutoencoderLearner, "learn", pretraining)
 
     def note(self, who, x, y, watched=None):
@@ -160,11 +164,11 @@ def test_a_range_that_was_observed_is_that_of_what_a_fold_sees(monkeypatch, tmp_
 
     given = {}
 
-    def network(learner, x, y, **_):
-        given["scaled"] = np.array(learner.preprocessing(x))
+    def network(learner, examples, **_):
+        given["scaled"] = np.array(learner.preprocessing(examples.x))
         return Learned(learner.network, learner.preprocessing, 0.0, 0, {})
 
-    monkeypatch.setattr(comparing.NetworkLearner, "learn", network)
+    monkeypatch.setattr(NetworkLearner, "learn", network)
     source = dataclasses.replace(source_on(x), preprocessing=by_fold())
     comparison = comparison_of(x, y, tmp_path, ("scratch",), [source])
     comparison.preprocessing = by_fold()
@@ -214,13 +218,6 @@ def table_in(folder):
 def test_refitting_takes_all_labels_and_holds_nothing_out(monkeypatch, tmp_path):
     x, y = numbered()
     watched = Watched(monkeypatch, y)
-    monkeypatch.setattr(
-        comparing.NetworkLearner,
-        "learn",
-        lambda self, x, y, **_: (
-            watched.note("network", x, y) or Learned(self.network, self.preprocessing, 0.0, 0, {})
-        ),
-    )
     comparison = comparison_of(x, y, tmp_path)
     _, labelled = comparison.refit("distilled", "own")
     given = {who: (rows, labels) for who, rows, labels, _ in watched.taken()}
@@ -245,7 +242,6 @@ def test_labels_that_are_noise_are_guessed_as_by_chance(tmp_path):
         assert abs(right - 1 / CLASSES) < 0.14, method
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_a_planted_leak_would_be_found(tmp_path, method):
     """What the test above rests on: a learner that has seen the answers gives them."""
@@ -314,8 +310,11 @@ def test_a_source_as_it_is_keeps_its_weights(tmp_path):
 def test_parameters_start_where_features_end(tmp_path):
     x, y = noise()
     methods = ("scratch", "parameters", "features")
-    comparison, table = comparison_of(x, y, tmp_path, methods, budgets=[30]), Table(tmp_path)
-    comparison.schedule = Schedule(1, 16, 1e-9)
+    still = {"epochs": 1, "rate": 1e-9}
+    comparison, table = (
+        comparison_of(x, y, tmp_path, methods, budgets=[30], **still),
+        Table(tmp_path),
+    )
     measure_all(comparison, table)
     for fold in range(FOLDS):
         parameters, features = (

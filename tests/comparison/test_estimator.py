@@ -313,6 +313,7 @@ def test_a_search_over_numpys_numbers():
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
 
 
+@pytest.mark.slow
 def test_in_cross_validation_search_and_pipeline():
     small = TransferClassifier("linear", **SMALL)
     scores = cross_validate(make_pipeline(PCA(20, random_state=0), small), X, Y, cv=2)

@@ -68,7 +68,7 @@ def refused(match, y=LABELS, budgets=(50,), num_folds=5):
 
 
 def test_a_budget_beyond_what_there_is_is_refused():
-    refused("--labels 201 was given, but the training split has 200 labelled", budgets=(50, 201))
+    refused("labels=201 was given, but the training split has 200 labelled", budgets=(50, 201))
 
 
 def test_a_budget_too_small_for_the_folds_is_refused():

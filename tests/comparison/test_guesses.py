@@ -5,7 +5,7 @@ import pytest
 from kt_transfer.comparison.comparison import Comparison, Source
 from kt_transfer.comparison.guesses import guesses, layer_similarities
 from kt_transfer.comparison.transferability import linear_cka, logme
-from kt_transfer.methods.learners import Schedule
+from kt_transfer.methods import Features, Linear, Scratch
 from kt_transfer.models.preprocessing import preprocessing_model
 
 RNG = np.random.default_rng(0)
@@ -33,10 +33,8 @@ def comparison(tmp_path_factory):
         budgets=[30, 60],
         num_folds=3,
         seed=0,
-        methods=("scratch", "features"),
+        methods={"scratch": Scratch(epochs=1), "features": Features()},
         sources=[Source(name, encoder_of(own), as_it_is) for name, own in sources.items()],
-        schedule=Schedule(1, 32, 1e-3),
-        student_units=(4,),
         folder=tmp_path_factory.mktemp("kept"),
     )
 
@@ -71,7 +69,7 @@ def test_no_label_but_those_of_the_part_is_looked_at(comparison, monkeypatch):
 
 
 def test_without_a_transfer_there_is_nothing_to_guess(comparison, monkeypatch):
-    monkeypatch.setattr(comparison, "candidates", [("scratch", ""), ("linear", "")])
+    monkeypatch.setattr(comparison, "methods", {"scratch": Scratch(), "linear": Linear()})
     assert guesses(comparison) == []
 
 
@@ -94,8 +92,8 @@ def test_of_a_deep_source_some_layers_are_compared(comparison):
         outputs = keras.layers.Dense(4, name=f"layer_{number}")(outputs)
     deep = Source("deep", keras.Model(x, outputs, name="encoder"), comparison.preprocessing)
     settings = {"num_classes": 3, "preprocessing": comparison.preprocessing, "num_folds": 3}
-    settings |= {"seed": 0, "methods": ("features",), "schedule": Schedule(1, 32, 1e-3)}
-    settings |= {"student_units": (4,), "folder": comparison.folder, "budgets": [60]}
+    methods = {"scratch": Scratch(epochs=1), "features": Features()}
+    settings |= {"seed": 0, "methods": methods, "folder": comparison.folder, "budgets": [60]}
     (entry,) = layer_similarities(
         Comparison(X.astype(np.float32), LABELS, sources=[deep], **settings)
     )
@@ -104,5 +102,5 @@ def test_of_a_deep_source_some_layers_are_compared(comparison):
 
 
 def test_where_nothing_transfers_there_is_nothing_to_compare(comparison, monkeypatch):
-    monkeypatch.setattr(comparison, "candidates", [("scratch", ""), ("linear", "")])
+    monkeypatch.setattr(comparison, "methods", {"scratch": Scratch(), "linear": Linear()})
     assert layer_similarities(comparison) == guesses(comparison) == []

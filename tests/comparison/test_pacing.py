@@ -5,9 +5,8 @@ import time
 import keras
 import numpy as np
 import pytest
-from test_comparison import comparison_of, measure_all, noise
+from test_comparison import METHODS, comparison_of, measure_all, noise
 
-from kt_transfer.comparison.comparison import METHODS
 from kt_transfer.comparison.pacing import OutOfTime, Watch, measure_pace, now
 from kt_transfer.comparison.table import Table
 
@@ -33,10 +32,11 @@ def measured(tmp_path_factory):
 def test_everything_that_a_fold_needs_is_timed(measured):
     pace, took, _ = measured
     assert set(pace.pretraining) == {"own"}
-    assert set(pace.network) == {(source, n) for source in ("", "own") for n in (30, 60)}
+    stepping = (("scratch", ""), ("parameters", "own"), ("distilled", "own"))
+    assert set(pace.epoch) == {(*candidate, n) for candidate in stepping for n in (30, 60)}
     assert set(pace.regression) == {"", "own"}
-    parts = [*pace.pretraining.values(), *pace.network.values(), *pace.regression.values()]
-    assert min([*parts, pace.student]) > 0
+    parts = [*pace.pretraining.values(), *pace.epoch.values(), *pace.regression.values()]
+    assert min(parts) > 0
     assert sum(parts) < took
 
 

@@ -2,7 +2,9 @@ import re
 
 import pytest
 
-from kt_transfer.comparison.telling import tell_budget, tell_comparison, tell_worths
+from kt_transfer.comparison.telling import describe_budget, describe_comparison, describe_worths
+from kt_transfer.methods import BY_NAME
+from kt_transfer.methods.candidates import chosen_methods
 
 
 def found(verdict="better", method="parameters", sources=("a",)):
@@ -30,7 +32,7 @@ def found(verdict="better", method="parameters", sources=("a",)):
 
 
 def told(**changes):
-    return "\n".join(tell_comparison(found(**changes)))
+    return "\n".join(describe_comparison(found(**changes)))
 
 
 def test_the_table_shows_what_was_found():
@@ -52,7 +54,10 @@ def test_sources_are_named_where_there_are_several():
     [
         ("better", "better than scratch"),
         ("worse", "worse than scratch"),
-        ("no difference", "not shown to differ from scratch; this much data shows .* 0.070 on"),
+        (
+            "no difference",
+            "no significant difference from scratch; the smallest .* detected is 0.070",
+        ),
     ],
 )
 def test_the_winner_in_plain_words(verdict, words):
@@ -66,7 +71,7 @@ def test_scratch_as_the_winner():
 def test_a_test_split_without_labels_is_passed_over():
     without = found()
     without["test"] = {}
-    assert "test split" not in "\n".join(tell_comparison(without))
+    assert "test split" not in "\n".join(describe_comparison(without))
     assert "measured once on the test split: accuracy 0.7900" in told()
 
 
@@ -78,26 +83,30 @@ def test_budgets_are_told_by_method():
         {"method": "distilled", "steps": 3000},
         {"method": "features", "steps": 0},
     ]
-    assert tell_budget(rows, 100) == (
+    assert describe_budget(rows, chosen_methods(BY_NAME, epochs=100)) == (
         "equal budgets: scratch, parameters and the teachers of distilled train 100 epochs over "
         "the same labelled examples (200 to 300 steps); students 3,000 steps over all examples; "
         "features: logistic regression until it converges"
     )
-    assert tell_budget(rows[:2], 5).startswith("equal budgets: scratch train 5 epochs")
+    assert describe_budget(rows[:2], chosen_methods(BY_NAME, epochs=5)).startswith(
+        "equal budgets: scratch train 5 epochs"
+    )
 
 
 def test_what_a_transfer_is_worth_and_whether_that_is_shown():
     entry = {"method": "parameters", "source": "a", "labels": 100}
     worth = {"worth": [entry | {"scratch_labels": 240, "beyond": False}]}
-    (better,) = tell_worths(found() | worth)
-    assert better.endswith("takes scratch about 140 labels more: so much is the transfer worth")
-    (unclear,) = tell_worths(found(verdict="no difference") | worth)
-    assert unclear == f"{better} (no difference was shown)"
+    (better,) = describe_worths(found() | worth)
+    assert better == (
+        "to match parameters from a at 100 labels, scratch needs about 140 labels more"
+    )
+    (unclear,) = describe_worths(found(verdict="no difference") | worth)
+    assert unclear == f"{better} (the difference is not significant)"
 
 
 def test_scratch_that_wins_by_its_size_is_not_said_to_score_highest():
     smaller = found(method="scratch")
     smaller["winner"]["mean"] = 0.7  # parameters score 0.8
     assert "scratch with 100 labels: chosen as the smallest that" in "\n".join(
-        tell_comparison(smaller)
+        describe_comparison(smaller)
     )

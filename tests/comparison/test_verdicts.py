@@ -3,7 +3,7 @@ import pytest
 
 from kt_transfer.comparison.statistics import corrected_interval, holm
 from kt_transfer.comparison.table import Cell
-from kt_transfer.comparison.telling import tell_worth
+from kt_transfer.comparison.telling import describe_worth
 from kt_transfer.comparison.verdicts import choose, curve, judge, until_scratch, worth
 
 FOLDS, REPEATS = 5, 3
@@ -167,9 +167,9 @@ def test_worth_of_a_single_budget_cannot_be_read():
 
 def test_worth_in_words():
     found = by_key(worth(rows_of(CURVE, spread=0.0), "accuracy"))
-    told = {key: tell_worth(entry, 200) for key, entry in found.items()}
+    told = {key: describe_worth(entry, 200) for key, entry in found.items()}
     assert (
-        "at 50 labels, the score of parameters from a takes scratch about 50 labels more"
+        "to match parameters from a at 50 labels, scratch needs about 50 labels more"
         in (told["parameters", "a", 50])
     )
     assert "more than the 200 labels" in told["parameters", "a", 200]

@@ -5,7 +5,7 @@ import pytest
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
 
 from kt_transfer.data.arrays import dataset_from_arrays
-from kt_transfer.data.made_for import MadeFor, made_for, why_unlike
+from kt_transfer.data.made_for import ExampleSummary, summarize, why_unlike
 
 RNG = np.random.default_rng(0)
 TABLES = {"wine": load_wine(), "cancer": load_breast_cancer(), "iris": load_iris()}
@@ -21,12 +21,12 @@ def test_parts_of_a_table_pass_and_other_units_do_not(name):
     x, y = TABLES[name].data, TABLES[name].target
     order = RNG.permutation(len(x))
     before, after = x[order[::2]], x[order[1::2]]
-    made = made_for(data_of(before))
+    summary = summarize(data_of(before))
     for size in (2, 3, 5, 20, 50):
         some = [after[RNG.choice(len(after), size, replace=False)] for _ in range(40)]
-        assert not any(why_unlike(made, data_of(rows)) for rows in some)
+        assert not any(why_unlike(summary, data_of(rows)) for rows in some)
     for label in np.unique(y):
-        assert why_unlike(made, data_of(x[y == label])) is None
+        assert why_unlike(summary, data_of(x[y == label])) is None
     others = [
         (after - before.mean(0)) / before.std(0),
         (after - before.min(0)) / np.ptp(before, axis=0),
@@ -34,16 +34,16 @@ def test_parts_of_a_table_pass_and_other_units_do_not(name):
         after * 1000,
     ]
     for other in others:
-        assert "columns, such as column" in why_unlike(made, data_of(other))
+        assert "columns, such as column" in why_unlike(summary, data_of(other))
 
 
 def test_single_columns_may_drift_whatever_they_do():
     x = TABLES["wine"].data
-    made = made_for(data_of(x))
+    summary = summarize(data_of(x))
     for change in (lambda v: v * 1e6, lambda v: v - 1e6, lambda v: v * 0):
         drifted = x.copy()
         drifted[:, 3:6] = change(drifted[:, 3:6])
-        assert why_unlike(made, data_of(drifted)) is None
+        assert why_unlike(summary, data_of(drifted)) is None
 
 
 BYTES = (IMAGES * 15.9375).astype(np.uint8)
@@ -60,27 +60,27 @@ MADE_FOR = {
 @pytest.mark.parametrize("kind", MADE_FOR)
 def test_pictures_may_be_dark_or_of_another_type_but_not_of_another_unit(kind):
     x, declared = MADE_FOR[kind]
-    made = made_for(data_of(x, declared))
+    summary = summarize(data_of(x, declared))
     whole = x.dtype == np.uint8
     dark = x // 12 if whole else x * 0.08
     for like in (x, x.astype(np.float64), dark, x[:2], x[:2] * 0):
-        assert why_unlike(made, data_of(like)) is None
+        assert why_unlike(summary, data_of(like)) is None
     largest = float(x.max())
     unit = x / largest
     other = [2 * unit - 1, (unit - unit.mean()) / unit.std(), unit * 65535]
     other += [unit] * (largest > 1) + [unit * 255] * (largest < 100)
     for elsewhere in other:
-        assert why_unlike(made, data_of(elsewhere))
+        assert why_unlike(summary, data_of(elsewhere))
 
 
 def test_one_outlier_does_not_make_other_pictures_faint():
     x = IMAGES / 16
     x[0, 0, 0] = 1e6
-    assert why_unlike(made_for(data_of(x)), data_of(IMAGES[5:] / 16)) is None
-    assert why_unlike(made_for(data_of(IMAGES[5:] / 16)), data_of(x)) is None
+    assert why_unlike(summarize(data_of(x)), data_of(IMAGES[5:] / 16)) is None
+    assert why_unlike(summarize(data_of(IMAGES[5:] / 16)), data_of(x)) is None
 
 
 @pytest.mark.parametrize("x", [IMAGES, TABLES["iris"].data, np.ones((4, 3))])
 def test_it_is_kept_as_json(x):
-    made = made_for(data_of(x))
-    assert MadeFor.from_note(json.loads(json.dumps(made.to_note()))) == made
+    summary = summarize(data_of(x))
+    assert ExampleSummary.from_note(json.loads(json.dumps(summary.to_note()))) == summary

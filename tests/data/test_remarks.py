@@ -33,7 +33,7 @@ def test_of_plain_data_nothing_is_said(told):
 def test_copies_are_counted_and_on_one_side(told):
     data, lines = told(x=np.concatenate([X, X[:6], X[:6]]), y=np.concatenate([Y, Y[:6], Y[:6]]))
     assert lines == [
-        "npz:d.npz: 18 of 72 examples occur more than once: copies stay on one side of every split"
+        "npz:d.npz: 18 of 72 examples occur more than once: no split separates duplicates"
     ]
     assert not np.isin(*data.same).any()
 
@@ -41,7 +41,7 @@ def test_copies_are_counted_and_on_one_side(told):
 def test_contradicting_labels_are_counted(told):
     _, lines = told(x=np.concatenate([X, X[:3]]), y=np.concatenate([Y, Y[:1], 1 - Y[1:3]]))
     assert lines[1:] == [
-        "npz:d.npz: 4 of these carry another label than a copy of theirs: check the labels"
+        "npz:d.npz: 4 of these have duplicates with a different label: check the labels"
     ]
 
 
@@ -67,8 +67,8 @@ def test_rare_classes_are_named(told):
     _, lines = told(x=X, y=y, num_folds=5)
     assert "class 2 with a single labelled training example" in lines[0]
     assert lines[1] == (
-        "npz:d.npz: class 3 with fewer labelled examples than the 5 folds: some folds hold none of "
-        "it out"
+        "npz:d.npz: class 3 with fewer labelled examples than the 5 folds: it is missing from some "
+        "folds"
     )
 
 
@@ -76,11 +76,11 @@ def test_classes_of_the_test_part_alone_are_named(told):
     arrays = {"x": X, "y": Y * 2000, "x_test": X + 9}
     _, lines = told(**arrays, y_test=np.where(np.arange(60) < 3, 1999, Y * 2000))
     assert lines == [
-        "npz:d.npz: class 1999 in the test part alone: it cannot be learned, so that 3 test "
-        "examples count as mistakes"
+        "npz:d.npz: class 1999 only in the test part: it cannot be learned, so 3 test "
+        "examples count as errors"
     ]
     _, lines = told(**arrays, y_test=np.arange(60) % 3 * 1000)
-    assert "class 1000 in the test part alone" in lines[0]
+    assert "class 1000 only in the test part" in lines[0]
     # Without any label there is nothing to be learned.
     assert told(x=X, x_test=X + 9, y_test=Y)[1] == []
 

@@ -488,6 +488,17 @@ def test_a_model_that_is_not_compiled_predicts():
         np.testing.assert_allclose(fused.answers(X), expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("size", [32, 70])
+def test_a_number_for_each_batch_is_predicted_as_in_stock_keras(size):
+    x = keras.Input((4,))
+    model = keras.Model(x, [keras.ops.mean(x), keras.layers.Dense(2)(x)])
+    expected = model.predict(X, batch_size=size, verbose=0)
+    given = FusedModel(model).predict(X, batch_size=size, verbose=0)
+    for one, other in zip(given, expected, strict=True):
+        assert one.shape == other.shape
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
 def test_without_an_optimizer():
     stock, fused = classifier(None), FusedModel(classifier(None))
     expected = stock.evaluate(X, Y, verbose=0)

@@ -1,11 +1,14 @@
 """Callbacks see what they see in stock Keras: every batch, where they do something at batches."""
 
+import collections
+
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from kt_transfer import FusedModel
-from kt_transfer.engine.batch_hooks import looks_at_batches
+from kt_transfer.engine.batch_hooks import uses_batch_hooks
 
 X = np.random.default_rng(0).normal(size=(70, 2)).astype("float32")
 OPTIONS = {"batch_size": 4, "shuffle": False, "verbose": 0}  # 18 steps, the last one of 2
@@ -31,6 +34,9 @@ class Notes(keras.callbacks.Callback):
 
     def on_test_batch_end(self, batch, logs=None):
         self.seen.append(("test", batch, round(logs["loss"], 4)))
+
+    def on_predict_batch_begin(self, batch, logs=None):
+        self.seen.append(("predict begins", batch))
 
     def on_predict_batch_end(self, batch, logs=None):
         self.seen.append(("predict", batch, np.asarray(logs["outputs"]).shape))
@@ -60,8 +66,7 @@ def test_batch_hooks_are_called_as_in_stock_keras(make, together):
         model, callback = wrap(line(steps_per_execution=together)), make()
         model.fit(X, X[:, :1], validation_data=(X, X[:, :1]), callbacks=[callback], **OPTIONS)
         model.evaluate(X, X[:, :1], batch_size=16, callbacks=[callback], verbose=0)
-        if together == 1:
-            model.predict(X, batch_size=16, callbacks=[callback], verbose=0)
+        model.predict(X, batch_size=16, callbacks=[callback], verbose=0)
         seen.append(callback.seen)
     assert seen[1] and str(seen[1]) == str(seen[0])
 
@@ -83,6 +88,47 @@ def test_a_callback_can_stop_evaluation_and_prediction(kind):
         else:
             given.append(model.predict(X, **options))
     np.testing.assert_allclose(given[1], given[0], rtol=1e-5)
+
+
+class Summary(keras.layers.Layer):
+    def call(self, x):
+        tf.summary.scalar("sum", tf.reduce_sum(x))
+        return x
+
+
+def summaries(folder):
+    """How often each tag was written, by run; what numbers the models leads a tag."""
+    counts = collections.Counter()
+    for file in folder.rglob("events*"):
+        for event in tf.compat.v1.train.summary_iterator(str(file)):
+            for value in event.summary.value:
+                counts[file.parent.name, value.tag.split("/")[-1]] += 1
+    return counts
+
+
+def with_summaries():
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((2,)), Summary(), keras.layers.Dense(1)])
+    model.compile("sgd", "mse", jit_compile=False)
+    return model
+
+
+@pytest.mark.parametrize("jit", [False, True])
+def test_summaries_of_a_layer_are_written_as_in_stock_keras(jit, tmp_path):
+    def fit(model, name):
+        board = keras.callbacks.TensorBoard(tmp_path / name, update_freq=1)
+        data = (X, X[:, :1])
+        model.fit(*data, validation_data=data, epochs=2, callbacks=[board], **OPTIONS)
+        return summaries(tmp_path / name)
+
+    expected = fit(with_summaries(), "stock")
+    assert expected["train", "sum"] == expected["validation", "sum"] == 36
+    fused = FusedModel(with_summaries(), jit_compile=jit)
+    assert fit(fused, "first") == expected
+    assert fused.execution.startswith("graph")  # XLA cannot write summaries
+    # Where stock Keras fails, since its step still writes to what the first fit has closed.
+    assert fit(fused, "second") == expected
+    fused.fit(X, X[:, :1], **OPTIONS)
 
 
 @pytest.mark.parametrize("kind", ["ModelCheckpoint", "BackupAndRestore"])
@@ -129,8 +175,8 @@ def test_what_of_keras_looks_at_batches(tmp_path):
         kinds.CSVLogger(tmp_path / "c.csv"),
         kinds.LambdaCallback(on_epoch_end=print),
     ]
-    assert not looks_at_batches(callback_list(*idle), "train")
-    assert not looks_at_batches(callback_list(*idle), "test")
+    assert not uses_batch_hooks(callback_list(*idle), "train")
+    assert not uses_batch_hooks(callback_list(*idle), "test")
     for busy in (
         kinds.TensorBoard(tmp_path / "t", update_freq=10),
         kinds.TensorBoard(tmp_path / "t", update_freq="batch"),
@@ -140,4 +186,4 @@ def test_what_of_keras_looks_at_batches(tmp_path):
         kinds.TerminateOnNaN(),
         kinds.LambdaCallback(on_train_batch_end=print),
     ):
-        assert looks_at_batches(callback_list(busy), "train")
+        assert uses_batch_hooks(callback_list(busy), "train")

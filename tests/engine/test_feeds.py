@@ -31,13 +31,13 @@ def test_what_is_begun_before_an_epoch_ends_is_the_next_epoch(monkeypatch):
     x = np.arange(50, dtype=np.float32)[:, None]
     feed = feeds.StreamedFeed(feeds.pack(x), batch_size=4)
     for epoch in range(3):
-        blocks = feed.blocks(1, epoch, goes_on=epoch < 2)
+        blocks = feed.blocks(1, epoch, prefetch_next=epoch < 2)
         seen = [np.asarray(data)[rows, 0] for data, rows, _ in blocks]
         np.testing.assert_array_equal(np.concatenate(seen), feeds.epoch_order(50, 1, epoch))
 
 
-@pytest.mark.parametrize("goes_on, passes", [(True, 2), (False, 1)])
-def test_a_dataset_is_begun_again_only_where_another_epoch_follows(goes_on, passes):
+@pytest.mark.parametrize("prefetch_next, passes", [(True, 2), (False, 1)])
+def test_a_dataset_is_begun_again_only_where_another_epoch_follows(prefetch_next, passes):
     begun = []
 
     def examples():
@@ -48,9 +48,9 @@ def test_a_dataset_is_begun_again_only_where_another_epoch_follows(goes_on, pass
         examples, output_signature=tf.TensorSpec((), tf.float32)
     ).batch(2)
     feed = DatasetFeed(dataset)
-    feed.begin()
-    assert [len(rows) for _, rows, _ in feed.blocks(None, 0, goes_on)] == [6]
-    feed.ahead.thread.shutdown()
+    feed.read_first_block()
+    assert [len(rows) for _, rows, _ in feed.blocks(None, 0, prefetch_next)] == [6]
+    feed.prefetcher.thread.shutdown()
     assert len(begun) == passes
 
 
@@ -83,7 +83,7 @@ def test_arrays_of_unequal_length_are_refused():
 
 def test_a_prediction_takes_fewer_of_large_examples_at_once():
     taken = {
-        shape: feeds.rows_at_once(feeds.pack(np.broadcast_to(np.uint8(0), (9, *shape))))
+        shape: feeds.predict_batch_size(feeds.pack(np.broadcast_to(np.uint8(0), (9, *shape))))
         for shape in [(784,), (28, 28, 1), (224, 224, 3), (9000, 9000)]
     }
     assert taken == {(784,): 1024, (28, 28, 1): 1024, (224, 224, 3): 111, (9000, 9000): 1}

@@ -1,5 +1,6 @@
 """Fused execution gives what stock Keras gives, and stands on what it says it stands on."""
 
+import doctest
 import inspect
 import logging
 
@@ -14,6 +15,7 @@ from kt_transfer import (
     ReconstructionLoss,
     conv_autoencoder,
     dense_autoencoder,
+    engine,
 )
 from kt_transfer.engine import fused_model as steps
 from kt_transfer.engine.feeds import epoch_order
@@ -450,3 +452,9 @@ def test_a_graph_serves_batches_of_every_size():
     x, y = np.ones((70, 4), np.float32), np.ones((70, 2), np.float32)
     FusedModel(model, jit_compile=False).fit(x, y, batch_size=32, epochs=2, verbose=0)
     assert len(traced) == 1  # 32, 32 and the last 6
+
+
+@pytest.mark.parametrize("module", [engine, steps])
+def test_the_examples_of_the_documentation_run(module):
+    results = doctest.testmod(module)
+    assert results.attempted and not results.failed

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kt_transfer.engine.randomness import as_in_a_graph
+from kt_transfer.engine.randomness import graph_random_numbers
 
 SHAPE = (7, 9)  # an odd number, which normal numbers do not come in
 DRAWS = {
@@ -25,7 +25,7 @@ def test_a_compiled_program_draws_what_keras_draws(draw):
 
     @tf.function(jit_compile=True)
     def compiled():
-        with as_in_a_graph():
+        with graph_random_numbers():
             return draw(here)
 
     for _ in range(3):
@@ -34,7 +34,7 @@ def test_a_compiled_program_draws_what_keras_draws(draw):
 
 def test_tensorflow_is_as_it_was_afterwards():
     before = (tf.random.stateless_uniform, tf.nn.experimental.stateless_dropout)
-    with pytest.raises(ZeroDivisionError), as_in_a_graph():
+    with pytest.raises(ZeroDivisionError), graph_random_numbers():
         assert tf.random.stateless_uniform is not before[0]
         raise ZeroDivisionError
     assert (tf.random.stateless_uniform, tf.nn.experimental.stateless_dropout) == before

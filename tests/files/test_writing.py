@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 from kt_transfer.data import cache
-from kt_transfer.files.writing import replacing, tell_disk_error
+from kt_transfer.files.writing import describe_disk_error, replacing
 from kt_transfer.runs import folder as runs
 from kt_transfer.runs.folder import Run, start
 
@@ -38,7 +38,7 @@ def full(path=None):
     ],
 )
 def test_an_error_of_the_disk_is_one_sentence_with_the_path(tmp_path, error):
-    told = tell_disk_error(error, tmp_path / "absent" / "file")
+    told = describe_disk_error(error, tmp_path / "absent" / "file")
     assert told.startswith(f"{tmp_path}/absent/file cannot be written (")
     assert told.endswith(".")
     assert "\n" not in told
@@ -46,7 +46,7 @@ def test_an_error_of_the_disk_is_one_sentence_with_the_path(tmp_path, error):
 
 def test_a_full_disk_says_what_is_free(tmp_path):
     usage = shutil.disk_usage(tmp_path)
-    told = tell_disk_error(full(tmp_path / "absent"), "elsewhere")
+    told = describe_disk_error(full(tmp_path / "absent"), "elsewhere")
     assert str(tmp_path) in told
     assert f"{usage.total / 10**9:.3g} GB are free" in told or "TB are free" in told
 
@@ -58,14 +58,14 @@ def test_what_caused_an_error_is_told_and_what_went_before_is_not():
         except OSError as error:
             raise RuntimeError("no") from error
     except RuntimeError as error:
-        assert tell_disk_error(error).startswith("runs cannot be written (No space")
+        assert describe_disk_error(error).startswith("runs cannot be written (No space")
     try:
         try:
             raise full("runs")
         except OSError:
             raise RuntimeError("no") from None
     except RuntimeError as error:
-        assert tell_disk_error(error) is None
+        assert describe_disk_error(error) is None
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_what_caused_an_error_is_told_and_what_went_before_is_not():
     ],
 )
 def test_other_errors_are_not_the_disks(error):
-    assert tell_disk_error(error) is None
+    assert describe_disk_error(error) is None
 
 
 def test_an_error_names_the_file_that_was_to_be(tmp_path):

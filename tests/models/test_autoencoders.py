@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kt_transfer import ReconstructionLoss, UserError, dense_autoencoder, sparse_autoencoder
-from kt_transfer.models.autoencoders import transferable_encoder, units_that_stay
+from kt_transfer.models.autoencoders import num_active_units, transferable_encoder
 
 RNG = np.random.default_rng(0)
 X = RNG.uniform(-1, 1, (32, 12)).astype(np.float32)
@@ -197,7 +197,7 @@ def test_the_decoder_starts_as_the_code_transposed(hidden_units):
 @pytest.mark.parametrize(("k", "stay"), [(1, 3), (2, 6), (3, 8)])
 def test_of_a_k_sparse_code_three_times_as_many_units_are_transferred(k, stay):
     model = randomized(sparse_autoencoder(12, (), 8, sparsity="k_sparse", num_active=k))
-    assert units_that_stay(model) == k
+    assert num_active_units(model) == k
     encoder = transferable_encoder(model)
     code = encoder.predict(X, verbose=0)
     np.testing.assert_allclose(code, largest(in_numpy(model, X)[0], stay), rtol=1e-5, atol=1e-6)
@@ -207,7 +207,7 @@ def test_of_a_k_sparse_code_three_times_as_many_units_are_transferred(k, stay):
 
 
 def test_no_other_code_has_a_number_of_units_that_stay():
-    assert units_that_stay(sparse_autoencoder(12, (8,), 4, sparsity="l1")) is None
+    assert num_active_units(sparse_autoencoder(12, (8,), 4, sparsity="l1")) is None
 
 
 @pytest.mark.parametrize("sparsity", SPARSITIES[:3])

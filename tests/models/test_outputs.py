@@ -4,8 +4,8 @@ import pytest
 from keras import layers
 
 from kt_transfer.models.outputs import (
-    said_by_last_layer,
-    tell_output,
+    infer_output_kind,
+    output_kind_of_last_layer,
     with_mapped_classes,
 )
 
@@ -28,7 +28,7 @@ BETWEEN = np.array([[0.2, 0.2], [0.9, 0.8]])
     ],
 )
 def test_logits_and_probabilities_are_told_apart(said, rows, expected):
-    assert tell_output(said, rows) == expected
+    assert infer_output_kind(said, rows) == expected
 
 
 @pytest.mark.parametrize(
@@ -44,9 +44,9 @@ def test_logits_and_probabilities_are_told_apart(said, rows, expected):
 )
 def test_a_last_layer_says_what_it_emits(ending, expected):
     model = keras.Sequential([keras.Input((4,)), *ending])
-    assert said_by_last_layer(model) == expected
+    assert output_kind_of_last_layer(model) == expected
     x = keras.Input((4,))
-    assert said_by_last_layer(keras.Model(x, model(x))) == expected
+    assert output_kind_of_last_layer(keras.Model(x, model(x))) == expected
 
 
 def test_classes_add_up_in_probability_at_any_temperature():

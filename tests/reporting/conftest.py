@@ -52,6 +52,7 @@ def _simulated(metric="accuracy", budgets=(50, 200, 1000), sources=("runs/source
             if row["method"] == "scratch"
         ],
         "costs": costs,
+        "methods": {method: f"what {method} is" for method, _ in candidates},
         "equal_budget": "equal budgets: all train 20 epochs",
         "until_scratch": [
             {"method": "scratch", "source": "", "labels": budgets[-1], "epochs": 20}

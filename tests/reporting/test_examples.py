@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kt_transfer.reporting.examples import Answers, pairs, show, surest_mistakes
+from kt_transfer.reporting.examples import Answers, most_confident_mistakes, pairs, show
 
 
 def pixels(shown):
@@ -43,12 +43,12 @@ def test_the_surest_of_the_wrong_answers():
     answers = Answers(
         np.arange(8.0).reshape(4, 2), np.array([0, 0, 0, 1]), probabilities, "ab", (0, 8)
     )
-    first, second = surest_mistakes(answers, 5)
+    first, second = most_confident_mistakes(answers, 5)
     assert (first["number"], first["true"], first["predicted"]) == (2, "a", "b")
     assert first["sure"].split() == ["80", "%"]
     assert first["values"] == ["4", "5"]
     assert second["number"] == 1
-    assert len(surest_mistakes(answers, 1)) == 1
+    assert len(most_confident_mistakes(answers, 1)) == 1
 
 
 def test_inputs_with_their_reconstructions():

@@ -42,7 +42,7 @@ def test_the_table(model):
     freeze_layers(model, 1)
     text = format_layers(layer_rows(layers_of(model), layer_weights(layers_of(model)), 0.01, {}))
     assert "first" in text
-    assert "locked" in text
+    assert "frozen" in text
     assert text.count("trained") == 2
 
 

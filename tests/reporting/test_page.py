@@ -145,10 +145,10 @@ def test_what_a_screen_reader_needs(pages):
 
 def test_what_the_winner_gets_wrong_is_shown_with_both_classes(page):
     alts = [image["alt"] for image in Tags(page.read_text()).named("img")]
-    wrong = [alt for alt in alts if "taken for" in alt]
+    wrong = [alt for alt in alts if "predicted" in alt]
     assert len(wrong) == 12
     for alt in wrong:
-        true, taken_for = re.search(r": (\d), taken for (\d)$", alt).groups()
+        true, taken_for = re.search(r": (\d), predicted (\d)$", alt).groups()
         assert true != taken_for
 
 
@@ -161,12 +161,12 @@ def test_examples_that_are_no_images_are_tables(pages):
 def test_a_guess_beside_what_was_found(pages):
     text = Tags(pages["table"].read_text()).text
     assert "With 100 labels LogME picks runs/xxx" in text
-    assert "A guess before" not in Tags(pages["classes"].read_text()).text
+    assert "Transferability estimates before" not in Tags(pages["classes"].read_text()).text
 
 
 def test_many_classes_are_told_by_their_confusions(pages):
     text = Tags(pages["classes"].read_text()).text
-    assert "taken for one another most often" in text
+    assert "The most frequent errors by class" in text
     assert "the shade is the share" not in text
     assert "the shade is the share" in Tags(pages["images"].read_text()).text
 

@@ -48,13 +48,6 @@ def test_many_classes_with_long_names(tmp_path):
     picture(tmp_path / "c.png")
 
 
-def test_figures_are_closed(tmp_path):
-    import matplotlib.pyplot as plt
-
-    plot_history([{"epoch": 0, "loss": 1.0}], tmp_path / "loss.png")
-    assert plt.get_fignums() == []
-
-
 def test_colours_are_those_of_the_image_whatever_its_numbers_are(tmp_path):
     red, blue = [255, 0, 0], [0, 0, 255]
     originals = np.array([[[red, blue], [blue, red]]] * 3, np.uint8)

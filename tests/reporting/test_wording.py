@@ -3,13 +3,13 @@ import itertools
 import pytest
 
 from kt_transfer.reporting.wording import (
+    format_gain,
+    format_interval,
+    format_reason,
+    format_score,
     headline,
     improvement,
     shorten,
-    tell_gain,
-    tell_interval,
-    tell_reason,
-    tell_score,
 )
 
 
@@ -75,31 +75,31 @@ def test_a_linear_model_is_no_transfer():
 
 
 def test_numbers_in_the_units_of_the_metric():
-    assert tell_score("accuracy", 0.91249) == "91.2 %"
-    assert tell_score("log_loss", 0.31249) == "0.312"
-    assert tell_gain("macro_f1", -0.0421) == "−4.2 points"
-    assert tell_gain("auc", 0.0421) == "+0.042"
-    assert tell_interval("accuracy", [-0.0002, 0.073]) == "0.0 to +7.3 points"
+    assert format_score("accuracy", 0.91249) == "91.2 %"
+    assert format_score("log_loss", 0.31249) == "0.312"
+    assert format_gain("macro_f1", -0.0421) == "−4.2 points"
+    assert format_gain("auc", 0.0421) == "+0.042"
+    assert format_interval("accuracy", [-0.0002, 0.073]) == "0.0 to +7.3 points"
 
 
 def test_a_lower_loss_is_a_gain():
     assert improvement("log_loss", -0.2) == 0.2
     assert improvement("accuracy", -0.2) == -0.2
-    assert tell_gain("log_loss", -0.0421) == "+0.042"
-    assert tell_interval("log_loss", [-0.04, 0.002]) == "−0.002 to +0.040"
+    assert format_gain("log_loss", -0.0421) == "+0.042"
+    assert format_interval("log_loss", [-0.04, 0.002]) == "−0.002 to +0.040"
     found = comparison(row(difference=-0.052, mean=0.312), metric="log_loss")
     assert "reaches 0.312 log loss, 0.052 better than" in headline(found)
 
 
 def test_what_a_verdict_rests_on():
-    assert tell_reason("accuracy", row()) == "by 3.1 to 7.3 points"
+    assert format_reason("accuracy", row()) == "by 3.1 to 7.3 points"
     worse = row(verdict="worse", difference=-0.052)
-    assert tell_reason("accuracy", worse) == "by 3.1 to 7.3 points: negative transfer"
-    assert "negative" not in tell_reason("accuracy", row("linear", verdict="worse"))
+    assert format_reason("accuracy", worse) == "by 3.1 to 7.3 points: negative transfer"
+    assert "negative" not in format_reason("accuracy", row("linear", verdict="worse"))
     none = row(verdict="no difference", difference=0.01)
-    assert tell_reason("accuracy", none) == "3.4 points or more would probably have shown"
+    assert format_reason("accuracy", none) == "3.4 points or more would probably be detected"
     nothing = row(verdict="no difference", detectable=1.3)
-    assert tell_reason("accuracy", nothing) == "so little data can show none"
+    assert format_reason("accuracy", nothing) == "too little data to detect any"
 
 
 def test_a_long_name_keeps_its_ends():

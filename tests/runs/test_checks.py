@@ -12,9 +12,10 @@ from kt_transfer import UserError
 from kt_transfer.comparison.table import Cell, Table
 from kt_transfer.engine.fused_model import FusedModel
 from kt_transfer.runs import folder as runs
+from kt_transfer.runs import recording
 from kt_transfer.runs.folder import Run
 from kt_transfer.training.callbacks import EpochLog
-from kt_transfer.training.fitting import fit_in_folder
+from kt_transfer.training.fitting import fit as fit_to_the_end
 
 ALL = ("evaluate --run run --out out", "predict --run run --out out.csv", "export --run run")
 
@@ -117,10 +118,12 @@ def interrupted(tmp_path):
     x = np.ones((8, 2), "float32")
 
     def fit(epochs):
-        whole = {"batch_size": 8, "patience": 9, "quiet": True}
-        return fit_in_folder(
-            FusedModel(model), model, Run(tmp_path), x, x[:, :1], epochs=epochs, **whole
+        whole = {"batch_size": 8, "patience": 9}
+        watching = recording.watching(Run(tmp_path), epochs, "training", quiet=True)
+        fit_to_the_end(
+            FusedModel(model), model, x, x[:, :1], epochs=epochs, callbacks=watching, **whole
         )
+        return recording.history_of(Run(tmp_path))
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("time.monotonic", iter(range(0, 10**6, 100)).__next__)
@@ -181,7 +184,7 @@ def test_a_damaged_checkpoint_is_told_in_a_sentence(tmp_path, name, damage):
 def test_a_damaged_history_is_told_in_a_sentence(tmp_path, content):
     (tmp_path / "history.csv").write_text(content, encoding="latin-1")
     with pytest.raises(UserError, match="history.csv was given.*is damaged"):
-        EpochLog(tmp_path / "history.csv", 1)
+        EpochLog(tmp_path / "history.csv")
 
 
 @pytest.mark.parametrize("name", ["comparison.csv", "curves.csv"])

@@ -1,4 +1,4 @@
-"""Flags and exit codes; a command's own behaviour is in test_commands.py."""
+"""Flags and exit codes; a command's own behaviour is in commands/."""
 
 import contextlib
 import re

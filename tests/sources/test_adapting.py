@@ -6,7 +6,13 @@ import pytest
 import tensorflow as tf
 
 from kt_transfer.models.preprocessing import preprocessing_model
-from kt_transfer.sources.adapting import Expected, adapting_model, as_image, describe, why_not
+from kt_transfer.sources.adapting import (
+    Expected,
+    adapting_model,
+    as_image,
+    describe,
+    why_incompatible,
+)
 
 RNG = np.random.default_rng(0)
 
@@ -132,7 +138,7 @@ def test_what_is_an_image(shape, image):
     ],
 )
 def test_what_cannot_fit_is_said(shape, expected, reason):
-    given = why_not(shape, expected)
+    given = why_incompatible(shape, expected)
     assert (given is None) if reason is None else (reason in given)
 
 

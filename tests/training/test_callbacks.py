@@ -56,7 +56,7 @@ def test_a_resumed_history_keeps_the_epochs_that_are_done(tmp_path):
     path = tmp_path / "history.csv"
     model().fit(X, X[:, :1], epochs=3, callbacks=[EpochLog(path)], verbose=0)
     before = read_history(path)
-    log = EpochLog(path, first_epoch=2)
+    log = EpochLog(path)
     model().fit(X, X[:, :1], epochs=4, initial_epoch=2, callbacks=[log], verbose=0)
     rows = read_history(path)
     assert [row["epoch"] for row in rows] == [0, 1, 2, 3]
@@ -95,23 +95,23 @@ def checkpoints(folder):
 
 def test_only_the_last_checkpoint_is_kept(tmp_path):
     fused = model()
-    callback = Checkpoint(tmp_path / "c", fused.model, every_seconds=0)
+    callback = Checkpoint(tmp_path / "c", every_seconds=0)
     assert callback.first_epoch == 0
     fused.fit(X, X[:, :1], epochs=3, callbacks=[callback], verbose=0)
     assert checkpoints(tmp_path / "c") == ["3"]
-    assert Checkpoint(tmp_path / "c", fused.model).first_epoch == 3
+    assert Checkpoint(tmp_path / "c").first_epoch == 3
 
 
 def test_checkpoints_are_not_written_more_often_than_asked(tmp_path):
     fused = model()
-    seldom = Checkpoint(tmp_path / "c", fused.model, every_seconds=3600)
+    seldom = Checkpoint(tmp_path / "c", every_seconds=3600)
     fused.fit(X, X[:, :1], epochs=3, callbacks=[seldom], verbose=0)
     assert checkpoints(tmp_path / "c") == []
 
 
 def test_a_half_written_checkpoint_is_not_taken_up(tmp_path, monkeypatch):
     fused = model()
-    callback = Checkpoint(tmp_path / "c", fused.model, every_seconds=0)
+    callback = Checkpoint(tmp_path / "c", every_seconds=0)
     fused.fit(X, X[:, :1], epochs=2, callbacks=[callback], verbose=0)
 
     def full(*_, **__):
@@ -121,7 +121,7 @@ def test_a_half_written_checkpoint_is_not_taken_up(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         callback.on_epoch_end(2)
     monkeypatch.undo()
-    again = Checkpoint(tmp_path / "c", fused.model)
+    again = Checkpoint(tmp_path / "c")
     assert again.first_epoch == 2
     fused.fit(X, X[:, :1], epochs=3, initial_epoch=2, callbacks=[again], verbose=0)
 
@@ -129,9 +129,9 @@ def test_a_half_written_checkpoint_is_not_taken_up(tmp_path, monkeypatch):
 def test_a_checkpoint_holds_weights_optimizer_and_progress(tmp_path):
     whole, first, second = model(), model(), model()
     whole.fit(X, X[:, :1], epochs=6, verbose=0)
-    saving = Checkpoint(tmp_path / "c", first.model, every_seconds=0)
+    saving = Checkpoint(tmp_path / "c", every_seconds=0)
     first.fit(X, X[:, :1], epochs=3, callbacks=[saving], verbose=0)
-    loading = Checkpoint(tmp_path / "c", second.model)
+    loading = Checkpoint(tmp_path / "c")
     second.fit(X, X[:, :1], epochs=6, initial_epoch=3, callbacks=[loading], verbose=0)
     for a, b in zip(whole.get_weights(), second.get_weights(), strict=True):
         assert np.array_equal(a, b)

@@ -5,9 +5,10 @@ import pytest
 from kt_transfer import FusedModel, TransferClassifier
 from kt_transfer.errors import TrainingFailed
 from kt_transfer.models.classifiers import fit_logistic_regression
+from kt_transfer.runs import recording
 from kt_transfer.runs.folder import Run
-from kt_transfer.training.diverging import StopsWhereDiverged
-from kt_transfer.training.fitting import fit_in_folder
+from kt_transfer.training.diverging import StopOnDivergence
+from kt_transfer.training.fitting import fit
 
 X = np.ones((8, 2), "float32")
 Y = np.ones((8, 1), "float32")
@@ -22,7 +23,7 @@ def line(rate=0.1):
 
 def test_a_loss_that_is_not_finite_ends_the_fit_with_epoch_rate_and_cause():
     model = line(1e30)
-    watch = StopsWhereDiverged(model)
+    watch = StopOnDivergence(model)
     with pytest.raises(
         TrainingFailed,
         match=r"in epoch \d with a learning rate of 1e\+30: loss is (nan|inf).*learning rate is "
@@ -37,7 +38,7 @@ def test_a_loss_that_goes_wrong_within_an_epoch_ends_the_fit():
     x[5] = np.inf
     with pytest.raises(TrainingFailed, match="in epoch 1 .*loss is nan"):
         FusedModel(model).fit(
-            x, Y, epochs=3, batch_size=1, callbacks=[StopsWhereDiverged(model)], verbose=0
+            x, Y, epochs=3, batch_size=1, callbacks=[StopOnDivergence(model)], verbose=0
         )
 
 
@@ -48,7 +49,7 @@ def test_a_validation_loss_that_is_not_finite_ends_the_fit():
             X,
             Y,
             validation_data=(X * np.inf, Y),
-            callbacks=[StopsWhereDiverged(model)],
+            callbacks=[StopOnDivergence(model)],
             verbose=0,
         )
 
@@ -58,7 +59,7 @@ def test_weights_that_the_last_step_spoils_are_found_at_the_end():
     model = line(np.inf)
     with pytest.raises(TrainingFailed, match="in epoch 1 .*not finite .*line/kernel"):
         FusedModel(model).fit(
-            X, Y, epochs=1, batch_size=8, callbacks=[StopsWhereDiverged(model)], verbose=0
+            X, Y, epochs=1, batch_size=8, callbacks=[StopOnDivergence(model)], verbose=0
         )
 
 
@@ -67,7 +68,7 @@ def test_weights_out_of_proportion_are_found_though_saturated_units_keep_the_los
     model.compile(keras.optimizers.Adam(1e20), loss="mse")
     with pytest.raises(TrainingFailed, match=r"in epoch 2 .*weights of up to .*e\+20"):
         FusedModel(model).fit(
-            X, Y * 0, epochs=2, batch_size=8, callbacks=[StopsWhereDiverged(model)], verbose=0
+            X, Y * 0, epochs=2, batch_size=8, callbacks=[StopOnDivergence(model)], verbose=0
         )
 
 
@@ -75,7 +76,7 @@ def test_a_fit_that_goes_well_is_left_alone():
     plain, watched = line(), line()
     watched.set_weights(plain.get_weights())
     FusedModel(plain).fit(X, Y, epochs=3, verbose=0)
-    FusedModel(watched).fit(X, Y, epochs=3, callbacks=[StopsWhereDiverged(watched)], verbose=0)
+    FusedModel(watched).fit(X, Y, epochs=3, callbacks=[StopOnDivergence(watched)], verbose=0)
     assert all(map(np.array_equal, plain.get_weights(), watched.get_weights()))
 
 
@@ -89,16 +90,15 @@ def test_the_last_good_checkpoint_stays(tmp_path, monkeypatch):
                 model.optimizer.learning_rate = np.inf
 
     with pytest.raises(TrainingFailed, match="in epoch 4 "):
-        fit_in_folder(
+        fit(
             FusedModel(model),
             model,
-            Run(tmp_path),
             X,
             Y,
             epochs=9,
             batch_size=8,
-            callbacks=[Spoils()],
-            quiet=True,
+            schedule=[Spoils()],
+            callbacks=recording.watching(Run(tmp_path), 9, "training", quiet=True),
         )
     (kept,) = (tmp_path / "checkpoint").iterdir()
     assert kept.name == "3"

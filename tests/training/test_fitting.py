@@ -8,6 +8,7 @@ from kt_transfer import FusedModel, classifier, freeze_layers
 from kt_transfer.engine import fused_model as steps
 from kt_transfer.models.freezing import layers_with_weights
 from kt_transfer.reporting.layers import layer_weights
+from kt_transfer.runs import recording
 from kt_transfer.runs.folder import Run
 from kt_transfer.training import fitting
 from kt_transfer.training.callbacks import Checkpoint, read_history
@@ -31,6 +32,14 @@ class Interrupt(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
+def fit_in_folder(model, network, folder, x, y, *, epochs, **options):
+    """As the commands fit: what watches it writes a run folder."""
+    run = Run(folder)
+    watching = recording.watching(run, epochs, "training", quiet=True)
+    fitting.fit(model, network, x, y, epochs=epochs, callbacks=watching, **options)
+    return recording.history_of(run)
+
+
 def fit(folder, *, interrupt=None, decay="none", patience=None, dropout=0.0, rate=0.05):
     keras.utils.set_random_seed(0)
     x = keras.Input((4,))
@@ -44,18 +53,17 @@ def fit(folder, *, interrupt=None, decay="none", patience=None, dropout=0.0, rat
     if interrupt is not None:
         callbacks.append(Interrupt(interrupt))
     folder.mkdir(exist_ok=True)
-    history = fitting.fit_in_folder(
+    history = fit_in_folder(
         model,
         network,
-        Run(folder),
+        folder,
         X,
         Y,
         epochs=EPOCHS,
         batch_size=16,
         validation_data=(X[:20], 1 - Y[:20]),  # gets worse, for plateau and patience
-        callbacks=callbacks,
+        schedule=callbacks,
         patience=patience,
-        quiet=True,
     )
     return network.get_weights(), history, model.execution
 
@@ -70,7 +78,7 @@ def checkpoint_after_every_epoch(monkeypatch):
         def __init__(self, *args, **kwargs):
             super().__init__(*args, **{**kwargs, "every_seconds": 0})
 
-    monkeypatch.setattr(fitting, "Checkpoint", Often)
+    monkeypatch.setattr(recording, "Checkpoint", Often)
 
 
 @pytest.mark.parametrize(
@@ -124,16 +132,15 @@ def test_a_folder_holds_history_and_logs(tmp_path):
 def test_without_validation_patience_watches_the_training_loss(tmp_path):
     network = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
     network.compile(keras.optimizers.SGD(10.0), loss="mse")  # grows from step to step
-    history = fitting.fit_in_folder(
+    history = fit_in_folder(
         FusedModel(network),
         network,
-        Run(tmp_path),
+        tmp_path,
         X,
         Y,
         epochs=9,
         batch_size=50,
         patience=2,
-        quiet=True,
     )
     assert len(history) == 3
 
@@ -149,21 +156,19 @@ def fit_in_stages(folder, *, interrupt=None):
     folder.mkdir(exist_ok=True)
     moved = {}
     for stage in unfreezing(2, EPOCHS, unfreeze_every=3):
-        freeze_layers(body, stage.num_locked)
+        freeze_layers(body, stage.num_frozen)
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         network.compile(keras.optimizers.Adam(0.05), loss=loss)
-        history = fitting.fit_in_folder(
+        history = fit_in_folder(
             FusedModel(network, seed=3),
             network,
-            Run(folder),
+            folder,
             X,
             Y[:, 0].astype(np.int32),
             epochs=stage.end,
             batch_size=16,
-            callbacks=[] if interrupt is None else [Interrupt(interrupt)],
-            begins=stage.first,
-            total_epochs=EPOCHS,
-            quiet=True,
+            schedule=[] if interrupt is None else [Interrupt(interrupt)],
+            first_epoch=stage.first,
         )
         for name, weights in layer_weights(layers_with_weights(network)).items():
             same = all(map(np.array_equal, weights, before[name]))

@@ -4,7 +4,7 @@ import pytest
 
 from kt_transfer import classifier
 from kt_transfer.models.classifiers import dense_encoder
-from kt_transfer.training.hints import emitting, find_layer, last_hidden
+from kt_transfer.training.hints import find_layer, last_hidden, with_layer_output
 
 X = np.random.default_rng(0).normal(size=(5, 6)).astype(np.float32)
 
@@ -17,7 +17,7 @@ def nested():
 
 
 def test_a_layer_of_a_nested_model_is_emitted_beside_the_output(nested):
-    both = emitting(nested, find_layer(nested, "hidden_1"))
+    both = with_layer_output(nested, find_layer(nested, "hidden_1"))
     output, features = both(X)
     np.testing.assert_allclose(output, nested(X), rtol=1e-6)
     kernel, bias = find_layer(nested, "hidden_1").get_weights()
@@ -29,7 +29,7 @@ def test_a_layer_of_a_nested_model_is_emitted_beside_the_output(nested):
 
 def test_the_last_hidden_layer_feeds_the_head(nested):
     assert last_hidden(nested).name == "encoder"
-    output, features = emitting(nested, last_hidden(nested))(X)
+    output, features = with_layer_output(nested, last_hidden(nested))(X)
     kernel, bias = find_layer(nested, "head").get_weights()
     np.testing.assert_allclose(features.numpy() @ kernel + bias, output, rtol=1e-4)
     layers = keras.layers
@@ -43,12 +43,12 @@ def test_feature_maps_are_averaged():
     stack = [layers.Conv2D(4, 3, name="maps"), layers.Flatten(), layers.Dense(2)]
     model = keras.Sequential([keras.Input((6, 5, 1)), *stack])
     x = np.random.default_rng(1).normal(size=(3, 6, 5, 1))
-    _, features = emitting(model, find_layer(model, "maps"))(x)
+    _, features = with_layer_output(model, find_layer(model, "maps"))(x)
     np.testing.assert_allclose(features, stack[0](x).numpy().mean(axis=(1, 2)), rtol=1e-4)
 
 
 def test_the_model_saves_as_before(nested, tmp_path):
-    emitting(nested, find_layer(nested, "hidden_2"))
+    with_layer_output(nested, find_layer(nested, "hidden_2"))
     nested.save(tmp_path / "m.keras")
     loaded = keras.saving.load_model(tmp_path / "m.keras")
     np.testing.assert_allclose(loaded(X), nested(X), rtol=1e-6)
@@ -59,7 +59,7 @@ def test_batch_normalization_keeps_its_mode():
     layers = keras.layers
     model = keras.Sequential([keras.Input((6,)), layers.BatchNormalization(), layers.Dense(2)])
     before = model.get_weights()
-    both = emitting(model, model.layers[0])
+    both = with_layer_output(model, model.layers[0])
     both(X + 5, training=False)
     assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
     both(X + 5, training=True)

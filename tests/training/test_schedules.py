@@ -102,7 +102,7 @@ def test_an_unknown_decay_is_refused():
 
 
 def test_without_stages_there_is_one():
-    assert unfreezing(3, 10, num_locked=1) == [(0, 10, 1)]
+    assert unfreezing(3, 10, num_frozen=1) == [(0, 10, 1)]
 
 
 def test_the_head_first_then_all():
@@ -112,7 +112,7 @@ def test_the_head_first_then_all():
 def test_gradual_unfreezing_from_the_head_down():
     assert unfreezing(3, 10, unfreeze_every=2) == [(0, 2, 3), (2, 4, 2), (4, 6, 1), (6, 10, 0)]
     assert unfreezing(3, 10, head_epochs=0, unfreeze_every=4) == [(0, 4, 2), (4, 8, 1), (8, 10, 0)]
-    assert unfreezing(3, 10, unfreeze_every=3, num_locked=2) == [(0, 3, 3), (3, 10, 2)]
+    assert unfreezing(3, 10, unfreeze_every=3, num_frozen=2) == [(0, 3, 3), (3, 10, 2)]
 
 
 def test_epochs_that_end_before_everything_is_unlocked():
@@ -120,4 +120,4 @@ def test_epochs_that_end_before_everything_is_unlocked():
 
 
 def test_a_body_that_stays_locked():
-    assert unfreezing(3, 5, num_locked=3, head_epochs=2) == [(0, 2, 3), (2, 5, 3)]
+    assert unfreezing(3, 5, num_frozen=3, head_epochs=2) == [(0, 2, 3), (2, 5, 3)]

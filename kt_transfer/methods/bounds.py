@@ -10,7 +10,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from kt_transfer.settings.requirements import require
+from kt_transfer.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +25,9 @@ NotNegative = Annotated[int, Bound(lambda number: number >= 0, "0 or more")]
 AtLeastOne = Annotated[int, Bound(lambda number: number >= 1, "at least 1")]
 Positive = Annotated[float, Bound(lambda number: 0 < number < math.inf, "more than 0")]
 Weight = Annotated[float, Bound(lambda weight: 0 <= weight < math.inf, "0 or more")]
+Fraction = Annotated[float, Bound(lambda weight: 0 <= weight <= 1, "a weight from 0 to 1")]
 Share = Annotated[float, Bound(lambda share: 0 <= share < 1, "a share from 0 to below 1")]
+LayerDecay = Annotated[float, Bound(lambda share: 0 < share <= 1, "above 0 and at most 1")]
 Units = Annotated[
     tuple[int, ...], Bound(lambda units: min(units, default=1) >= 1, "widths of at least 1")
 ]
@@ -42,6 +44,18 @@ FolderName = Annotated[
 ]
 
 
+def require(condition: bool, setting: str, given: object, expected: str) -> None:
+    """Refuse what was given unless the condition holds."""
+    if not condition:
+        raise UserError(setting=setting, given=given, expected=expected, remedy="give such a value")
+
+
+def require_fewer_epochs(setting: str, given: int | None, epochs: int) -> None:
+    """What comes before the rest has to leave an epoch for it."""
+    fits = given is None or 0 <= given < epochs
+    require(fits, setting, given, f"fewer than the {epochs} epochs")
+
+
 def require_bounds(config) -> None:
     """Refuse a dataclass in which a value lies outside the bounds of its type.
 
@@ -50,7 +64,11 @@ def require_bounds(config) -> None:
     """
     for name, hint in _hints(type(config)).items():
         for bound, value in _bounds(hint, getattr(config, name)):
-            require(bound.holds(value), name, value, bound.expected)
+            try:
+                holds = bound.holds(value)
+            except TypeError:  # a word where a number is expected
+                holds = False
+            require(holds, name, value, bound.expected)
 
 
 def _bounds(hint, value) -> Iterator[tuple[Bound, Any]]:
@@ -61,6 +79,9 @@ def _bounds(hint, value) -> Iterator[tuple[Bound, Any]]:
     if kind is Annotated:
         yield from _bounds(arguments[0], value)
         yield from ((bound, value) for bound in hint.__metadata__ if isinstance(bound, Bound))
+    elif kind is Literal:
+        words = ", ".join(map(str, arguments))
+        yield Bound(lambda given: given in arguments, f"one of {words}"), value
     elif kind is tuple:
         for item in value:
             yield from _bounds(arguments[0], item)
@@ -68,7 +89,8 @@ def _bounds(hint, value) -> Iterator[tuple[Bound, Any]]:
         words = [word for one in arguments if get_origin(one) is Literal for word in get_args(one)]
         if value not in words:
             for one in arguments:
-                yield from _bounds(one, value)
+                if get_origin(one) is not Literal or set(arguments) == {one, type(None)}:
+                    yield from _bounds(one, value)
 
 
 @functools.cache

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from kt_transfer.models.emitted import Emitted, emitted_by
+from kt_transfer.models.classifier_output import ClassifierOutput, classifier_output
 
 
 class Subclassed(keras.Model):
@@ -62,9 +62,9 @@ def by_an_operation(operation, units):
 def test_what_a_classifier_emits_is_told(make, expected):
     if isinstance(expected, str):
         with pytest.raises(ValueError, match=expected):
-            emitted_by(make())
+            classifier_output(make())
     else:
-        assert emitted_by(make()) == expected
+        assert classifier_output(make()) == expected
 
 
 def test_whatever_is_emitted_becomes_logits_of_the_same_probabilities():
@@ -77,6 +77,6 @@ def test_whatever_is_emitted_becomes_logits_of_the_same_probabilities():
         (2, "logits", np.log(of_two) + 5.0),
         (2, "probabilities", of_two),
     ):
-        logits = np.array(Emitted(width, what).as_logits(rows), np.float64)
-        assert Emitted(width, what).num_classes == 2
+        logits = np.array(ClassifierOutput(width, what).as_logits(rows), np.float64)
+        assert ClassifierOutput(width, what).num_classes == 2
         np.testing.assert_allclose(logits[:, 1:] - logits[:, :1], z, atol=2e-3)

@@ -1,4 +1,4 @@
-"""What a classifier emits: logits or probabilities, of several classes or of two in one number."""
+"""The output of a classifier: logits or probabilities, one number per class or one for two."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from keras import layers, ops, tree
 
 _NO_PROBABILITY = 1e-30
 _ROUNDED_AWAY = 2.0**-25
-# For an unknown height, width or length: an example of this size is asked about.
+# Size of a probe along dimensions of unknown size.
 _ANY_SIZE = 32
 _CHANGE_NOTHING = (layers.Identity, layers.Dropout, layers.Flatten, layers.Reshape)
 
 
-class Emitted(NamedTuple):
-    """What a classifier emits.
+class ClassifierOutput(NamedTuple):
+    """The output of a classifier.
 
     Attributes:
-        width: Numbers for an example; one of them speaks of two classes.
-        what: ``"logits"`` or ``"probabilities"``.
+        width: Numbers per example; 1 for a binary classifier with a single unit.
+        kind: ``"logits"`` or ``"probabilities"``.
     """
 
     width: int
-    what: str
+    kind: str
 
     @property
     def num_classes(self) -> int:
@@ -32,43 +32,43 @@ class Emitted(NamedTuple):
         return max(self.width, 2)
 
     def as_logits(self, rows, dtype: str = "float32"):
-        """Logits of what the classifier emits: ``(batch, width)`` to ``(batch, classes)``.
+        """Convert outputs of shape ``(batch, width)`` to logits of shape ``(batch, classes)``.
 
-        The logarithms of probabilities are logits of them; a single logit z is as the two
-        logits 0 and z, since softmax makes the same of these as sigmoid of z.
+        The logits of probabilities are their logarithms. A single logit z becomes 0 and z, whose
+        softmax equals sigmoid(z).
 
         Example:
-            >>> np.array(Emitted(1, "logits").as_logits(np.array([[3.0]])))
+            >>> np.array(ClassifierOutput(1, "logits").as_logits(np.array([[3.0]])))
             array([[0., 3.]], dtype=float32)
         """
         rows = ops.cast(rows, dtype)
-        if self.what == "logits":
+        if self.kind == "logits":
             return rows if self.width > 1 else ops.concatenate([ops.zeros_like(rows), rows], -1)
         if self.width == 1:
-            # What rounding leaves of 1 - p where p is nearly one: a logit of 17, not of 69.
+            # The precision of 1 - p for p near one, so that the logit is 17 rather than 69.
             rows = ops.concatenate([ops.maximum(1.0 - rows, _ROUNDED_AWAY), rows], -1)
         return logarithm(rows)
 
 
-def emitted_by(model: keras.Model) -> Emitted:
-    """What a classifier emits, told by its last layer, or else by what it says of made-up examples.
+def classifier_output(model: keras.Model) -> ClassifierOutput:
+    """Determine the output of a classifier from its last layer or, failing that, from probes.
 
     Args:
         model: A functional or sequential model, or a subclassed one that has been built.
 
     Raises:
-        ValueError: If it is not built, does not emit a row of numbers, or emits what is neither
-            logits nor probabilities, or does not say which.
+        ValueError: If it is not built, its output is not a row of numbers, or the output is neither
+            logits nor probabilities or is ambiguous.
 
     Example:
         >>> stack = [keras.Input((4,)), keras.layers.Dense(3, "softmax")]
-        >>> emitted_by(keras.Sequential(stack))
-        Emitted(width=3, what='probabilities')
+        >>> classifier_output(keras.Sequential(stack))
+        ClassifierOutput(width=3, kind='probabilities')
     """
     kind = f"{model.name} ({type(model).__name__})"
     is_graph = bool(getattr(model, "inputs", None))
     activation = last_activation(model) if is_graph else None
-    rows = None if activation in ("softmax", "linear", "sigmoid") else _made_up_answers(model)
+    rows = None if activation in ("softmax", "linear", "sigmoid") else _probe_outputs(model)
     if rows is None and not is_graph:
         raise ValueError(
             f"{kind} was given, expected a model that has been built: call it on some examples "
@@ -89,13 +89,15 @@ def emitted_by(model: keras.Model) -> Emitted:
             "that is linear or a sigmoid, or of two units: end it so"
         )
     if activation is None and rows is not None and are_distributions(rows):
-        return Emitted(width, "probabilities")
-    return Emitted(width, "probabilities" if activation in ("softmax", "sigmoid") else "logits")
+        return ClassifierOutput(width, "probabilities")
+    return ClassifierOutput(
+        width, "probabilities" if activation in ("softmax", "sigmoid") else "logits"
+    )
 
 
 def last_activation(model: keras.Model) -> str | None:
-    """Name of the activation that ends a model; layers that change no value do not count."""
-    # Not model.output, which for a Sequential is what it gave when it was called itself.
+    """Name of a model's last activation, ignoring layers that leave values unchanged."""
+    # Not model.output: for a Sequential that has been called, this is the output of that call.
     graph = keras.Model(model.inputs, model.outputs)
     made_by = {id(operation.output): operation for operation in graph.operations}
     tensor = graph.outputs[0]
@@ -113,10 +115,10 @@ def last_activation(model: keras.Model) -> str | None:
     return None
 
 
-def _made_up_answers(model: keras.Model) -> np.ndarray | None:
-    """What a model says of an example of zeros and one of ones; ``None`` where it takes neither."""
+def _probe_outputs(model: keras.Model) -> np.ndarray | None:
+    """Outputs for an example of zeros and one of ones; ``None`` if the model takes neither."""
     if getattr(model, "inputs", None):
-        # A Sequential that was not called itself has no input, but inputs.
+        # A Sequential that has not been called has inputs, but no input.
         given = model.inputs[0] if len(model.inputs) == 1 else model.input
         x = tree.map_structure(lambda it: _zero_and_one(tuple(it.shape), it.dtype), given)
     elif shape := (model.get_build_config() or {}).get("input_shape"):
@@ -125,7 +127,7 @@ def _made_up_answers(model: keras.Model) -> np.ndarray | None:
         return None
     try:
         return ops.convert_to_numpy(ops.cast(model(x, training=False), "float32"))
-    except Exception:  # it wants other examples: what it says of real ones is told by the fit
+    except Exception:  # it takes other examples: the fit will see its real outputs
         return None
 
 
@@ -137,10 +139,10 @@ def _zero_and_one(shape: tuple, dtype: str):
 
 
 def logarithm(probabilities):
-    """Logits of probabilities, those of zero as well."""
+    """Logits of probabilities, finite for a probability of zero."""
     return ops.log(ops.maximum(probabilities, _NO_PROBABILITY))
 
 
 def are_distributions(rows: np.ndarray) -> bool:
-    """Whether rows hold no negative number and sum to one, as probabilities do."""
+    """Whether rows are probability distributions: non-negative, with a sum of one."""
     return bool((rows >= 0).all()) and bool(np.allclose(rows.sum(axis=1), 1.0, atol=1e-3))

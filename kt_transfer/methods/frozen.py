@@ -1,0 +1,106 @@
+"""How a new head learns on the features of a frozen encoder."""
+
+from __future__ import annotations
+
+import keras
+
+from kt_transfer.engine.fused_model import predict_raw
+from kt_transfer.methods.features import Features
+from kt_transfer.methods.learning import (
+    Examples,
+    Learned,
+    Problem,
+    RepeatedFit,
+    Start,
+    copy_of,
+    regress,
+    start_fresh,
+)
+from kt_transfer.models.classifiers import after_encoder, classifier, compile_classifier
+from kt_transfer.models.freezing import freeze_layers, layers_with_weights
+from kt_transfer.sources.bodies import features_from
+
+
+class FeaturesLearner:
+    """A classifier whose encoder stays as it is: its features are computed once for each fit.
+
+    Args:
+        method: Its settings.
+        problem: With ``encoder`` and ``preprocessing``.
+    """
+
+    def __init__(self, method: Features, problem: Problem):
+        self.method, self.problem = method, problem
+        self.preprocessing = problem.preprocessing
+        self._source = copy_of(problem.encoder)
+        encoder = features_from(self._source, method.features_from)
+        freeze_layers(encoder, "all")
+        self.network = classifier(encoder, problem.num_classes, dropout=method.dropout)
+        self._fit: RepeatedFit | None = None
+
+    @property
+    def learning_rates(self) -> tuple[float, dict[str, float]]:
+        """The initial learning rate, 0 without steps, and its factor by layer."""
+        by_steps = self.method.head == "dense"
+        names = layers_with_weights(self.network)
+        return self.method.learning_rate if by_steps else 0.0, dict.fromkeys(names, 1.0)
+
+    def initialize(self, seed: int, start: Start) -> None:
+        """Give the encoder the weights that are transferred, and the head fresh ones."""
+        if start.encoder_weights is not None:
+            self._source.set_weights(start.encoder_weights)
+        weights = self._source.get_weights()
+        start_fresh(self.network, seed)
+        self._source.set_weights(weights)
+
+    def learn(
+        self, examples: Examples, *, seed: int, start: Start | None = None, callbacks=()
+    ) -> Learned:
+        """Learn a new head.
+
+        Args:
+            examples: All of them labelled.
+            seed: Of the folds that choose the regularization, or of a dense head.
+            start: What is transferred; ``None`` for the encoder's weights as they are.
+            callbacks: Keras callbacks that watch the fit of a dense head.
+        """
+        start = start or Start()
+        self.initialize(seed, start)
+        encoder, head = self.network.get_layer("encoder"), self.network.get_layer("head")
+        if self.method.head == "logistic_regression":
+            regression = regress(
+                start,
+                encoder,
+                self.preprocessing,
+                examples,
+                self.problem.num_classes,
+                seed=seed,
+                features_from=self.method.features_from,
+            )
+            head.set_weights([regression.kernel, regression.bias])
+            took = (regression.seconds, 0, {}, 0.0, regression.strength)
+            return Learned(self.network, self.preprocessing, *took)
+        if self._fit is None:
+            self._fit = self._prepare()
+        features = predict_raw(encoder, self.preprocessing, examples.x)
+        validation = examples.validation
+        if validation is not None:
+            x_held, y_held = validation
+            validation = predict_raw(encoder, self.preprocessing, x_held), y_held
+        options = {"seed": seed, "examples": examples, "validation": validation}
+        fitted = self._fit.fit(features, examples.y, callbacks=callbacks, **options)
+        execution = self._fit.fused.execution
+        return Learned(self.network, self.preprocessing, *fitted, execution=execution)
+
+    def _prepare(self) -> RepeatedFit:
+        width = self.network.get_layer("encoder").output_shape[1:]
+        x = keras.Input(width, name="features")
+        model = keras.Model(x, after_encoder(self.network, x), name="head_on_features")
+        compile_classifier(model, keras.optimizers.Adam(self.method.learning_rate))
+        return RepeatedFit(
+            model,
+            self.network,
+            self.method,
+            self.problem.num_examples,
+            jit_compile=self.problem.jit_compile,
+        )

@@ -1,0 +1,257 @@
+"""What every method is given and gives back, and one compiled model fitted again and again."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import time
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+from kt_transfer.data.overlap import same_examples
+from kt_transfer.engine.fused_model import FusedModel, predict_raw
+from kt_transfer.methods.steps import Steps
+from kt_transfer.models.classifiers import fit_logistic_regression
+from kt_transfer.training.fitting import fit
+from kt_transfer.training.schedules import learning_rate_callbacks
+
+
+class Problem(NamedTuple):
+    """What a method is prepared for; the same for all folds of one size.
+
+    Attributes:
+        num_classes: Number of classes.
+        num_examples: About as many as it will learn from each time.
+        encoder: Functional model from inputs to features; its architecture is what counts.
+        preprocessing: From raw examples to its inputs.
+        flat: From raw examples to flat inputs, which ``linear`` and students see.
+        teacher: From raw examples to what a teacher emits (distillation).
+        student: From inputs to logits, which ``flat`` makes; instead of a new dense student.
+        augment: As :class:`~kt_transfer.FusedModel` takes it.
+        jit_compile: The same.
+    """
+
+    num_classes: int
+    num_examples: int
+    encoder: keras.Model | None = None
+    preprocessing: keras.Model | None = None
+    flat: keras.Model | None = None
+    teacher: keras.Model | None = None
+    student: keras.Model | None = None
+    augment: Any = None
+    jit_compile: bool | str = "auto"
+
+
+class Examples(NamedTuple):
+    """What a method learns from.
+
+    Attributes:
+        x: Raw examples, shape ``(n, ...)``.
+        y: Labels, shape ``(n,)``, ``-1`` for none.
+        sample_weight: How much each example counts beside the others; ``None`` for all alike.
+        validation: Raw examples and labels that are evaluated while training; ``None`` for none.
+        evaluations: How often in a fit they are evaluated; ``None`` for every epoch.
+    """
+
+    x: Any
+    y: np.ndarray
+    sample_weight: np.ndarray | None = None
+    validation: tuple | None = None
+    evaluations: int | None = None
+
+
+class Regression(NamedTuple):
+    """Logistic regression on features: kernel, bias, inverse regularization strength, seconds."""
+
+    kernel: np.ndarray
+    bias: np.ndarray
+    strength: float
+    seconds: float
+
+
+@dataclasses.dataclass
+class Start:
+    """What is transferred; methods that start from the same share what they compute of it.
+
+    Attributes:
+        encoder_weights: Of the pretrained encoder; ``None`` keeps fresh ones.
+        regressions: Logistic regressions on its features, by which features they are.
+    """
+
+    encoder_weights: list[np.ndarray] | None = None
+    regressions: dict[str, Regression] = dataclasses.field(default_factory=dict)
+
+
+class Learned(NamedTuple):
+    """A classifier that has learned, valid until its learner learns again.
+
+    Attributes:
+        network: From inputs to logits.
+        preprocessing: From raw examples to inputs.
+        seconds: To fit, without pretraining and teacher.
+        steps: Of the optimizer; 0 for logistic regression.
+        curve: Validation accuracy by epoch; empty without validation examples.
+        head_seconds: Of these seconds, those of the regression that a head starts from.
+        strength: Inverse regularization strength of that regression; ``None`` without one.
+        execution: How the steps were executed; ``None`` without steps.
+    """
+
+    network: keras.Model
+    preprocessing: keras.Model
+    seconds: float
+    steps: int
+    curve: dict[int, float]
+    head_seconds: float = 0.0
+    strength: float | None = None
+    execution: str | None = None
+
+    def logits(self, x) -> np.ndarray:
+        """Logits of raw examples, ``(n, ...)`` to ``(n, classes)``."""
+        return predict_raw(self.network, self.preprocessing, x)
+
+
+def regress(
+    start: Start,
+    encoder: keras.Model,
+    preprocessing: keras.Model,
+    examples: Examples,
+    num_classes: int,
+    *,
+    seed: int,
+    features_from: str = "bottleneck",
+) -> Regression:
+    """Logistic regression on the features of an encoder, computed once for a start.
+
+    Its regularization is chosen by folds of the given examples alone.
+    """
+    if features_from not in start.regressions:
+        began = time.perf_counter()
+        fitted = fit_logistic_regression(
+            predict_raw(encoder, preprocessing, examples.x),
+            examples.y,
+            num_classes,
+            seed=seed,
+            copies=same_examples(examples.x)[0],
+            sample_weight=examples.sample_weight,
+        )
+        start.regressions[features_from] = Regression(*fitted, time.perf_counter() - began)
+    return start.regressions[features_from]
+
+
+def copy_of(model: keras.Model) -> keras.Model:
+    """A model of the same architecture with weights of its own, equal to begin with."""
+    copy = type(model).from_config(model.get_config())
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def start_fresh(network: keras.Model, seed: int) -> None:
+    """Give a network the initial weights and random states that belong to a seed.
+
+    Keras draws the seed of what has none from Python's generator. TensorFlow's own is left
+    alone: setting it makes every compiled program be prepared anew.
+    """
+    state = random.getstate()
+    random.seed(seed)
+    fresh = type(network).from_config(network.get_config())
+    random.setstate(state)
+    for variable, value in zip(network.variables, fresh.variables, strict=True):
+        variable.assign(value.numpy())
+
+
+class Fitted(NamedTuple):
+    """What a fit took: seconds, steps, and the validation accuracy by epoch."""
+
+    seconds: float
+    steps: int
+    curve: dict[int, float]
+
+
+class RepeatedFit:
+    """One compiled model that is fitted again and again, each time with a fresh optimizer.
+
+    Args:
+        model: The compiled model.
+        network: Whose weights the fit changes (of a distiller, the student).
+        settings: How long and with what steps it is trained.
+        num_examples: About as many as it will learn from each time.
+        transform: As for :class:`~kt_transfer.FusedModel`.
+        max_steps: Steps after which whole epochs end; ``None`` for no limit.
+        first: Epoch that the fit begins with, where it is a later stage of one fit.
+        end: Epoch before which it ends (default: all).
+        **options: Further arguments of ``FusedModel``.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        network: keras.Model,
+        settings: Steps,
+        num_examples: int,
+        transform: Any = None,
+        *,
+        max_steps: int | None = None,
+        first: int = 0,
+        end: int | None = None,
+        **options,
+    ):
+        self.network, self.settings, self.max_steps = network, settings, max_steps
+        self.first, self.end = first, end
+        # By their usual number: how a fold is executed must not depend on which came first.
+        expected = self.epochs(num_examples) * self._steps(num_examples)
+        self.fused = FusedModel(model, transform=transform, expected_steps=expected, **options)
+
+    def epochs(self, num_examples: int) -> int:
+        """Epoch before which a fit of so many examples ends."""
+        epochs = self.settings.epochs if self.end is None else self.end
+        if self.max_steps is None:
+            return epochs
+        return min(epochs, max(1, self.max_steps // self._steps(num_examples)))
+
+    def fit(self, x, y, *, seed: int, examples: Examples, validation=None, callbacks=()) -> Fitted:
+        """Fit from the present weights.
+
+        Args:
+            x: Inputs of the model.
+            y: Its targets.
+            seed: Of the order of examples.
+            examples: Whose weights and number of evaluations count.
+            validation: Inputs and targets to evaluate.
+            callbacks: Keras callbacks that watch the fit.
+        """
+        settings, epochs = self.settings, self.epochs(len(x))
+        weights = examples.sample_weight
+        if weights is not None:  # such that steps are as large as without
+            weights = (weights / np.mean(weights)).astype(np.float32)
+        self.fused.reset()
+        self.fused.optimizer.learning_rate = settings.learning_rate
+        self.fused.seed = seed
+        frequency = max(1, epochs // examples.evaluations) if examples.evaluations else 1
+        began = time.perf_counter()
+        history = fit(
+            self.fused,
+            self.network,
+            x,
+            y,
+            sample_weight=weights,
+            batch_size=settings.batch_size,
+            first_epoch=self.first,
+            epochs=epochs,
+            validation_data=validation,
+            validation_freq=frequency,
+            # Only the last stage may end early: those before are not there to be the best.
+            patience=settings.patience if epochs == settings.epochs else None,
+            schedule=learning_rate_callbacks(
+                settings.lr_decay, settings.learning_rate, settings.epochs, settings.warmup_epochs
+            ),
+            callbacks=callbacks,
+        )
+        seconds = time.perf_counter() - began
+        values = history.get("val_accuracy", [])
+        curve = {self.first + frequency * n: value for n, value in enumerate(values, 1)}
+        return Fitted(seconds, self._steps(len(x)) * (epochs - self.first), curve)
+
+    def _steps(self, num_examples: int) -> int:
+        return -(-num_examples // self.settings.batch_size)

@@ -1,0 +1,129 @@
+"""How a student learns from a teacher."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from kt_transfer.data.rows import quarter_of_memory
+from kt_transfer.engine.fused_model import FusedModel, is_faster_compiled
+from kt_transfer.methods.distilled import Distilled
+from kt_transfer.methods.learning import (
+    Examples,
+    Learned,
+    Problem,
+    RepeatedFit,
+    Start,
+    start_fresh,
+)
+from kt_transfer.models.classifiers import classifier, dense_encoder
+from kt_transfer.training.distiller import Distiller
+from kt_transfer.training.schedules import hints_first
+
+
+class StudentLearner:
+    """A small network that learns from a teacher's soft targets, and from labels where it may.
+
+    Args:
+        method: Its settings.
+        problem: With ``teacher`` and ``flat``, and ``student`` for one that exists already.
+    """
+
+    def __init__(self, method: Distilled, problem: Problem):
+        self.method, self.preprocessing = method, problem.flat
+        self.network, self._initial = problem.student, None
+        if self.network is None:
+            encoder = dense_encoder(problem.flat.output_shape[-1], method.student_units)
+            self.network = classifier(encoder, problem.num_classes, name="student")
+        else:
+            self._initial = self.network.get_weights()
+        # Of raw examples, since a random view of one is raw as well.
+        distiller = Distiller(
+            teacher=problem.teacher,
+            student=on_raw(self.network, self.preprocessing),
+            temperature=method.temperature,
+            alpha=method.alpha,
+            loss=method.loss,
+            beta=method.beta,
+            hint=method.hint,
+            hint_student=method.hint_student,
+            hint_weight=method.hint_weight,
+            hint_loss=method.hint_loss,
+        )
+        distiller.compile(keras.optimizers.Adam(method.learning_rate), metrics=["accuracy"])
+        self.distiller, self._augment = distiller, problem.augment
+        self._ask = FusedModel(distiller.target_model).answers
+        self._fit = RepeatedFit(
+            distiller,
+            distiller,
+            method,
+            problem.num_examples,
+            max_steps=method.max_steps,
+            augment=problem.augment,
+            jit_compile=_jit_choice(problem),
+        )
+
+    @property
+    def learning_rates(self) -> tuple[float, dict[str, float]]:
+        """The initial learning rate; no layer has a factor of its own."""
+        return self.method.learning_rate, {}
+
+    def epochs(self, num_examples: int) -> int:
+        """Passes over so many examples."""
+        return self._fit.epochs(num_examples)
+
+    def initialize(self, seed: int, start: Start | None = None) -> None:
+        """Give the student, and the projection of its hint, the weights that they start from."""
+        if self._initial is None:
+            start_fresh(self.network, seed)
+        else:
+            self.network.set_weights(self._initial)
+        if self.distiller.projection is not None:
+            kernel, bias = self.distiller.projection.weights
+            kernel.assign(keras.initializers.GlorotUniform(seed)(kernel.shape))
+            bias.assign(np.zeros(bias.shape))
+
+    def learn(
+        self, examples: Examples, *, seed: int, start: Start | None = None, callbacks=()
+    ) -> Learned:
+        """Learn from a teacher, which is asked as it is now.
+
+        Args:
+            examples: Labelled or not.
+            seed: Of the initial weights and the order of examples.
+            start: Not used: what is transferred is in the teacher.
+            callbacks: Keras callbacks that watch the fit.
+        """
+        self.initialize(seed)
+        method, validation = self.method, examples.validation
+        # Once for every example, found again by its row: the teacher never runs in a step. Of
+        # views that are new in every epoch it has to be asked each time.
+        targets: Any = examples.y
+        if self._augment is None:
+            targets = self._targets(examples.x, examples.y)
+        if validation is not None:
+            validation = validation[0], self._targets(*validation)
+        if method.hint_epochs:
+            callbacks = [hints_first(method.hint_epochs, method.hint_weight), *callbacks]
+        options = {"seed": seed, "examples": examples, "validation": validation}
+        fitted = self._fit.fit(examples.x, targets, callbacks=callbacks, **options)
+        execution = self._fit.fused.execution
+        return Learned(self.network, self.preprocessing, *fitted, execution=execution)
+
+    def _targets(self, x, labels: np.ndarray):
+        return self.distiller.complete_targets(x, labels, self._ask, quarter_of_memory())
+
+
+def on_raw(network: keras.Model, preprocessing: keras.Model) -> keras.Model:
+    """A network as a model of raw examples, over the same layers."""
+    return keras.Model(preprocessing.input, network(preprocessing.output), name=network.name)
+
+
+def _jit_choice(problem: Problem) -> bool | str:
+    """Not "auto" where a teacher that XLA would slow down runs in every step."""
+    in_step = problem.augment is not None
+    if problem.jit_compile == "auto" and in_step and not is_faster_compiled(problem.teacher):
+        return False
+    return problem.jit_compile

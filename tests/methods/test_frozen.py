@@ -1,0 +1,47 @@
+import keras
+import numpy as np
+
+from kt_transfer.methods import Features, Linear
+from kt_transfer.methods.learning import Examples, Problem, Start
+from kt_transfer.models.classifiers import dense_encoder, fit_logistic_regression
+
+
+def test_features_are_those_of_the_frozen_encoder(data, scaled):
+    encoder = dense_encoder(64, (24,), 12)
+    x, y = data.x[:100], data.y[:100]
+    learner = Features().prepare(Problem(10, 100, dense_encoder(64, (24,), 12), scaled))
+    learned = learner.learn(Examples(x, y), seed=3, start=Start(encoder.get_weights()))
+    features = encoder(scaled(x)).numpy()
+    kernel, bias, _ = fit_logistic_regression(features, y, 10, seed=3)
+    expected = encoder(scaled(data.x_test[:20])).numpy() @ kernel + bias
+    np.testing.assert_allclose(learned.logits(data.x_test[:20]), expected, rtol=1e-4, atol=1e-4)
+    own = learned.network.get_layer("encoder").get_weights()
+    for weights, transferred in zip(own, encoder.get_weights(), strict=True):
+        np.testing.assert_array_equal(weights, transferred)
+
+
+def test_a_dense_head_is_learned_again_to_the_same(data, scaled):
+    encoder = dense_encoder(64, (24,), 12)
+    settings = {"head": "dense", "epochs": 3, "dropout": 0.5, "features_from": "all"}
+    learner = Features(**settings).prepare(Problem(10, 100, encoder, scaled))
+    examples, start = Examples(data.x[:100], data.y[:100]), Start(encoder.get_weights())
+
+    def answers(seed):
+        return learner.learn(examples, seed=seed, start=start).logits(data.x_test[:20])
+
+    first = answers(1)
+    assert np.abs(answers(2) - first).max() > 0.01
+    np.testing.assert_array_equal(answers(1), first)
+
+
+def test_linear_is_logistic_regression_on_the_inputs(tmp_path, data, scaled):
+    x, y = data.x[:100], data.y[:100]
+    learned = Linear().prepare(Problem(10, 100, flat=scaled)).learn(Examples(x, y), seed=3)
+    inputs = scaled(x).numpy()
+    kernel, bias, _ = fit_logistic_regression(inputs, y, 10, seed=3)
+    expected = scaled(data.x_test[:20]).numpy() @ kernel + bias
+    np.testing.assert_allclose(learned.logits(data.x_test[:20]), expected, rtol=1e-4, atol=1e-4)
+    assert learned.network.count_params() == 64 * 10 + 10
+    learned.network.save(tmp_path / "linear.keras")
+    again = keras.saving.load_model(tmp_path / "linear.keras")
+    np.testing.assert_allclose(again(scaled(x)), learned.network(scaled(x)), rtol=1e-6)
