@@ -96,7 +96,7 @@ def test_a_file_that_does_not_fit_is_refused(saved, digits, stack, options, reas
     path = saved(*stack, **options)
     with pytest.raises(UserError, match=reason) as refused:
         load_source(path, None, digits)
-    assert str(refused.value).startswith(f"--source {path} was given")
+    assert str(refused.value).startswith(f"source={path} was given")
     assert "\n" not in str(refused.value)
 
 

@@ -108,7 +108,7 @@ def test_from_run_takes_a_run_of_the_same_command_alone(tmp_path):
 
 
 def test_from_run_wants_a_run(tmp_path):
-    with pytest.raises(UserError, match=f"--from-run {tmp_path}/absent .*does not exist"):
+    with pytest.raises(UserError, match=f"from_run={tmp_path}/absent .*does not exist"):
         parse("pretrain", PretrainConfig, ["--from-run", f"{tmp_path}/absent"])
 
 
