@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kt_transfer.data import digits, idx, images, npz, tfds
 from kt_transfer.data.dataset import Dataset, Like
-from kt_transfer.errors import UserError
+from kt_transfer.errors import UserError, settings_named
 
 _EXPECTED = "digits, tfds:NAME[:VERSION], idx:DIR, images:DIR or npz:FILE"
 _FILES = {
@@ -21,6 +21,7 @@ def load_data(
     spec: str,
     *,
     data_dir: str | os.PathLike | None = None,
+    flag: str = "--data",
     like: Like | None = None,
 ) -> Dataset:
     """Load a data set.
@@ -32,6 +33,7 @@ def load_data(
             without one; or ``train/``, ``test/`` and ``val/`` with such folders) or ``npz:FILE``
             (arrays ``x``, ``y``, optional ``x_test``, ``y_test``).
         data_dir: TensorFlow Datasets directory, for ``tfds:``.
+        flag: The flag or setting that a mistake is reported for.
         like: What a model was made for: pictures are read in that size, with these channels, and
             few examples are enough.
 
@@ -46,6 +48,11 @@ def load_data(
         >>> data.x.shape, data.x.dtype, data.value_range
         ((1438, 8, 8), dtype('uint8'), (0.0, 16.0))
     """
+    with settings_named(data=flag.removeprefix("--").replace("-", "_")):
+        return _load(spec, data_dir, like)
+
+
+def _load(spec: str, data_dir, like: Like | None) -> Dataset:
     kind, where = _parse(spec)
     if kind == "digits":
         return digits.load(spec)
