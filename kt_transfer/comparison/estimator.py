@@ -55,7 +55,8 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         epochs: Passes over the labelled examples.
         pretrain_epochs: Passes over all examples in pretraining.
         batch_size: Examples per step.
-        learning_rate: Of Adam.
+        learning_rate: Of Adam, in all that is trained; ``None``: 1e-3, and 1e-4 where pretrained
+            parameters are trained further.
         random_state: Seed, ``RandomState`` or ``Generator`` of all that is random; an integer
             repeats exactly.
 
@@ -87,7 +88,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         epochs=100,
         pretrain_epochs=50,
         batch_size=32,
-        learning_rate=1e-3,
+        learning_rate=None,
         random_state=None,
     ):
         self.method = method
@@ -172,7 +173,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
                 budgets=[int((labels != UNLABELLED).sum())],
                 num_folds=2,
                 seed=arguments.seed_from(self.random_state),
-                methods={self.method: self._method(settings)},
+                methods={self.method: method_with(self.method, **settings)},
                 sources=[source],
                 folder=folder,
                 # Alike, they are none: the same fit as without.
@@ -188,11 +189,6 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         network.set_weights(learned.get_weights())
         return network
 
-    def _method(self, settings: dict):
-        """The method, with the settings that are the estimator's."""
-        own = {name: settings[name] for name in settings if name != "noise"}
-        return method_with(self.method, **own)
-
     def _source(self, x: np.ndarray, preprocessing: keras.Model, settings: dict) -> Source:
         autoencoder = dense_autoencoder(
             x.shape[1],
@@ -202,7 +198,8 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         )
         pretraining = None
         if BY_NAME[self.method].needs_source:
-            steps = {name: settings[name] for name in ("batch_size", "learning_rate")}
+            shared = ("batch_size", "learning_rate")
+            steps = {name: settings[name] for name in shared if name in settings}
             steps = Steps(epochs=settings["pretrain_epochs"], **steps)
             pretraining = AutoencoderLearner(autoencoder, preprocessing, steps, len(x))
         return Source("X", transferable_encoder(autoencoder), preprocessing, pretraining)
@@ -211,10 +208,13 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         return self.scaler_.transform(X)
 
     def _settings(self) -> dict:
-        """The settings as plain Python has them; ``ValueError`` for one that cannot be."""
+        """The settings that are given, as plain Python has them; ``ValueError`` for a bad one."""
         if not isinstance(self.method, str) or self.method not in BY_NAME:
             raise ValueError(f"method {self.method!r} was given, expected {', '.join(BY_NAME)}")
-        return {name: check(name, getattr(self, name)) for name, check in _CHECKS.items()}
+        given = {name: getattr(self, name) for name in _CHECKS}
+        if given["learning_rate"] is None:  # each method has its own
+            del given["learning_rate"]
+        return {name: _CHECKS[name](name, value) for name, value in given.items()}
 
 
 _CHECKS = {

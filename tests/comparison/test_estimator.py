@@ -14,6 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from kt_transfer import TransferClassifier
+from kt_transfer.methods import Parameters
 
 X, Y = load_digits(return_X_y=True)
 X, Y = X[:400], Y[:400]
@@ -322,3 +323,15 @@ def test_in_cross_validation_search_and_pipeline():
     assert search.best_params_["method"] in ("linear", "scratch")
     assert search.score(X, Y) > 0.8
     assert clone(small).get_params() == small.get_params()
+
+
+@pytest.mark.parametrize(("given", "rate"), [(None, 1e-4), (1e-3, 1e-3)])
+def test_pretrained_parameters_are_trained_at_their_own_rate(monkeypatch, given, rate):
+    prepared, prepare = [], Parameters.prepare
+    monkeypatch.setattr(
+        Parameters, "prepare", lambda self, problem: prepared.append(self) or prepare(self, problem)
+    )
+    X, y = load_digits(return_X_y=True)
+    settings = SMALL | {"epochs": 1, "pretrain_epochs": 1, "learning_rate": given}
+    TransferClassifier("parameters", **settings).fit(X[:60], y[:60])
+    assert {method.learning_rate for method in prepared} == {rate}
