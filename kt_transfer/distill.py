@@ -17,15 +17,15 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from kt_transfer.data import Dataset, draw_labels, hold_out
+from kt_transfer.data import Dataset
 from kt_transfer.data.rows import take_rows
-from kt_transfer.data.splits import without_copies_of
+from kt_transfer.data.splits import draw_and_hold_out, without_copies_of
 from kt_transfer.engine.fused_model import FusedModel, scaling
 from kt_transfer.errors import TrainingFailed, UserError
 from kt_transfer.files.reading import read_json
 from kt_transfer.methods import Distilled
 from kt_transfer.methods.distilled import augmentation_of
-from kt_transfer.methods.learning import Examples, Problem, RepeatedFit, copy_of
+from kt_transfer.methods.learning import Examples, Problem, RepeatedFit, copy_of, held_out
 from kt_transfer.methods.steps import Steps
 from kt_transfer.methods.students import on_raw
 from kt_transfer.models.classifiers import compile_classifier, dense_encoder
@@ -190,8 +190,8 @@ def _examples(data: Dataset, train, labelled, validation) -> Examples:
     """All examples, with the labels that may be seen."""
     labels = np.full_like(data.y, -1)
     labels[labelled] = data.y[labelled]
-    held_out = (take_rows(data.x, validation), data.y[validation]) if len(validation) else None
-    return Examples(take_rows(data.x, train), labels[train], validation=held_out)
+    watched = held_out(data.x, data.y, validation)
+    return Examples(take_rows(data.x, train), labels[train], validation=watched)
 
 
 def _is_scratch_worth_it(config: DistillConfig, student, examples: Examples) -> bool:
@@ -224,7 +224,7 @@ def _fit_from_scratch(
             scaling(problem.flat),
             augment=problem.augment,
             jit_compile=problem.jit_compile,
-        ).fit(alone.x, alone.y, seed=config.seed, examples=alone)
+        ).fit(alone, seed=config.seed)
     except TrainingFailed as error:
         session.say(config)(f"without a teacher there is nothing to compare with: {error}")
         return None
@@ -287,10 +287,8 @@ def _labels(config: DistillConfig, teacher: Run | None, data) -> tuple[np.ndarra
     that the teacher never saw, none.
     """
     if config.labels is not None:
-        drawn = draw_labels(data.y, config.labels, config.seed, data.copies)
-        split = (config.validation_split, config.seed, data.copies[drawn])
-        labelled, held = hold_out(data.y[drawn], *split)
-        return drawn[labelled], drawn[held]
+        draw = (config.labels, config.validation_split, config.seed, data.copies)
+        return draw_and_hold_out(data.y, *draw)
     seen = {} if teacher is None else teacher.read_json("run.json").get("data", {})
     if seen.get("fingerprint") != data.fingerprint:
         return np.arange(0), np.arange(0)

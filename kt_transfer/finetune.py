@@ -13,14 +13,15 @@ import dataclasses
 
 import numpy as np
 
-from kt_transfer.data import Dataset, draw_labels, hold_out
+from kt_transfer.data import Dataset
 from kt_transfer.data.rows import take_rows
+from kt_transfer.data.splits import draw_and_hold_out
 from kt_transfer.errors import TrainingFailed
 from kt_transfer.methods import Features, Parameters, Scratch
-from kt_transfer.methods.learning import Examples, Learned, Problem, Start
+from kt_transfer.methods.learning import Examples, Learned, Problem, Start, held_out
 from kt_transfer.methods.parameters import TRANSFERRED_LEARNING_RATE
 from kt_transfer.models.classifiers import dense_encoder
-from kt_transfer.models.freezing import freeze_layers, layers_with_weights
+from kt_transfer.models.freezing import layers_with_weights
 from kt_transfer.reporting.layers import format_layers, layer_rows, layer_weights
 from kt_transfer.reporting.savings import describe_savings, saved_by_transfer
 from kt_transfer.reporting.terminal import accuracy
@@ -54,9 +55,8 @@ def execute(config: FinetuneConfig) -> Run:
         data = session.load_data(config, config.data)
         data.require_labels()
         recording.check_data(session.say(config), data)
-        drawn = draw_labels(data.y, config.labels, config.seed, data.copies)
-        split = (config.validation_split, config.seed, data.copies[drawn])
-        train, validation = (drawn[part] for part in hold_out(data.y[drawn], *split))
+        draw = (config.labels, config.validation_split, config.seed, data.copies)
+        train, validation = draw_and_hold_out(data.y, *draw)
         recording.note_data(run, data, train=train, labelled=train, validation=validation)
         with strategy.scope():
             encoder, preprocessing, expected = _backbone(config, source, data)
@@ -73,7 +73,11 @@ def execute(config: FinetuneConfig) -> Run:
             layers = layers_with_weights(learner.network)
             before = layer_weights(layers)
             _note_adaptation(config, run, data, expected)
-            examples = _examples(data, train, validation)
+            examples = Examples(
+                take_rows(data.x, train),
+                data.y[train],
+                validation=held_out(data.x, data.y, validation),
+            )
             watching = recording.watching(
                 run, config.epochs, f"finetune {config.data}", config.quiet
             )
@@ -82,9 +86,11 @@ def execute(config: FinetuneConfig) -> Run:
         history, network = recording.history_of(run), learned.network
         recording.save_classifier(run, network, preprocessing, source, data)
         metrics = recording.classifier_metrics(network, preprocessing, data, validation)
-        metrics["locked_layers"] = freeze_layers(
-            network.get_layer("encoder"), getattr(method, "freeze", "all")
-        )
+        metrics["locked_layers"] = [
+            layer.name
+            for layer in layers_with_weights(network.get_layer("encoder")).values()
+            if not layer.trainable
+        ]
         metrics["num_trained_parameters"] = _count(network.trainable_weights)
         metrics["layers"] = layer_rows(layers, before, *learner.learning_rates)
         scratch = []
@@ -95,7 +101,7 @@ def execute(config: FinetuneConfig) -> Run:
                 metrics["saved_by_transfer"] = _saved(history, scratch, metrics, learned, examples)
         run.write_json("metrics.json", metrics)
         recording.plot_classifier(run, history, scratch)
-    _tell(config, run, data, len(drawn), metrics)
+    _tell(config, run, data, len(train) + len(validation), metrics)
     return run
 
 
@@ -143,11 +149,6 @@ def _note_learned(run: Run, learned: Learned) -> None:
 
 def _regression_seconds(learned: Learned) -> float:
     return learned.head_seconds if learned.steps else learned.seconds
-
-
-def _examples(data: Dataset, train: np.ndarray, validation: np.ndarray) -> Examples:
-    held_out = (take_rows(data.x, validation), data.y[validation]) if len(validation) else None
-    return Examples(take_rows(data.x, train), data.y[train], validation=held_out)
 
 
 def _is_scratch_worth_it(config: FinetuneConfig, method, network, examples: Examples) -> bool:

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from kt_transfer.data import draw_labels, hold_out
+from kt_transfer.data import hold_out
 from kt_transfer.data.rows import take_rows
-from kt_transfer.data.splits import without_copies_of
+from kt_transfer.data.splits import draw_and_hold_out, without_copies_of
 from kt_transfer.engine.fused_model import FusedModel, predict_raw, scaling
 from kt_transfer.errors import UserError, named
 from kt_transfer.methods.reconstruction import reconstruct_itself, reconstructing
@@ -127,9 +127,8 @@ def _split(config: PretrainConfig, data) -> tuple[np.ndarray, np.ndarray, np.nda
     if config.labels is None and not supervised:
         return train, validation, np.arange(0)
     data.require_labels()
-    drawn = draw_labels(data.y, config.labels, config.seed, data.copies)
-    split = (HELD_OUT, config.seed, data.copies[drawn])
-    labelled, held = (drawn[part] for part in hold_out(data.y[drawn], *split))
+    draw = (config.labels, HELD_OUT, config.seed, data.copies)
+    labelled, held = draw_and_hold_out(data.y, *draw)
     if supervised:
         return labelled, held, labelled
     validation = validation[~np.isin(data.copies[validation], data.copies[labelled])]

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from kt_transfer.comparison import pacing
-from kt_transfer.comparison.candidates import for_folds, sources_of
 from kt_transfer.comparison.comparison import Comparison
 from kt_transfer.comparison.costs import costs
 from kt_transfer.comparison.folds import resolve_budgets
@@ -18,6 +17,7 @@ from kt_transfer.comparison.refitting import fixed
 from kt_transfer.comparison.scoring import scores
 from kt_transfer.comparison.table import Table
 from kt_transfer.comparison.telling import describe_budget, describe_comparison
+from kt_transfer.comparison.transfer_sources import for_folds, sources_of
 from kt_transfer.comparison.verdicts import choose, judge, means, until_scratch, worth
 from kt_transfer.data import Dataset
 from kt_transfer.data.rows import take_rows

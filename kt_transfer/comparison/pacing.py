@@ -106,7 +106,7 @@ class Pace(NamedTuple):
         regressed = {
             source
             for source in self.regression
-            if any(needs_regression(m) and m.needs_source == bool(source) for m in every.values())
+            if any(m.regresses and m.needs_source == bool(source) for m in every.values())
         }
         seconds += sum(self.regression[source] for source in regressed) * max(len(budgets), 1)
         if any(method.needs_source for method in methods.values()):
@@ -125,13 +125,6 @@ def teachers_of(methods: dict) -> list:
     """The methods that train teachers and are no candidates themselves."""
     teachers = dict.fromkeys(method.teacher for method in methods.values() if method.teacher)
     return [teacher for teacher in teachers if teacher not in methods.values()]
-
-
-def needs_regression(method) -> bool:
-    """Whether a method fits a logistic regression."""
-    regression = "logistic_regression"
-    starts = regression in (getattr(method, "head", ""), getattr(method, "head_start", ""))
-    return starts or isinstance(method, Linear)
 
 
 def measure_pace(comparison: Comparison, ends: float) -> Pace:
@@ -158,20 +151,20 @@ def measure_pace(comparison: Comparison, ends: float) -> Pace:
     # Teachers first: a student asks them.
     for name, method in sorted(every.items(), key=lambda item: item[1].teacher is not None):
         for source in comparison.sources if method.needs_source else (NO_SOURCE,):
-            if needs_regression(method) and source not in regression:
-                regression[source] = _regression(comparison, method, source, parts)
-            if not _takes_steps(method):
+            if method.regresses and source not in regression:
+                regression[source] = _regression(comparison, source, parts)
+            if not method.takes_steps:
                 continue
             for part in parts:
                 learner = comparison.learner(method, source, part.labels)
                 examples = comparison.examples_of(method, part)
                 # The regression is timed apart.
-                start = Start(regressions={"bottleneck": _no_regression(comparison, learner)})
+                start = Start(regressions={"bottleneck": _no_regression(learner)})
                 given = {"seed": 0, "start": start}
                 if getattr(method, "max_steps", None):
                     most[name] = learner.epochs(len(examples.x))
                 epoch[name, source, part.labels] = _epoch(ends, learner.learn, examples, **given)
-    stepping = [method for method in methods.values() if _takes_steps(method)]
+    stepping = [method for method in methods.values() if method.takes_steps]
     batch_size = min((method.batch_size for method in stepping), default=1)
     fewest = len(parts[0].train)
     return Pace(
@@ -184,23 +177,14 @@ def measure_pace(comparison: Comparison, ends: float) -> Pace:
     )
 
 
-def _takes_steps(method) -> bool:
-    return hasattr(method, "epochs") and getattr(method, "head", "dense") == "dense"
+def _no_regression(learner) -> Regression:
+    kernel, bias = learner.network.get_layer("head").get_weights()
+    return Regression(np.zeros_like(kernel), np.zeros_like(bias), 1.0, 0.0)
 
 
-def _no_regression(comparison: Comparison, learner) -> Regression:
-    width = learner.network.get_layer("head").input.shape[-1] if _has_head(learner) else 1
-    zeros = np.zeros((width, comparison.num_classes), np.float32)
-    return Regression(zeros, np.zeros(comparison.num_classes, np.float32), 1.0, 0.0)
-
-
-def _has_head(learner) -> bool:
-    return any(layer.name == "head" for layer in learner.network.layers)
-
-
-def _regression(comparison: Comparison, method, source: str, parts) -> float:
+def _regression(comparison: Comparison, source: str, parts) -> float:
     """Seconds of one with the most labels, after one that prepares what it needs."""
-    features = Linear() if method.needs_source is False else Features()
+    features = Features() if source else Linear()
     for part in (parts[0], parts[-1]):
         learner = comparison.learner(features, source, part.labels)
         learned = learner.learn(comparison.examples_of(features, part), seed=0)

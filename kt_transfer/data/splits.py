@@ -189,6 +189,26 @@ def hold_out(
     return rows[~held], rows[held]
 
 
+def draw_and_hold_out(
+    y: np.ndarray, labels: int | None, share: float, seed: int, copies: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw labelled rows, and split a validation part off them.
+
+    Args:
+        y: Labels, ``-1`` for none.
+        labels: As for :func:`draw_labels`.
+        share: As for :func:`hold_out`.
+        seed: Seed of both.
+        copies: As for both.
+
+    Returns:
+        Rows for training, and rows for validation.
+    """
+    drawn = draw_labels(y, labels, seed, copies)
+    train, validation = hold_out(y[drawn], share, seed, copies[drawn])
+    return drawn[train], drawn[validation]
+
+
 def without_copies_of(rows: np.ndarray, copies: np.ndarray) -> np.ndarray:
     """All training rows except the held-out ones and their copies.
 

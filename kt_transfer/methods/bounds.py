@@ -86,11 +86,11 @@ def _bounds(hint, value) -> Iterator[tuple[Bound, Any]]:
         for item in value:
             yield from _bounds(arguments[0], item)
     elif kind in (Union, UnionType):
-        words = [word for one in arguments if get_origin(one) is Literal for word in get_args(one)]
-        if value not in words:
-            for one in arguments:
-                if get_origin(one) is not Literal or set(arguments) == {one, type(None)}:
-                    yield from _bounds(one, value)
+        literals = [one for one in arguments if get_origin(one) is Literal]
+        others = [one for one in arguments if one not in (type(None), *literals)]
+        if not any(value in get_args(words) for words in literals):
+            for one in others or literals:
+                yield from _bounds(one, value)
 
 
 @functools.cache

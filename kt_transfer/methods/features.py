@@ -32,6 +32,16 @@ class Features(Steps):
     features_from: str = "bottleneck"
     dropout: Share = 0.0
 
+    @property
+    def regresses(self) -> bool:
+        """Whether the head is a logistic regression."""
+        return self.head == "logistic_regression"
+
+    @property
+    def takes_steps(self) -> bool:
+        """Whether the head is trained by steps."""
+        return not self.regresses
+
     def prepare(self, problem):
         """A learner of this method; see :class:`~.frozen.FeaturesLearner`."""
         from kt_transfer.methods.frozen import FeaturesLearner

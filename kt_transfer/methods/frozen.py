@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import keras
 
-from kt_transfer.engine.fused_model import predict_raw
 from kt_transfer.methods.features import Features
 from kt_transfer.methods.learning import (
     Examples,
@@ -41,9 +40,10 @@ class FeaturesLearner:
     @property
     def learning_rates(self) -> tuple[float, dict[str, float]]:
         """The initial learning rate, 0 without steps, and its factor by layer."""
-        by_steps = self.method.head == "dense"
         names = layers_with_weights(self.network)
-        return self.method.learning_rate if by_steps else 0.0, dict.fromkeys(names, 1.0)
+        return self.method.learning_rate if self.method.takes_steps else 0.0, dict.fromkeys(
+            names, 1.0
+        )
 
     def initialize(self, seed: int, start: Start) -> None:
         """Give the encoder the weights that are transferred, and the head fresh ones."""
@@ -67,7 +67,7 @@ class FeaturesLearner:
         start = start or Start()
         self.initialize(seed, start)
         encoder, head = self.network.get_layer("encoder"), self.network.get_layer("head")
-        if self.method.head == "logistic_regression":
+        if self.method.regresses:
             regression = regress(
                 start,
                 encoder,
@@ -82,13 +82,8 @@ class FeaturesLearner:
             return Learned(self.network, self.preprocessing, *took)
         if self._fit is None:
             self._fit = self._prepare()
-        features = predict_raw(encoder, self.preprocessing, examples.x)
-        validation = examples.validation
-        if validation is not None:
-            x_held, y_held = validation
-            validation = predict_raw(encoder, self.preprocessing, x_held), y_held
-        options = {"seed": seed, "examples": examples, "validation": validation}
-        fitted = self._fit.fit(features, examples.y, callbacks=callbacks, **options)
+        features = examples.through(encoder, self.preprocessing)
+        fitted = self._fit.fit(features, seed=seed, callbacks=callbacks)
         execution = self._fit.fused.execution
         return Learned(self.network, self.preprocessing, *fitted, execution=execution)
 

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from kt_transfer.data.overlap import same_examples
+from kt_transfer.data.rows import take_rows
 from kt_transfer.engine.fused_model import FusedModel, predict_raw
 from kt_transfer.methods.steps import Steps
 from kt_transfer.models.classifiers import fit_logistic_regression
@@ -56,10 +57,24 @@ class Examples(NamedTuple):
     """
 
     x: Any
-    y: np.ndarray
+    y: Any
     sample_weight: np.ndarray | None = None
     validation: tuple | None = None
     evaluations: int | None = None
+
+    def through(self, model: keras.Model, preprocessing: keras.Model) -> Examples:
+        """The same with what a model makes of them, ``(n, ...)`` to ``(n, width)``."""
+
+        def features(x):
+            return predict_raw(model, preprocessing, x)
+
+        held_out = self.validation and (features(self.validation[0]), self.validation[1])
+        return self._replace(x=features(self.x), validation=held_out)
+
+
+def held_out(x, y: np.ndarray, rows: np.ndarray) -> tuple | None:
+    """Examples and labels of the held-out rows, as validation data; ``None`` without any."""
+    return (take_rows(x, rows), y[rows]) if len(rows) else None
 
 
 class Regression(NamedTuple):
@@ -205,23 +220,23 @@ class RepeatedFit:
 
     def epochs(self, num_examples: int) -> int:
         """Epoch before which a fit of so many examples ends."""
-        epochs = self.settings.epochs if self.end is None else self.end
+        if self.end is not None:
+            return self.end
+        epochs = self.settings.epochs
         if self.max_steps is None:
             return epochs
         return min(epochs, max(1, self.max_steps // self._steps(num_examples)))
 
-    def fit(self, x, y, *, seed: int, examples: Examples, validation=None, callbacks=()) -> Fitted:
+    def fit(self, examples: Examples, *, seed: int, callbacks=()) -> Fitted:
         """Fit from the present weights.
 
         Args:
-            x: Inputs of the model.
-            y: Its targets.
+            examples: Inputs and targets of the model, as ``model.fit`` takes them.
             seed: Of the order of examples.
-            examples: Whose weights and number of evaluations count.
-            validation: Inputs and targets to evaluate.
             callbacks: Keras callbacks that watch the fit.
         """
-        settings, epochs = self.settings, self.epochs(len(x))
+        settings, num = self.settings, len(examples.x)
+        epochs = self.epochs(num)
         weights = examples.sample_weight
         if weights is not None:  # such that steps are as large as without
             weights = (weights / np.mean(weights)).astype(np.float32)
@@ -233,16 +248,16 @@ class RepeatedFit:
         history = fit(
             self.fused,
             self.network,
-            x,
-            y,
+            examples.x,
+            examples.y,
             sample_weight=weights,
             batch_size=settings.batch_size,
             first_epoch=self.first,
             epochs=epochs,
-            validation_data=validation,
+            validation_data=examples.validation,
             validation_freq=frequency,
             # Only the last stage may end early: those before are not there to be the best.
-            patience=settings.patience if epochs == settings.epochs else None,
+            patience=settings.patience if self.end in (None, settings.epochs) else None,
             schedule=learning_rate_callbacks(
                 settings.lr_decay, settings.learning_rate, settings.epochs, settings.warmup_epochs
             ),
@@ -251,7 +266,7 @@ class RepeatedFit:
         seconds = time.perf_counter() - began
         values = history.get("val_accuracy", [])
         curve = {self.first + frequency * n: value for n, value in enumerate(values, 1)}
-        return Fitted(seconds, self._steps(len(x)) * (epochs - self.first), curve)
+        return Fitted(seconds, self._steps(num) * (epochs - self.first), curve)
 
     def _steps(self, num_examples: int) -> int:
         return -(-num_examples // self.settings.batch_size)

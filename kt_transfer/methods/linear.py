@@ -15,6 +15,8 @@ class Linear:
     needs_source: ClassVar[bool] = False
     sees_unlabelled: ClassVar[bool] = False
     teacher: ClassVar[None] = None
+    takes_steps: ClassVar[bool] = False
+    regresses: ClassVar[bool] = True
 
     def prepare(self, problem):
         """A learner of this method: features of an encoder without layers."""

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from kt_transfer.data.rows import quarter_of_memory
-from kt_transfer.engine.fused_model import predict_raw, scaling
+from kt_transfer.engine.fused_model import scaling
 from kt_transfer.errors import settings_named
 from kt_transfer.methods.layered import Layered
 from kt_transfer.methods.learning import (
@@ -89,7 +89,7 @@ class NetworkLearner:
         start, regression = start or Start(), None
         encoder = self.network.get_layer("encoder")
         self.initialize(seed, start)
-        if self.method.head_start == "logistic_regression":
+        if self.method.regresses:
             given = (encoder, self.preprocessing, examples, self.problem.num_classes)
             regression = regress(start, *given, seed=seed)
             head = self.network.get_layer("head")
@@ -110,15 +110,9 @@ class NetworkLearner:
         if stage not in self._prepared:
             self._prepared[stage] = self._prepare(stage, examples)
         frozen, fit = self._prepared[stage]
-        x, validation = examples.x, examples.validation
         if frozen is not None:
-            x = predict_raw(frozen, self.preprocessing, x)
-            if validation is not None:
-                features = predict_raw(frozen, self.preprocessing, validation[0])
-                validation = features, validation[1]
-        options = {"seed": seed, "examples": examples, "validation": validation}
-        fitted = fit.fit(x, examples.y, callbacks=callbacks, **options)
-        return fitted, fit.fused.execution
+            examples = examples.through(frozen, self.preprocessing)
+        return fit.fit(examples, seed=seed, callbacks=callbacks), fit.fused.execution
 
     def _prepare(self, stage: Stage, examples: Examples):
         frozen, trained, transform = None, self.network, scaling(self.preprocessing)

@@ -33,9 +33,13 @@ class Parameters(Layered):
     learning_rate: Positive | None = None
     head_start: Literal["logistic_regression", "random"] = "logistic_regression"
 
+    @property
+    def regresses(self) -> bool:
+        """Whether the head starts from logistic regression."""
+        return self.head_start == "logistic_regression"
+
     def __post_init__(self) -> None:
         if self.learning_rate is None:
-            from_regression = self.head_start == "logistic_regression"
-            rate = TRANSFERRED_LEARNING_RATE if from_regression else Layered.learning_rate
+            rate = TRANSFERRED_LEARNING_RATE if self.regresses else Layered.learning_rate
             object.__setattr__(self, "learning_rate", rate)
         super().__post_init__()

@@ -57,7 +57,7 @@ class AutoencoderLearner:
         if self._is_sparse:
             tie_initial_weights(self.autoencoder)
         watching = [*self._callbacks, *callbacks]
-        self._fit.fit(x, targets, seed=seed, examples=examples, callbacks=watching)
+        self._fit.fit(examples, seed=seed, callbacks=watching)
         return time.perf_counter() - began
 
 

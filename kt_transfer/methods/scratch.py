@@ -16,5 +16,4 @@ class Scratch(Layered):
     description: ClassVar[str] = "the network from fresh weights: nothing is transferred"
     needs_source: ClassVar[bool] = False
     sees_unlabelled: ClassVar[bool] = False
-    head_start: ClassVar[str] = "random"
     teacher: ClassVar[None] = None

@@ -37,6 +37,16 @@ class Steps:
     warmup_epochs: NotNegative = 0
     patience: AtLeastOne | None = None
 
+    @property
+    def takes_steps(self) -> bool:
+        """Whether it is trained by steps of an optimizer."""
+        return True
+
+    @property
+    def regresses(self) -> bool:
+        """Whether it fits a logistic regression on features."""
+        return False
+
     def __post_init__(self) -> None:
         require_bounds(self)
         require_fewer_epochs("warmup_epochs", self.warmup_epochs, self.epochs)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 import numpy as np
 
@@ -97,18 +95,17 @@ class StudentLearner:
             callbacks: Keras callbacks that watch the fit.
         """
         self.initialize(seed)
-        method, validation = self.method, examples.validation
+        method = self.method
         # Once for every example, found again by its row: the teacher never runs in a step. Of
         # views that are new in every epoch it has to be asked each time.
-        targets: Any = examples.y
         if self._augment is None:
-            targets = self._targets(examples.x, examples.y)
-        if validation is not None:
-            validation = validation[0], self._targets(*validation)
+            examples = examples._replace(y=self._targets(examples.x, examples.y))
+        if examples.validation is not None:
+            x_held, y_held = examples.validation
+            examples = examples._replace(validation=(x_held, self._targets(x_held, y_held)))
         if method.hint_epochs:
             callbacks = [hints_first(method.hint_epochs, method.hint_weight), *callbacks]
-        options = {"seed": seed, "examples": examples, "validation": validation}
-        fitted = self._fit.fit(examples.x, targets, callbacks=callbacks, **options)
+        fitted = self._fit.fit(examples, seed=seed, callbacks=callbacks)
         execution = self._fit.fused.execution
         return Learned(self.network, self.preprocessing, *fitted, execution=execution)
 

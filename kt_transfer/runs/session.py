@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 
-from kt_transfer.errors import UserError, named, settings_named
+from kt_transfer.errors import UserError, named
 from kt_transfer.runs import folder as runs
 
 
@@ -83,13 +83,12 @@ def load_data(config, spec: str, *, flag: str = "--data", like=None):
     Args:
         config: Settings of any command that loads data.
         spec: As for :func:`kt_transfer.load_data`.
-        flag: The flag that it was given with.
+        flag: The same.
         like: The same.
     """
     from kt_transfer import data
 
-    with settings_named(data=flag.removeprefix("--").replace("-", "_")):
-        loaded = data.load_data(spec, data_dir=config.data_dir, like=like)
+    loaded = data.load_data(spec, data_dir=config.data_dir, flag=flag, like=like)
     say_notes(config, spec, loaded.notes)
     return loaded
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kt_transfer import UserError, finetune, pretrain
-from kt_transfer.comparison.candidates import sources_of
+from kt_transfer.comparison.transfer_sources import sources_of
 from kt_transfer.data import load_data
 from kt_transfer.methods.steps import Steps
 from kt_transfer.runs.folder import Run
