@@ -26,13 +26,8 @@ keeps both cores busy by itself; tracing is a tenth of a second.
 
 def main() -> None:
     args = measuring.arguments(__doc__, short=2, long=20)
-    teacher = inputs.trained(
-        "teacher-1200-1200",
-        *("kt_transfer.finetune", "--source", "scratch", "--data", "tfds:mnist", "--epochs", 2),
-        *("--hidden-units", 1200, 1200, "--batch-size", 128),
-    )
     with tempfile.TemporaryDirectory() as folder:
-        ours, keras = ways(teacher, Path(folder))
+        ours, keras = ways(teacher(), Path(folder))
         measuring.compare_commands(
             "distillation",
             "Distillation",
@@ -47,6 +42,15 @@ def main() -> None:
             ending="test accuracy",
             tried=TRIED,
         )
+
+
+def teacher() -> Path:
+    """The teacher's run: two epochs from scratch."""
+    return inputs.trained(
+        "teacher-1200-1200",
+        *("kt_transfer.finetune", "--source", "scratch", "--data", "tfds:mnist", "--epochs", 2),
+        *("--hidden-units", 1200, 1200, "--batch-size", 128),
+    )
 
 
 def ways(teacher: Path, folder: Path) -> tuple[Way, Way]:

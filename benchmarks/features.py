@@ -23,13 +23,8 @@ pictures without pyplot."""
 
 def main() -> None:
     args = measuring.arguments(__doc__, short=2, long=20)
-    source = inputs.trained(
-        "source-1000-500-250",
-        *("kt_transfer.pretrain", "--data", "tfds:mnist", "--epochs", 2),
-        *("--hidden-units", 1000, 500, "--latent-dim", 250),
-    )
     with tempfile.TemporaryDirectory() as folder:
-        ours, keras = ways(source, Path(folder))
+        ours, keras = ways(source(), Path(folder))
         measuring.compare_commands(
             "features",
             "Transfer of features",
@@ -43,6 +38,15 @@ def main() -> None:
             ending="test accuracy",
             tried=TRIED,
         )
+
+
+def source() -> Path:
+    """The encoder's run: two epochs of pretraining."""
+    return inputs.trained(
+        "source-1000-500-250",
+        *("kt_transfer.pretrain", "--data", "tfds:mnist", "--epochs", 2),
+        *("--hidden-units", 1000, 500, "--latent-dim", 250),
+    )
 
 
 def ways(source: Path, folder: Path) -> tuple[Way, Way]:
