@@ -105,7 +105,7 @@ def elsewhere(way: Way, checkout: Path) -> Callable[[int], list[str]]:
             else word
             for word in way.command(size)
         ]
-        return ["env", f"PYTHONPATH={checkout}", "-C", str(checkout), *words]
+        return ["env", "-C", str(checkout), f"PYTHONPATH={checkout}", *words]
 
     return command
 

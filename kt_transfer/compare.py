@@ -14,15 +14,29 @@ if __name__ == "__main__":  # --help and mistakes are answered before TensorFlow
     sys.exit(main(["compare", *sys.argv[1:]]))
 
 from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
 
 from kt_transfer import export
 from kt_transfer.comparison import comparing, pacing
+from kt_transfer.comparison.comparison import Comparison
+from kt_transfer.comparison.refitting import fixed
 from kt_transfer.comparison.report import write_report
+from kt_transfer.comparison.scoring import scores
+from kt_transfer.comparison.summary import describe_comparison
 from kt_transfer.comparison.table import Table
+from kt_transfer.data import Dataset
+from kt_transfer.data.rows import take_rows
 from kt_transfer.errors import UserError, named
 from kt_transfer.methods.candidates import chosen_methods, read_candidates, require_candidates
+from kt_transfer.reporting.classification import confusion_matrix, softmax
+from kt_transfer.reporting.examples import Answers
+from kt_transfer.reporting.plots import plot_confusion_matrix, plot_history
 from kt_transfer.runs import recording, session
+from kt_transfer.runs.folder import Run, open_source
 from kt_transfer.settings import CompareConfig
+from kt_transfer.training.callbacks import EpochLog
 
 
 def run(candidates=None, **settings):
@@ -68,13 +82,13 @@ def execute(config: CompareConfig, candidates: Mapping | None = None):
             comparison = comparing.fill(config, methods, run, data, table, began)
             found = comparing.summarize(config, comparison, table)
             winner = found["winner"]
-            found["test"], answers = comparing.save_winner(config, run, data, comparison, winner)
+            found["test"], answers = _save_winner(config, run, data, comparison, winner)
         version = export.write_version(run, config.name, config.export_dir)
         found["exported"] = str(version)
         run.write_json("comparison.json", found)
-        then = comparing.commands_after(config, version)
+        then = _commands_after(config, version)
         write_report(config, run, data, comparison, found, table.rows.values(), answers, then)
-    comparing.tell(config, run, found, version)
+    _tell(config, run, found, version)
     frame = table.frame()
     frame.attrs.update(
         run=str(run.path),
@@ -101,3 +115,69 @@ def _methods(config: CompareConfig, candidates: Mapping | None) -> dict:
             remedy="give it another name, or leave the method out",
         )
     return methods | further
+
+
+def _save_winner(
+    config, run: Run, data: Dataset, comparison: Comparison, winner: dict
+) -> tuple[dict, Answers]:
+    """Refit the winner on all labels, measure it on the test split, save it as this run.
+
+    Returns:
+        Its scores on the test split, which is touched here and nowhere else; and its answers
+        there, those to examples that have a label.
+    """
+    method, source = winner["method"], winner["source"]
+    (run.path / "history.csv").unlink(missing_ok=True)
+    log = EpochLog(run.path / "history.csv")
+    learned, labelled = comparison.refit(method, source, callbacks=[log])
+    learned = learned._replace(preprocessing=fixed(learned.preprocessing))
+    recording.note_data(run, data, train=labelled, labelled=labelled, validation=np.arange(0))
+    given = open_source(source) if source in config.source else None
+    recording.save_classifier(run, learned.network, learned.preprocessing, given, data)
+    if comparison.transfers(method) and comparison.sources[source].pretraining is not None:
+        recording.save_autoencoder(
+            run, comparison.sources[source].pretraining.autoencoder, learned.preprocessing, data
+        )
+    known = np.flatnonzero(data.y_test >= 0)
+    y, logits = data.y_test[known], learned.logits(data.x_test)[known]
+    test = recording.test_metrics(y, logits)
+    if len(known):
+        test |= scores(y, logits)
+        counts = confusion_matrix(y, logits.argmax(axis=1), data.num_classes)
+        plot_confusion_matrix(
+            counts, data.class_names, run.folder("plots") / "confusion_matrix.png"
+        )
+    metrics = {"test": test, "num_parameters": learned.network.count_params()}
+    run.write_json("metrics.json", metrics)
+    if log.rows:
+        plot_history(log.rows, run.folder("plots") / "loss.png")
+    examples = take_rows(data.x_test, known)
+    return test, Answers(examples, y, softmax(logits), data.class_names, data.value_range)
+
+
+def _tell(config, run: Run, found: dict, version: Path) -> None:
+    """The table, what it means in plain words, and what comes next."""
+    say = session.say(config)
+    say(f"{config.metric} on held-out examples of {config.data}, against scratch:\n")
+    for line in describe_comparison(found):
+        say(line)
+    report = f"report {run.path / 'report.html'}"
+    checked = "outputs match Keras, checked without Keras"
+    say(f"run {run.path}   {report}   served model {version}: {checked}")
+    (_, predict), (_, serve) = _commands_after(config, version)
+    say(f"next: {predict}\n      {serve}")
+
+
+def _commands_after(config, version: Path) -> list[tuple[str, str]]:
+    """What to do with the winner, and the command for it."""
+    folder = Path(version).resolve().parent
+    return [
+        (
+            "Its answers",
+            f"python -m kt_transfer.predict --model {version} --data SPEC --out FILE.csv",
+        ),
+        (
+            "To serve it",
+            f"tensorflow_model_server --model_name={config.name} --model_base_path={folder}",
+        ),
+    ]

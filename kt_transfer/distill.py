@@ -21,7 +21,7 @@ from kt_transfer.data import Dataset
 from kt_transfer.data.rows import take_rows
 from kt_transfer.data.splits import draw_and_hold_out, without_copies_of
 from kt_transfer.engine.fused_model import FusedModel, scaling
-from kt_transfer.errors import TrainingFailed, UserError
+from kt_transfer.errors import TrainingFailed, UserError, named
 from kt_transfer.files.reading import read_json
 from kt_transfer.methods import Distilled
 from kt_transfer.methods.distilled import augmentation_of
@@ -30,7 +30,7 @@ from kt_transfer.methods.steps import Steps
 from kt_transfer.methods.students import on_raw
 from kt_transfer.models.classifiers import compile_classifier, dense_encoder
 from kt_transfer.models.freezing import layers_with_weights
-from kt_transfer.reporting.gained import compare_answers, format_gained
+from kt_transfer.reporting.distillation import compare_answers, format_gained
 from kt_transfer.reporting.layers import format_layers, layer_rows, layer_weights
 from kt_transfer.reporting.plots import plot_gained
 from kt_transfer.reporting.speed import measure_speeds
@@ -109,7 +109,7 @@ def execute(config: DistillConfig) -> Run:
 
 def _teacher(config: DistillConfig, opened: list[Run | None], data: Dataset) -> Teacher:
     """The teachers that the settings name, as one that knows something of the labels."""
-    _augmentation(config, data)  # what cannot be is said before teachers are asked
+    _augmentation(config, data)  # refused before teachers are loaded
     teacher = load_teachers(
         config.teacher,
         opened,
@@ -128,10 +128,13 @@ def _teacher(config: DistillConfig, opened: list[Run | None], data: Dataset) -> 
     names = " ".join(map(str, config.teacher))
     if config.teacher_range is None:
         raise UserError(
-            f"--teacher {names} was given, expected one that knows something of the labels, but "
-            f"{reason}: give another teacher, --class-map FILE.json if its classes have another "
-            "order, or --teacher-range LOW HIGH to say which values it takes, and to go on in any "
-            "case."
+            setting="teacher",
+            given=names,
+            expected="one whose answers agree with some of the labels",
+            but=reason,
+            remedy=f"give another teacher, {named('class_map', 'FILE.json')} if its classes have "
+            f"another order, or {named('teacher_range', ('LOW', 'HIGH'))} to state the range of "
+            "its input, and to go on in any case",
         )
     print(f"warning: --teacher {names} is no better than chance: {reason}", file=sys.stderr)
     return teacher
@@ -158,8 +161,11 @@ def _class_map(config: DistillConfig) -> dict[str, str] | None:
             raise ValueError("it is not an object of strings")
     except (OSError, ValueError) as error:
         raise UserError(
-            f"--class-map {config.class_map} was given, expected a JSON file such as "
-            f'{{"tabby": "cat"}}, but it cannot be read ({error}): correct it.'
+            setting="class_map",
+            given=config.class_map,
+            expected='a JSON file such as {"tabby": "cat"}',
+            but=f"it cannot be read ({error})",
+            remedy="correct it",
         ) from error
     return found
 
@@ -170,8 +176,11 @@ def _augmentation(config: DistillConfig, data: Dataset):
         return None
     if chosen[0] == "shift" and len(data.input_shape) < 2:
         raise UserError(
-            f"--augment {config.augment} was given, expected images, but an example of "
-            f"{data.spec} is a row of {data.input_dim} values: give noise:DEVIATION."
+            setting="augment",
+            given=config.augment,
+            expected="images",
+            but=f"an example of {data.spec} is a row of {data.input_dim} values",
+            remedy="give noise:DEVIATION",
         )
     return augmentation(*chosen, data.scaling_range)
 
@@ -181,8 +190,11 @@ def _prepare(config: DistillConfig, problem: Problem):
         return narrow(config, Distilled, "teacher").prepare(problem)
     except ValueError as error:
         raise UserError(
-            f"--hint {config.hint} (--hint-student {config.hint_student}) was given, but {error}: "
-            "name other layers, or give another teacher or student."
+            setting="hint",
+            given=config.hint,
+            when=f"with {named('hint_student', config.hint_student)}",
+            but=str(error),
+            remedy="name other layers, or give another teacher or student",
         ) from error
 
 

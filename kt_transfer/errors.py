@@ -12,7 +12,7 @@ _MARK = re.compile("\0(\\w+)\0([^\0]*)\0([^\0]*)\0")
 
 
 class UserError(Exception):
-    """A mistake that the user can mend: one sentence, no traceback, exit code 2.
+    """A mistake that the user can correct: one sentence, no traceback, exit code 2.
 
     ``SETTING GIVEN was given WHEN, expected EXPECTED, but BUT: REMEDY.``, without the parts that
     are left out. Settings have the names that they have in Python; the shell tells them as flags.

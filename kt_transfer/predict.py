@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from kt_transfer.data import Like
-from kt_transfer.data.made_for import ExampleSummary
+from kt_transfer.data.example_summary import ExampleSummary
 from kt_transfer.engine.fused_model import predict_raw
 from kt_transfer.errors import UserError
 from kt_transfer.reporting.classification import softmax

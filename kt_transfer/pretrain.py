@@ -254,10 +254,10 @@ def _pictures(network, preprocessing, data, count: int = 10):
 def _remedy_for_dead_units(config: PretrainConfig) -> str:
     """The first remedy for dead code units."""
     if config.model != "sparse":
-        return "lower --learning-rate"
+        return "lower the learning rate"
     if config.sparsity == "k_sparse":
-        return "lower --learning-rate or raise --num-active"
-    return "lower --learning-rate or --sparsity-weight"
+        return "lower the learning rate, or raise the number of active units"
+    return "lower the learning rate or the sparsity weight"
 
 
 def _report(config: PretrainConfig, run: Run, data, metrics: dict) -> None:

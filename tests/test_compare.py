@@ -270,7 +270,10 @@ def test_a_time_budget_that_is_too_short_is_refused(invoke):
     [
         ("--labels 5000", "--labels 5000 .*1438 labelled"),
         ("--labels 12 --folds 5", "--labels 12 .*two of each class"),
-        ("--metric auc --labels 30 --folds 20", "--metric auc .*--labels 30 --folds 20, .*classes"),
+        (
+            "--metric auc --labels 30 --folds 20",
+            "--metric auc .*--labels 30 and --folds 20, .*classes",
+        ),
         ("--folds 1", "--folds 1 .*at least 2"),
         ("--repeats 0", "--repeats 0 .*at least 1"),
         ("--methods features linear", "--methods features linear .*scratch"),

@@ -345,7 +345,7 @@ def test_a_damaged_state_is_told_in_a_sentence_or_is_of_no_matter(
     if name == "tuner0.json":
         assert table_of(tune.run("pretrain", **PRETRAIN, out=out, resume=True)) == undisturbed
         return
-    with pytest.raises(UserError, match="--resume was given.*is damaged.*--overwrite"):
+    with pytest.raises(UserError, match="resume=True was given.*is damaged.*overwrite"):
         tune.run("pretrain", **PRETRAIN, out=out, resume=True)
     assert (out / "tuner" / name).read_text() == content
 

@@ -1,9 +1,8 @@
-"""What ``compare`` does with a run folder: every cell within its time, the winner made a run."""
+"""The cells of a comparison, trained into a run folder within a time budget, and summarized."""
 
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 
@@ -13,23 +12,18 @@ from kt_transfer.comparison.costs import costs
 from kt_transfer.comparison.folds import resolve_budgets
 from kt_transfer.comparison.guesses import guesses, layer_similarities
 from kt_transfer.comparison.planning import LEAST_FOLDS, not_enough, planned
-from kt_transfer.comparison.refitting import fixed
-from kt_transfer.comparison.scoring import scores
+from kt_transfer.comparison.summary import describe_budget
 from kt_transfer.comparison.table import Table
-from kt_transfer.comparison.telling import describe_budget, describe_comparison
 from kt_transfer.comparison.transfer_sources import for_folds, sources_of
 from kt_transfer.comparison.verdicts import choose, judge, means, until_scratch, worth
 from kt_transfer.data import Dataset
 from kt_transfer.data.rows import take_rows
-from kt_transfer.errors import UserError
+from kt_transfer.errors import UserError, named
 from kt_transfer.methods.candidates import describe, to_json
 from kt_transfer.models.preprocessing import preprocessing_model
-from kt_transfer.reporting.classification import confusion_matrix, softmax
-from kt_transfer.reporting.examples import Answers
-from kt_transfer.reporting.plots import plot_confusion_matrix, plot_history
-from kt_transfer.runs import recording, session
-from kt_transfer.runs.folder import Run, open_source
-from kt_transfer.training.callbacks import EpochLog, progress_bar
+from kt_transfer.runs import session
+from kt_transfer.runs.folder import Run
+from kt_transfer.training.callbacks import progress_bar
 
 # Saving, exporting and checking the winner and writing the report: seconds of a small network, and
 # what a large one adds, as a multiple of what it takes to describe the candidates.
@@ -74,9 +68,12 @@ def _require_two_classes(config, comparison: Comparison) -> None:
     for cell, part in comparison.cells(config.repeats):
         if len(np.unique(comparison.y[part.held_out])) < 2:
             raise UserError(
-                f"--metric auc was given with --labels {cell.labels} --folds {config.folds}, "
-                "expected at least two classes in what every fold holds out, but one has a single "
-                "class: give more labels, fewer folds, or another metric."
+                setting="metric",
+                given="auc",
+                when=f"with {named('labels', cell.labels)} and {named('folds', config.folds)}",
+                expected="at least two classes in what every fold holds out",
+                but="one fold has a single class",
+                remedy="give more labels, fewer folds, or another metric",
             )
 
 
@@ -245,69 +242,3 @@ def _served(comparison: Comparison) -> dict[tuple[str, str], dict]:
         candidate: costs(*comparison.model_of(*candidate), example)
         for candidate in comparison.candidates
     }
-
-
-def save_winner(
-    config, run: Run, data: Dataset, comparison: Comparison, winner: dict
-) -> tuple[dict, Answers]:
-    """Refit the winner on all labels, measure it on the test split, save it as this run.
-
-    Returns:
-        Its scores on the test split, which is touched here and nowhere else; and its answers
-        there, those to examples that have a label.
-    """
-    method, source = winner["method"], winner["source"]
-    (run.path / "history.csv").unlink(missing_ok=True)
-    log = EpochLog(run.path / "history.csv")
-    learned, labelled = comparison.refit(method, source, callbacks=[log])
-    learned = learned._replace(preprocessing=fixed(learned.preprocessing))
-    recording.note_data(run, data, train=labelled, labelled=labelled, validation=np.arange(0))
-    given = open_source(source) if source in config.source else None
-    recording.save_classifier(run, learned.network, learned.preprocessing, given, data)
-    if comparison.transfers(method) and comparison.sources[source].pretraining is not None:
-        recording.save_autoencoder(
-            run, comparison.sources[source].pretraining.autoencoder, learned.preprocessing, data
-        )
-    known = np.flatnonzero(data.y_test >= 0)
-    y, logits = data.y_test[known], learned.logits(data.x_test)[known]
-    test = recording.test_metrics(y, logits)
-    if len(known):
-        test |= scores(y, logits)
-        counts = confusion_matrix(y, logits.argmax(axis=1), data.num_classes)
-        plot_confusion_matrix(
-            counts, data.class_names, run.folder("plots") / "confusion_matrix.png"
-        )
-    metrics = {"test": test, "num_parameters": learned.network.count_params()}
-    run.write_json("metrics.json", metrics)
-    if log.rows:
-        plot_history(log.rows, run.folder("plots") / "loss.png")
-    examples = take_rows(data.x_test, known)
-    return test, Answers(examples, y, softmax(logits), data.class_names, data.value_range)
-
-
-def tell(config, run: Run, found: dict, version: Path) -> None:
-    """The table, what it means in plain words, and what comes next."""
-    say = session.say(config)
-    say(f"{config.metric} on held-out examples of {config.data}, against scratch:\n")
-    for line in describe_comparison(found):
-        say(line)
-    report = f"report {run.path / 'report.html'}"
-    checked = "outputs match Keras, checked without Keras"
-    say(f"run {run.path}   {report}   served model {version}: {checked}")
-    (_, predict), (_, serve) = commands_after(config, version)
-    say(f"next: {predict}\n      {serve}")
-
-
-def commands_after(config, version: Path) -> list[tuple[str, str]]:
-    """What to do with the winner, and the command for it."""
-    folder = Path(version).resolve().parent
-    return [
-        (
-            "Its answers",
-            f"python -m kt_transfer.predict --model {version} --data SPEC --out FILE.csv",
-        ),
-        (
-            "To serve it",
-            f"tensorflow_model_server --model_name={config.name} --model_base_path={folder}",
-        ),
-    ]

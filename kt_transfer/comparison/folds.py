@@ -11,7 +11,7 @@ import numpy as np
 
 from kt_transfer.data.dataset import UNLABELLED
 from kt_transfer.data.splits import draw_labels, single_classes
-from kt_transfer.errors import UserError
+from kt_transfer.errors import UserError, named
 
 
 class Draw(NamedTuple):
@@ -143,17 +143,22 @@ def resolve_budgets(
     options = (numbers[-1], num_folds, seed)
     draws = [draw_folds(y, *options, repeat, copies) for repeat in range(repeats)]
     least = max(_least(y, draw, num_folds, copies) for draw in draws)
+    wanted = {
+        "when": f"with {named('folds', num_folds)}",
+        "expected": "an example for each fold and two of each class, one to train on and one to "
+        "hold out",
+    }
     if least > numbers[-1]:
         raise UserError(
-            f"--labels {numbers[-1]} was given with --folds {num_folds}, expected an example for "
-            "each fold and two of each class, one to learn from and one to be judged by, but the "
-            f"draw has fewer: give more of the {num_labelled} labels, or leave the class out."
+            setting="labels",
+            given=numbers[-1],
+            **wanted,
+            but="the draw has fewer",
+            remedy=f"give more of the {num_labelled} labels, or leave the class out",
         )
     if numbers[0] < least:
         raise UserError(
-            f"--labels {numbers[0]} was given with --folds {num_folds}, expected an example for "
-            "each fold and two of each class, one to learn from and one to be judged by: give at "
-            f"least {least}."
+            setting="labels", given=numbers[0], **wanted, remedy=f"give at least {least}"
         )
     return numbers
 

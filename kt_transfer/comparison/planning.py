@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 
 from kt_transfer.comparison.pacing import Pace
-from kt_transfer.errors import UserError
+from kt_transfer.errors import UserError, named
 
 # What is left for surprises, as a share of the time budget.
 RESERVE = 0.1
@@ -113,8 +113,11 @@ def _shortened(methods: dict, tenths: int, pace: Pace) -> dict:
 def not_enough(config, why: str) -> UserError:
     """The refusal of a budget in which nothing could be shown."""
     return UserError(
-        f"--time-budget {config.time_budget} was given, expected time for a comparison, but {why}: "
-        "give more time, fewer --labels, or smaller --hidden-units."
+        setting="time_budget",
+        given=config.time_budget,
+        expected="time for a comparison",
+        but=why,
+        remedy=f"give more time, fewer {named('labels')}, or smaller {named('hidden_units')}",
     )
 
 

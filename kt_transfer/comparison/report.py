@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from kt_transfer.comparison.comparison import Comparison
-from kt_transfer.comparison.telling import describe_worths
+from kt_transfer.comparison.summary import describe_worths
 from kt_transfer.comparison.verdicts import curve
 from kt_transfer.data import Dataset
 from kt_transfer.engine.fused_model import predict_raw

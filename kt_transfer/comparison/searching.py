@@ -15,7 +15,7 @@ from pathlib import Path
 import keras_tuner
 from keras_tuner.errors import FatalError
 
-from kt_transfer.errors import TrainingFailed, UserError
+from kt_transfer.errors import TrainingFailed, UserError, named
 from kt_transfer.files.writing import disk_errno, replacing
 
 HYPERBAND_FACTOR = 3
@@ -115,8 +115,11 @@ class _Kept:
         except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
             reason = str(error.__cause__ or error).split("\n")[0]
             raise UserError(
-                f"--resume was given, expected a search whose state can be read, but that in "
-                f"{self._project_dir} is damaged ({reason}): start it again with --overwrite."
+                setting="resume",
+                given=True,
+                expected="a search whose state can be read",
+                but=f"that in {self._project_dir} is damaged ({reason})",
+                remedy=f"start it again with {named('overwrite')}",
             ) from error
         # One that the oracle does not know yet is made again; one that has ended stays so.
         self.trials = {number: self.trials[number] for number in self.start_order}
@@ -204,8 +207,11 @@ class _CommandTuner(keras_tuner.Tuner):
         if "validation" not in metrics:
             share = getattr(self.base, "validation_split", 0.1)
             raise FatalError from UserError(
-                f"--validation-split {share} was given, which holds out no example of so few, "
-                "expected some to judge the trials by: give more --labels, or a larger share."
+                setting="validation_split",
+                given=share,
+                expected="some held-out examples to judge the trials by",
+                but="of so few examples it holds out none",
+                remedy=f"give more {named('labels')}, or a larger share",
             )
         return metrics["validation"][self.metric]
 

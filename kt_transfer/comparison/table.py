@@ -109,9 +109,11 @@ def _read(path: Path, columns: tuple[str, ...]) -> list[dict]:
             ]
     except (ValueError, TypeError, KeyError, csv.Error) as error:
         raise UserError(
-            f"--resume was given, expected the finished cells in {path}, but it is damaged "
-            f"({type(error).__name__}: {error}): remove its last rows or the file, and what they "
-            "hold is trained again."
+            setting="resume",
+            given=True,
+            expected=f"the finished cells in {path}",
+            but=f"it is damaged ({type(error).__name__}: {error})",
+            remedy="remove its last rows or the file, and what they hold is trained again",
         ) from error
 
 

@@ -13,7 +13,7 @@ from kt_transfer.data import Dataset, load_data
 from kt_transfer.data.overlap import shared_rows
 from kt_transfer.data.ranges import is_by_column
 from kt_transfer.data.rows import take_rows
-from kt_transfer.errors import UserError
+from kt_transfer.errors import UserError, named
 from kt_transfer.methods.pretraining import MASKED_SHARE
 from kt_transfer.methods.reconstruction import AutoencoderLearner
 from kt_transfer.methods.steps import Steps
@@ -46,8 +46,11 @@ def _pretrained_on(other: Dataset, config, data: Dataset) -> Source:
     expected = Expected((other.input_dim,), image, by_column=is_by_column(other.scaling_range))
     if reason := why_incompatible(data.input_shape, expected):
         raise UserError(
-            f"--source-data {other.spec} was given, expected examples that those of {data.spec} "
-            f"can be made to fit, but {reason}: give data of examples like these."
+            setting="source_data",
+            given=other.spec,
+            expected=f"examples that those of {data.spec} can be made to fit",
+            but=reason,
+            remedy="give data with examples of the same kind",
         )
     is_target = other.fingerprint == data.fingerprint
     examples = None if is_target else _without_targets(other, data, config)
@@ -83,8 +86,11 @@ def _without_targets(other: Dataset, data: Dataset, config):
     told = f"{shared.sum():,} of its {len(shared):,} examples are among those of {data.spec}"
     if (~shared).sum() < 2:
         raise UserError(
-            f"--source-data {other.spec} was given, expected examples that the folds do not hold "
-            f"out, but {told}: leave --source-data out, and each fold pretrains on what it may see."
+            setting="source_data",
+            given=other.spec,
+            expected="examples that the folds do not hold out",
+            but=told,
+            remedy=f"leave {named('source_data')} out, and each fold pretrains on its own part",
         )
     session.say(config)(f"{other.spec}: {told}, and are left out of pretraining")
     return take_rows(other.x, np.flatnonzero(~shared))
@@ -163,7 +169,10 @@ def _lineage(run: Run | None) -> Iterator[Run]:
 
 def _has_seen(name: str, data: Dataset, how: str) -> UserError:
     return UserError(
-        f"--source {name} was given, expected a model that has not seen the examples of "
-        f"{data.spec} that the folds hold out, but {how}: give a run of pretrain without labels, "
-        "which is trained anew in every fold, or one of other data."
+        setting="source",
+        given=name,
+        expected=f"a model that has not seen the examples of {data.spec} that the folds hold out",
+        but=how,
+        remedy="give a run of pretrain without labels, which is trained anew in every fold, or one "
+        "of other data",
     )

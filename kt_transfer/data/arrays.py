@@ -73,7 +73,7 @@ def dataset_from_arrays(
             when=f"with examples of shape {x.shape[1:]} but test examples of shape "
             f"{x_test.shape[1:]}",
             expected="one shape",
-            remedy="mend the data",
+            remedy="correct the data",
         )
     if x.dtype != x_test.dtype:
         raise UserError(

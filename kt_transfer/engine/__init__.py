@@ -27,7 +27,7 @@ callbacks and give the same results. Whatever cannot be fused (generators, spars
 why.
 
 A model that learns from another model's predictions can have them computed once per fit, not in
-every step. It then has the attribute ``asked``, the model that predicts, and the method
+every step. It then has the attribute ``target_model``, the model that predicts, and the method
 ``complete_targets(x, y, predict, memory_budget)``, which returns the targets with the predictions
 included. Its method ``as_targets(y)``, if there is one, returns them without: that is used when
 predictions cannot be reused because examples are augmented at random. If such a model trains

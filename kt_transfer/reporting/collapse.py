@@ -35,19 +35,19 @@ def describe_collapse(found: dict, num_units: int, change: str) -> list[str]:
     Args:
         found: As from :func:`find_collapse`.
         num_units: Number of code units.
-        change: The first remedy to suggest: ``"lower --learning-rate"``.
+        change: The first remedy to suggest: ``"lower the learning rate"``.
     """
     sentences = []
     if found["constant_reconstruction"]:
         sentences.append(
             "warning: all reconstructions are the same, the code carries no information: "
-            f"{change}, or give more --epochs."
+            f"{change}, or train for more epochs."
         )
     dead = found["dead_code_units"]
     if dead:
         sentences.append(
             f"{'warning' if 2 * dead >= num_units else 'note'}: {dead} of {num_units} code units "
-            f"are dead, constant over all examples: {change}, or try another --seed; a narrower "
-            "--latent-dim loses nothing."
+            f"are dead, constant over all examples: {change}, or try another seed; a smaller code "
+            "loses nothing."
         )
     return sentences

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from kt_transfer.files.writing import replacing
-from kt_transfer.reporting.gained import FIGURES, NAMES
+from kt_transfer.reporting.distillation import FIGURES, NAMES
 
 
 def plot_history(rows: list[dict], path: Path, scratch: list[dict] = ()) -> None:

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from kt_transfer.data import Dataset
-from kt_transfer.data.made_for import summarize
+from kt_transfer.data.example_summary import summarize
 from kt_transfer.data.remarks import remarks, require_variety
 from kt_transfer.data.rows import take_rows
 from kt_transfer.engine.fused_model import predict_raw

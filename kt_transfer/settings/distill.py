@@ -87,7 +87,7 @@ class DistillConfig(Training):
     (--loss decoupled)."""
 
     hint: str | None = None
-    """Layer of the first teacher that the student's features are to tell."""
+    """Layer of the first teacher that the student's features learn to predict."""
 
     hint_student: str | None = None
     """Layer of the student that gives these features (default: its last hidden one)."""

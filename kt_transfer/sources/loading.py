@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from kt_transfer.data import Dataset, Like
-from kt_transfer.data.made_for import ExampleSummary, why_not_cast, why_unlike
+from kt_transfer.data.example_summary import ExampleSummary, why_not_cast, why_unlike
 from kt_transfer.errors import UserError, named
 from kt_transfer.files.reading import require_plausible_zip
 from kt_transfer.models.autoencoders import transferable_encoder

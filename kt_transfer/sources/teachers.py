@@ -12,7 +12,7 @@ import numpy as np
 from keras import ops
 
 from kt_transfer.data import Dataset
-from kt_transfer.data.made_for import ExampleSummary
+from kt_transfer.data.example_summary import ExampleSummary
 from kt_transfer.errors import UserError, named
 from kt_transfer.models.outputs import (
     infer_output_kind,

@@ -12,7 +12,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from kt_transfer.errors import UserError
+from kt_transfer.errors import UserError, named
 from kt_transfer.files.writing import replacing
 from kt_transfer.training.diverging import require_finite_weights
 
@@ -57,8 +57,10 @@ def read_history(path: Path) -> list[dict[str, float]]:
             ]
     except (ValueError, TypeError, csv.Error) as error:
         raise UserError(
-            f"{path} was given, expected a row of numbers for each epoch, but it is damaged "
-            f"({_in_a_line(error)}): remove it, or start the run again with --overwrite."
+            given=path,
+            expected="a row of numbers for each epoch",
+            but=f"it is damaged ({_in_a_line(error)})",
+            remedy=f"remove it, or start the run again with {named('overwrite')}",
         ) from error
 
 
@@ -138,8 +140,11 @@ class Checkpoint(keras.callbacks.Callback):
         # A damaged archive raises what zipfile, zlib, NumPy and JSON each know.
         except Exception as error:
             raise UserError(
-                f"--resume was given, expected a checkpoint as it was written, but {latest} is "
-                f"damaged ({_in_a_line(error)}): remove it, and the training begins anew."
+                setting="resume",
+                given=True,
+                expected="a checkpoint as it was written",
+                but=f"{latest} is damaged ({_in_a_line(error)})",
+                remedy="remove it, and the training begins anew",
             ) from error
 
     def _take_up(self, checkpoint: Path, variables) -> None:

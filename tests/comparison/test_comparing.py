@@ -122,7 +122,7 @@ def test_seconds_of_an_interrupted_run_count(monkeypatch, tmp_path):
 
 def test_too_little_time_is_refused_before_anything_is_trained(monkeypatch, tmp_path):
     machine = Machine(monkeypatch, tmp_path, lambda fold: 6.0)
-    with pytest.raises(UserError, match="--time-budget 10s .*two folds of scratch and linear"):
+    with pytest.raises(UserError, match="time_budget=10s .*two folds of scratch and linear"):
         machine.fill("10s")
     assert machine.measured == []
 

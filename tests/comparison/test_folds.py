@@ -81,7 +81,7 @@ def test_a_budget_too_small_for_the_folds_is_refused():
 
 
 def test_a_budget_that_cannot_teach_each_class_is_refused_with_the_least_that_can():
-    with pytest.raises(UserError, match="--labels 7 .*two of each class") as refusal:
+    with pytest.raises(UserError, match="labels=7 .*two of each class") as refusal:
         resolve_budgets(LABELS, (7, 100), num_folds=2, repeats=3, seed=0)
     least = int(str(refusal.value).split("at least ")[-1].rstrip("."))
     for repeat in range(3):

@@ -118,5 +118,5 @@ def test_settings_below_the_least_are_not_raised():
 
 
 def test_what_cannot_fit_is_refused():
-    with pytest.raises(UserError, match="--time-budget 10s .*two folds of scratch and .* 5 min"):
+    with pytest.raises(UserError, match="time_budget=10s .*two folds of scratch and .* 5 min"):
         plan("10s", scale=20)

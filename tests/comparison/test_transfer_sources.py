@@ -100,7 +100,7 @@ def test_a_run_that_descends_from_one_on_the_target_is_refused(chain, digits, ot
 
 def test_data_that_cannot_be_made_to_fit_are_refused(digits, tmp_path):
     np.savez(tmp_path / "t.npz", x=np.random.default_rng(0).normal(size=(40, 5)))
-    with pytest.raises(UserError, match="--source-data npz:.*t.npz .*cannot become"):
+    with pytest.raises(UserError, match="source_data=npz:.*t.npz .*cannot become"):
         sources_of(settings(source_data=f"npz:{tmp_path / 't.npz'}"), digits)
 
 
@@ -125,7 +125,7 @@ def test_examples_of_the_target_are_left_out_of_other_data(digits, half_shared, 
 
 def test_other_data_that_are_all_the_targets_are_refused(digits, tmp_path):
     np.savez(tmp_path / "t.npz", x=digits.x[::-1], x_test=digits.x_test)
-    with pytest.raises(UserError, match="--source-data .*1,438 of its 1,438 examples.*leave"):
+    with pytest.raises(UserError, match="source_data=.*1,438 of its 1,438 examples.*leave"):
         sources_of(settings(source_data=f"npz:{tmp_path / 't.npz'}"), digits)
 
 

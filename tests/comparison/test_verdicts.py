@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from kt_transfer.comparison.statistics import corrected_interval, holm
+from kt_transfer.comparison.summary import describe_worth
 from kt_transfer.comparison.table import Cell
-from kt_transfer.comparison.telling import describe_worth
 from kt_transfer.comparison.verdicts import choose, curve, judge, until_scratch, worth
 
 FOLDS, REPEATS = 5, 3

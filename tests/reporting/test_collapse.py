@@ -4,7 +4,7 @@ from kt_transfer.reporting.collapse import describe_collapse, find_collapse
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(50, 6))
-CHANGE = "lower --learning-rate"
+CHANGE = "lower the learning rate"
 
 
 def test_units_that_say_the_same_for_every_example_are_dead():
@@ -14,7 +14,7 @@ def test_units_that_say_the_same_for_every_example_are_dead():
     assert found == {"dead_code_units": 2, "constant_reconstruction": False}
     (sentence,) = describe_collapse(found, 4, CHANGE)
     assert sentence.startswith("warning: 2 of 4 code units")
-    assert ": lower --learning-rate, or try another --seed" in sentence
+    assert ": lower the learning rate, or try another seed" in sentence
 
 
 def test_one_answer_for_all_is_a_constant_reconstruction():

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from kt_transfer.reporting.classification import expected_calibration_error, softmax
-from kt_transfer.reporting.gained import compare_answers, format_gained
+from kt_transfer.reporting.distillation import compare_answers, format_gained
 from kt_transfer.reporting.plots import plot_gained
 
 RNG = np.random.default_rng(0)

@@ -5,7 +5,7 @@ import pytest
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
 
 from kt_transfer.data.arrays import dataset_from_arrays
-from kt_transfer.data.made_for import ExampleSummary, summarize, why_unlike
+from kt_transfer.data.example_summary import ExampleSummary, summarize, why_unlike
 
 RNG = np.random.default_rng(0)
 TABLES = {"wine": load_wine(), "cancer": load_breast_cancer(), "iris": load_iris()}

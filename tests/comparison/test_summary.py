@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from kt_transfer.comparison.telling import describe_budget, describe_comparison, describe_worths
+from kt_transfer.comparison.summary import describe_budget, describe_comparison, describe_worths
 from kt_transfer.methods import BY_NAME
 from kt_transfer.methods.candidates import chosen_methods
 
