@@ -25,7 +25,14 @@ from kt_transfer.errors import TrainingFailed, UserError, named
 from kt_transfer.files.reading import read_json
 from kt_transfer.methods import Distilled
 from kt_transfer.methods.distilled import augmentation_of
-from kt_transfer.methods.learning import Examples, Problem, RepeatedFit, copy_of, held_out
+from kt_transfer.methods.learning import (
+    Examples,
+    Problem,
+    RepeatedFit,
+    copy_of,
+    held_out,
+    labels_of,
+)
 from kt_transfer.methods.steps import Steps
 from kt_transfer.methods.students import on_raw
 from kt_transfer.models.classifiers import compile_classifier, dense_encoder
@@ -200,10 +207,9 @@ def _prepare(config: DistillConfig, problem: Problem):
 
 def _examples(data: Dataset, train, labelled, validation) -> Examples:
     """All examples, with the labels that may be seen."""
-    labels = np.full_like(data.y, -1)
-    labels[labelled] = data.y[labelled]
     watched = held_out(data.x, data.y, validation)
-    return Examples(take_rows(data.x, train), labels[train], validation=watched)
+    y = labels_of(data.y, labelled)[train]
+    return Examples(take_rows(data.x, train), y, validation=watched)
 
 
 def _is_scratch_worth_it(config: DistillConfig, student, examples: Examples) -> bool:

@@ -42,6 +42,7 @@ COMMANDS = {
     "tune": (None, "search the settings of pretrain, finetune or distill"),
     "evaluate": (settings.EvaluateConfig, "measure a run on a data set"),
     "predict": (settings.PredictConfig, "write predictions to a CSV file"),
+    "label": (settings.LabelConfig, "choose which unlabelled examples to label next"),
     "export": (settings.ExportConfig, "write a run as a versioned SavedModel for TF Serving"),
 }
 SEARCHES = {
