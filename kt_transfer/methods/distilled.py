@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -13,11 +12,11 @@ from kt_transfer.methods.bounds import (
     Positive,
     Units,
     Weight,
-    require,
     require_fewer_epochs,
 )
 from kt_transfer.methods.parameters import Parameters
 from kt_transfer.methods.steps import Steps
+from kt_transfer.methods.views import augmentation_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +33,8 @@ class Distilled(Steps):
         loss: As for :class:`~kt_transfer.Distiller`, likewise ``beta`` and all that follow.
         hint_epochs: Train on the hint alone for the first so many epochs, and without it from
             then on (0: both together).
-        augment: Random views: ``"shift:PIXELS"`` or ``"noise:DEVIATION"``; ``None`` for none.
+        augment: Random views of the examples: ``"affine[:STRENGTH]"``, ``"shift:PIXELS"`` or
+            ``"noise:DEVIATION"``; ``None`` for none.
     """
 
     name: ClassVar[str] = "distilled"
@@ -69,27 +69,3 @@ class Distilled(Steps):
         from kt_transfer.methods.students import StudentLearner
 
         return StudentLearner(self, problem)
-
-
-def augmentation_of(spec: str | None) -> tuple[str, float] | None:
-    """The kind and strength that ``--augment`` names.
-
-    Example:
-        >>> augmentation_of("shift:2")
-        ('shift', 2.0)
-    """
-    if spec is None:
-        return None
-    kind, _, number = spec.partition(":")
-    try:
-        strength = float(number)
-    except ValueError:
-        strength = math.nan
-    whole = kind == "noise" or strength.is_integer()
-    require(
-        kind in ("shift", "noise") and 0 < strength < math.inf and whole,
-        "augment",
-        spec,
-        "shift:PIXELS with a whole number, or noise:DEVIATION",
-    )
-    return kind, strength
