@@ -9,6 +9,7 @@ if __name__ == "__main__":  # answers --help and reports errors before TensorFlo
 
     sys.exit(main(["label", *sys.argv[1:]]))
 
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -78,9 +79,11 @@ def execute(config: LabelConfig) -> Path:
         pictures = f", pictures in {sheet}"
     say = session.say(config)
     say(f"{len(table)} of {len(pool):,} unlabelled examples of {data.spec} in {path}{pictures}")
+    given = source.settings.get("labels")
+    more = f" --labels {given + len(table)}" if given else ""
     say(
-        "next: label them in your data, then python -m kt_transfer.finetune "
-        f"--from-run {source.path} --out RUN"
+        f"next: label them in your data, then python -m kt_transfer.{source.command} "
+        f"--from-run {shlex.quote(str(source.path))}{more} --out RUN"
     )
     return path
 

@@ -24,7 +24,8 @@ def test_the_most_uncertain_examples_without_a_label_are_written_down(chain, inv
     assert "12 of 1,238 unlabelled examples of digits in label_next.csv" in done.out
     assert "pictures in label_next.png" in done.out
     assert (tmp_path / "label_next.png").stat().st_size > 5000
-    assert "next: label them in your data, then python -m kt_transfer.finetune" in done.out
+    then = f"python -m kt_transfer.finetune --from-run {chain.teacher} --labels 212 --out RUN"
+    assert f"next: label them in your data, then {then}" in done.out
 
 
 def test_they_are_more_uncertain_than_others(chain, tmp_path):

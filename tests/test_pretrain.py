@@ -123,7 +123,7 @@ def test_a_collapse_is_told_with_what_to_change(tmp_path, invoke):
     done = invoke("pretrain", *flags, "--out", "run")
     assert done.code == 0, done.err
     assert "warning" in done.out
-    assert "--sparsity-weight" in done.out
+    assert "or the sparsity weight" in done.out
     metrics = read(Run(tmp_path / "run"))
     assert metrics["constant_reconstruction"] or metrics["dead_code_units"] > 0
 
@@ -131,8 +131,8 @@ def test_a_collapse_is_told_with_what_to_change(tmp_path, invoke):
 @pytest.mark.parametrize(
     ("flags", "change"),
     [
-        ("--hidden-units 16 --latent-dim 4", "lower --learning-rate, or try"),
-        ("--model sparse --sparsity k_sparse --num-active 1", "or raise --num-active, or try"),
+        ("--hidden-units 16 --latent-dim 4", "lower the learning rate, or try"),
+        ("--model sparse --sparsity k_sparse --num-active 1", "or raise the number of active units, or try"),
     ],
 )
 def test_what_to_change_fits_the_kind_of_code(invoke, flags, change):
