@@ -118,6 +118,7 @@ class Learned(NamedTuple):
         head_seconds: Of these seconds, those of the regression that a head starts from.
         strength: Inverse regularization strength of that regression; ``None`` without one.
         execution: How the steps were executed; ``None`` without steps.
+        note: What else is to be said of it, in one sentence.
     """
 
     network: keras.Model
@@ -128,6 +129,7 @@ class Learned(NamedTuple):
     head_seconds: float = 0.0
     strength: float | None = None
     execution: str | None = None
+    note: str | None = None
 
     def logits(self, x) -> np.ndarray:
         """Logits of raw examples, ``(n, ...)`` to ``(n, classes)``."""
