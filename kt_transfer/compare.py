@@ -102,8 +102,9 @@ def execute(config: CompareConfig, candidates: Mapping | None = None):
 def _methods(config: CompareConfig, candidates: Mapping | None) -> dict:
     """The methods with the settings of the command, then the further candidates."""
     settings = {name: getattr(config, name) for name in ("epochs", "batch_size", "student_units")}
-    if config.learning_rate is not None:
-        settings["learning_rate"] = config.learning_rate
+    for name in ("learning_rate", "augment"):
+        if getattr(config, name) is not None:
+            settings[name] = getattr(config, name)
     methods = chosen_methods(config.methods, **settings)
     further = read_candidates(config.candidates) if config.candidates else candidates or {}
     if twice := sorted(set(methods) & set(further)):

@@ -24,7 +24,6 @@ from kt_transfer.engine.fused_model import FusedModel, scaling
 from kt_transfer.errors import TrainingFailed, UserError, named
 from kt_transfer.files.reading import read_json
 from kt_transfer.methods import Distilled
-from kt_transfer.methods.distilled import augmentation_of
 from kt_transfer.methods.learning import (
     Examples,
     Problem,
@@ -32,9 +31,10 @@ from kt_transfer.methods.learning import (
     copy_of,
     held_out,
     labels_of,
+    on_raw,
 )
 from kt_transfer.methods.steps import Steps
-from kt_transfer.methods.students import on_raw
+from kt_transfer.methods.views import views_of
 from kt_transfer.models.classifiers import compile_classifier, dense_encoder
 from kt_transfer.models.freezing import layers_with_weights
 from kt_transfer.reporting.distillation import compare_answers, format_gained
@@ -48,7 +48,6 @@ from kt_transfer.settings import DistillConfig, narrow
 from kt_transfer.sources.adapting import adapting_model, describe
 from kt_transfer.sources.loading import like, load_student
 from kt_transfer.sources.teachers import Teacher, load_teachers, no_better_than_chance
-from kt_transfer.training.augmentation import augmentation
 
 
 def run(**settings) -> Run:
@@ -76,6 +75,7 @@ def execute(config: DistillConfig) -> Run:
         labelled, validation = _labels(config, first, data)
         train = without_copies_of(validation, data.copies)
         recording.note_data(run, data, train=train, labelled=labelled, validation=validation)
+        views = views_of(config.augment, data.input_shape, data.scaling_range)
         with strategy.scope():
             teacher = _teacher(config, opened, data)
             student, preprocessing = _student(config, run, data)
@@ -85,7 +85,7 @@ def execute(config: DistillConfig) -> Run:
                 flat=preprocessing,
                 teacher=teacher.model,
                 student=student,
-                augment=_augmentation(config, data),
+                augment=views,
                 jit_compile=session.jit_choice(config),
             )
             learner = _prepare(config, problem)
@@ -116,7 +116,6 @@ def execute(config: DistillConfig) -> Run:
 
 def _teacher(config: DistillConfig, opened: list[Run | None], data: Dataset) -> Teacher:
     """The teachers that the settings name, as one that knows something of the labels."""
-    _augmentation(config, data)  # refused before teachers are loaded
     teacher = load_teachers(
         config.teacher,
         opened,
@@ -175,21 +174,6 @@ def _class_map(config: DistillConfig) -> dict[str, str] | None:
             remedy="correct it",
         ) from error
     return found
-
-
-def _augmentation(config: DistillConfig, data: Dataset):
-    chosen = augmentation_of(config.augment)
-    if chosen is None:
-        return None
-    if chosen[0] == "shift" and len(data.input_shape) < 2:
-        raise UserError(
-            setting="augment",
-            given=config.augment,
-            expected="images",
-            but=f"an example of {data.spec} is a row of {data.input_dim} values",
-            remedy="give noise:DEVIATION",
-        )
-    return augmentation(*chosen, data.scaling_range)
 
 
 def _prepare(config: DistillConfig, problem: Problem):

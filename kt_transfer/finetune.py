@@ -27,6 +27,7 @@ from kt_transfer.methods.learning import (
     labels_of,
 )
 from kt_transfer.methods.parameters import TRANSFERRED_LEARNING_RATE
+from kt_transfer.methods.views import views_of
 from kt_transfer.models.classifiers import dense_encoder
 from kt_transfer.models.freezing import layers_with_weights
 from kt_transfer.reporting.layers import format_layers, layer_rows, layer_weights
@@ -75,6 +76,7 @@ def execute(config: FinetuneConfig) -> Run:
                 len(train),
                 encoder,
                 preprocessing,
+                augment=views_of(method.augment, data.input_shape, data.scaling_range),
                 jit_compile=session.jit_choice(config),
             )
             learner = method.prepare(problem)
@@ -189,6 +191,7 @@ def _fit_from_scratch(
         lr_decay=config.lr_decay,
         warmup_epochs=config.warmup_epochs,
         dropout=config.dropout,
+        augment=config.augment,
     )
     log = EpochLog(run.path / "scratch_history.csv")
     try:

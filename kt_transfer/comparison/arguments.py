@@ -11,6 +11,9 @@ import numbers
 import numpy as np
 from sklearn.utils import check_random_state
 
+from kt_transfer.errors import UserError
+from kt_transfer.methods.views import augmentation_of
+
 
 def whole_number(name: str, value) -> int:
     """A positive integer of any integer type; ``ValueError`` otherwise."""
@@ -45,6 +48,26 @@ def widths(name: str, value) -> tuple[int, ...]:
             f"{name}=(16,), for example"
         )
     return tuple(whole_number(f"a width in {name}", width) for width in value)
+
+
+def views(name: str, value) -> str | None:
+    """Random views, as ``--augment`` names them, or ``None``; ``ValueError`` otherwise."""
+    if value is not None and not isinstance(value, str):
+        raise ValueError(f"{name} {value!r} was given, expected words such as 'affine'")
+    try:
+        augmentation_of(value)
+    except UserError as error:
+        raise ValueError(str(error)) from error
+    return value
+
+
+def image_shape(name: str, value) -> tuple[int, ...] | None:
+    """Height, width and perhaps channels, or ``None``; ``ValueError`` otherwise."""
+    if value is None:
+        return None
+    if not isinstance(value, (list, tuple, np.ndarray)) or len(value) not in (2, 3):
+        raise ValueError(f"{name} {value!r} was given, expected (height, width[, channels])")
+    return tuple(whole_number(f"a size in {name}", size) for size in value)
 
 
 def seed_from(random_state) -> int:

@@ -22,11 +22,9 @@ from kt_transfer.engine.fused_model import predict_raw
 from kt_transfer.errors import TrainingFailed
 from kt_transfer.files.writing import replacing
 from kt_transfer.methods import Scratch
-from kt_transfer.methods.distilled import augmentation_of
-from kt_transfer.methods.learning import Examples, Learned, Problem, Start, copy_of
+from kt_transfer.methods.learning import Examples, Learned, Problem, Start, copy_of, on_raw
 from kt_transfer.methods.reconstruction import AutoencoderLearner
-from kt_transfer.methods.students import on_raw
-from kt_transfer.training.augmentation import augmentation
+from kt_transfer.methods.views import views_of
 
 # How often in a fit the held-out examples are looked at, for the report alone.
 EVALUATIONS = 20
@@ -95,7 +93,7 @@ class Comparison:
             that learns from it; ``None`` for all alike.
         copies: A number for each example, shared by equal ones, ``-1`` for those that must not
             teach (default: found here).
-        value_range: Of the raw values, for random views of them (a student's ``augment``).
+        value_range: Of the raw values, for random views of them (``augment``).
 
     Preprocessing that is :func:`~.refitting.refittable` goes, in each fold, by the range of what
     the fold may see.
@@ -127,6 +125,8 @@ class Comparison:
         self.folder = Path(folder)
         self.sample_weight, self.value_range = sample_weight, value_range
         self.first = sources[0]
+        for method in methods.values():
+            self._views(method)  # refused before anything is trained
         self.candidates = [(name, NO_SOURCE) for name in methods if not self.transfers(name)]
         self.candidates += [
             (name, source.name) for source in sources for name in methods if self.transfers(name)
@@ -366,7 +366,7 @@ class Comparison:
 
     def _problem(self, method, source: str, labels: int) -> Problem:
         found = self.first if source == NO_SOURCE else self.sources[source]
-        teacher, views = None, augmentation_of(getattr(method, "augment", None))
+        teacher = None
         if method.teacher is not None:
             learner = self.learner(method.teacher, source, labels)
             teacher = on_raw(learner.network, learner.preprocessing)
@@ -377,5 +377,9 @@ class Comparison:
             found.preprocessing,
             flat=self.preprocessing,
             teacher=teacher,
-            augment=views and augmentation(*views, self.value_range),
+            augment=self._views(method),
         )
+
+    def _views(self, method):
+        """What makes the views that a method asks for; ``None`` for none."""
+        return views_of(getattr(method, "augment", None), self.x.shape[1:], self.value_range)

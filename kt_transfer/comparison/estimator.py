@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import warnings
 
@@ -16,8 +17,8 @@ from kt_transfer.comparison import arguments
 from kt_transfer.comparison.comparison import Comparison, Source
 from kt_transfer.data.dataset import UNLABELLED
 from kt_transfer.data.labels import has_label
-from kt_transfer.data.ranges import column_ranges, scaled_rows
-from kt_transfer.errors import TrainingFailed
+from kt_transfer.data.ranges import column_ranges, observed_range, scaled_rows
+from kt_transfer.errors import TrainingFailed, UserError
 from kt_transfer.methods import BY_NAME
 from kt_transfer.methods.candidates import method_with
 from kt_transfer.methods.reconstruction import AutoencoderLearner
@@ -57,6 +58,11 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         batch_size: Examples per step.
         learning_rate: Of Adam, in all that is trained; ``None``: 1e-3, and 1e-4 where pretrained
             parameters are trained further.
+        augment: Random views of the examples for every network that learns the labels, such as
+            ``"affine"`` (images, turned and shifted a little) or ``"noise:0.1"``; ``None`` for
+            none.
+        image_shape: ``(height, width)`` or ``(height, width, channels)`` where features are the
+            pixels of an image, row by row: they are then scaled together, not each by itself.
         random_state: Seed, ``RandomState`` or ``Generator`` of all that is random; an integer
             repeats exactly.
 
@@ -89,6 +95,8 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         pretrain_epochs=50,
         batch_size=32,
         learning_rate=None,
+        augment=None,
+        image_shape=None,
         random_state=None,
     ):
         self.method = method
@@ -100,6 +108,8 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         self.pretrain_epochs = pretrain_epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate
+        self.augment = augment
+        self.image_shape = image_shape
         self.random_state = random_state
 
     def fit(self, X, y, sample_weight=None):
@@ -138,8 +148,16 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
             )
         labels = np.full(len(y), UNLABELLED)
         labels[labelled] = encoder.transform(known)
-        self.scaler_ = FunctionTransformer(scaled_rows, kw_args={"value_range": column_ranges(X)})
-        self.network_ = self._learn(self._scaled(X), labels, weights, settings)
+        shape = settings.pop("image_shape") or X.shape[1:]
+        if math.prod(shape) != X.shape[1]:
+            raise ValueError(
+                f"image_shape {self.image_shape!r} was given, expected one of {X.shape[1]} pixels, "
+                "as many as there are features"
+            )
+        value_range = column_ranges(X) if len(shape) == 1 else observed_range(X)
+        self.scaler_ = FunctionTransformer(scaled_rows, kw_args={"value_range": value_range})
+        x = self._scaled(X).reshape(-1, *shape)
+        self.network_ = self._learn(x, labels, weights, settings)
         return self
 
     def predict_proba(self, X):
@@ -166,24 +184,25 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         method = method_with(self.method, **settings)
         source = self._source(x, as_it_is, settings, method.needs_source)
         with tempfile.TemporaryDirectory() as folder:
-            comparison = Comparison(
-                x,
-                labels,
-                num_classes=len(self.classes_),
-                preprocessing=as_it_is,
-                budgets=[int((labels != UNLABELLED).sum())],
-                num_folds=2,
-                seed=arguments.seed_from(self.random_state),
-                methods={self.method: method},
-                sources=[source],
-                folder=folder,
-                # Alike, they are none: the same fit as without.
-                sample_weight=None if (weights == weights[0]).all() else weights,
-            )
-            (candidate,) = comparison.candidates
             try:
+                comparison = Comparison(
+                    x,
+                    labels,
+                    num_classes=len(self.classes_),
+                    preprocessing=as_it_is,
+                    budgets=[int((labels != UNLABELLED).sum())],
+                    num_folds=2,
+                    seed=arguments.seed_from(self.random_state),
+                    methods={self.method: method},
+                    sources=[source],
+                    folder=folder,
+                    value_range=(-1.0, 1.0) if x.ndim == 2 else observed_range(x),
+                    # Alike, they are none: the same fit as without.
+                    sample_weight=None if (weights == weights[0]).all() else weights,
+                )
+                (candidate,) = comparison.candidates
                 learned = comparison.refit(*candidate)[0].network
-            except TrainingFailed as error:
+            except (TrainingFailed, UserError) as error:
                 raise ValueError(str(error)) from error
         # Without what its training needed.
         network = type(learned).from_config(learned.get_config())
@@ -194,7 +213,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         self, x: np.ndarray, preprocessing: keras.Model, settings: dict, is_pretrained: bool
     ) -> Source:
         autoencoder = dense_autoencoder(
-            x.shape[1],
+            math.prod(x.shape[1:]),
             settings["hidden_units"],
             settings["latent_dim"],
             noise=settings["noise"],
@@ -229,6 +248,8 @@ _CHECKS = {
     "pretrain_epochs": arguments.whole_number,
     "batch_size": arguments.whole_number,
     "learning_rate": arguments.rate,
+    "augment": arguments.views,
+    "image_shape": arguments.image_shape,
 }
 
 

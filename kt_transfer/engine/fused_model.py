@@ -122,6 +122,7 @@ class FusedModel(ModelProxy):
         self.memory_budget = memory_budget or quarter_of_memory()
         self.execution: str | None = None
         self._logged: set[str] = set()
+        self._view_seed: keras.Variable | None = None
         self._clear()
 
     def _clear(self) -> None:
@@ -191,6 +192,7 @@ class FusedModel(ModelProxy):
                 validation_batch_size or batch_size,
             )
             epochs = min(epochs, keras.config.max_epochs() or epochs)
+            self._seed_views()
             self._prepare(feed, validation, epochs)
         except NeedsStockKeras as reason:
             return self._with_stock_keras("fit", reason, arguments)
@@ -358,8 +360,17 @@ class FusedModel(ModelProxy):
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         step = tf.cast(self.model.optimizer.iterations.value, tf.int32)
         share = step * self.strategy.num_replicas_in_sync + replica
-        seed = tf.stack([tf.constant(self.seed, tf.int32), share])
+        seed = tf.stack([tf.cast(self._view_seed.value, tf.int32), share])
         return keras.utils.pack_x_y_sample_weight(self.augment(x, seed), y, sample_weight)
+
+    def _seed_views(self) -> None:
+        """Keep the seed of the views in a variable, since fits with other seeds share a program."""
+        if self.augment is None:
+            return
+        if self._view_seed is None:
+            with self.strategy.scope():
+                self._view_seed = keras.Variable(0, trainable=False, dtype="int64", name="seed")
+        self._view_seed.assign(self.seed)
 
     def _with_stock_keras(self, method: str, reason: NeedsStockKeras, arguments: dict):
         """Call stock Keras with the same arguments, ``transform`` and ``augment`` applied."""
@@ -379,6 +390,7 @@ class FusedModel(ModelProxy):
                 f"float64 examples were given with a transform, but {reason}, so that stock Keras "
                 "is used, which casts them to float32 before the transform: give float32"
             )
+        self._seed_views()
         self._clear_if_changed()
         before = self._num_transformed
         wrap = {

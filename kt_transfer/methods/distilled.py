@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from kt_transfer.methods.bounds import (
     AtLeastOne,
@@ -13,11 +12,11 @@ from kt_transfer.methods.bounds import (
     Positive,
     Units,
     Weight,
-    require,
     require_fewer_epochs,
 )
 from kt_transfer.methods.parameters import Parameters
 from kt_transfer.methods.steps import Steps
+from kt_transfer.methods.views import augmentation_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,26 +26,26 @@ class Distilled(Steps):
     Attributes:
         epochs: Passes over the examples, labelled or not.
         max_steps: Steps after which it stops in any case; ``None`` for no limit.
-        teacher: The method that trains the teacher, where none is given.
+        teacher: The method that trains the teacher, where none is given: any but ``distilled``.
         student_units: Widths of the student's hidden layers.
         temperature: Temperature of the soft targets (``loss`` ``"kl"`` or ``"decoupled"``).
         alpha: Weight of the hard-label loss; 1 - alpha weighs the soft one.
         loss: As for :class:`~kt_transfer.Distiller`, likewise ``beta`` and all that follow.
         hint_epochs: Train on the hint alone for the first so many epochs, and without it from
             then on (0: both together).
-        augment: Random views: ``"shift:PIXELS"`` or ``"noise:DEVIATION"``; ``None`` for none.
+        augment: Random views of the examples: ``"affine[:STRENGTH]"``, ``"shift:PIXELS"`` or
+            ``"noise:DEVIATION"``; ``None`` for none.
     """
 
     name: ClassVar[str] = "distilled"
     description: ClassVar[str] = (
-        "a small student, taught by a fine-tuned teacher on the unlabelled data as well"
+        "a small student, taught by another method on the unlabelled data as well"
     )
-    needs_source: ClassVar[bool] = True
     sees_unlabelled: ClassVar[bool] = True
 
     epochs: AtLeastOne = 40
     max_steps: AtLeastOne | None = None
-    teacher: Parameters = Parameters()
+    teacher: Any = Parameters()
     student_units: Units = (32,)
     temperature: Positive = 4.0
     alpha: Fraction = 0.1
@@ -59,6 +58,11 @@ class Distilled(Steps):
     hint_epochs: NotNegative = 0
     augment: str | None = None
 
+    @property
+    def needs_source(self) -> bool:
+        """Whether the teacher transfers from a source."""
+        return self.teacher.needs_source
+
     def __post_init__(self) -> None:
         super().__post_init__()
         require_fewer_epochs("hint_epochs", self.hint_epochs, self.epochs)
@@ -69,27 +73,3 @@ class Distilled(Steps):
         from kt_transfer.methods.students import StudentLearner
 
         return StudentLearner(self, problem)
-
-
-def augmentation_of(spec: str | None) -> tuple[str, float] | None:
-    """The kind and strength that ``--augment`` names.
-
-    Example:
-        >>> augmentation_of("shift:2")
-        ('shift', 2.0)
-    """
-    if spec is None:
-        return None
-    kind, _, number = spec.partition(":")
-    try:
-        strength = float(number)
-    except ValueError:
-        strength = math.nan
-    whole = kind == "noise" or strength.is_integer()
-    require(
-        kind in ("shift", "noise") and 0 < strength < math.inf and whole,
-        "augment",
-        spec,
-        "shift:PIXELS with a whole number, or noise:DEVIATION",
-    )
-    return kind, strength

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 from kt_transfer.methods.bounds import Share
 from kt_transfer.methods.steps import Steps
+from kt_transfer.methods.views import augmentation_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +21,7 @@ class Features(Steps):
         features_from: ``"bottleneck"`` for the encoder's output, the name of one of its layers,
             or ``"all"`` for those of every layer with weights.
         dropout: Share of the features dropped in training (a dense head).
+        augment: Random views of the examples, as for :class:`~.scratch.Scratch` (a dense head).
     """
 
     name: ClassVar[str] = "features"
@@ -31,6 +33,11 @@ class Features(Steps):
     head: Literal["logistic_regression", "dense"] = "logistic_regression"
     features_from: str = "bottleneck"
     dropout: Share = 0.0
+    augment: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        augmentation_of(self.augment)
 
     @property
     def regresses(self) -> bool:

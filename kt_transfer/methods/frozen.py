@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keras
 
+from kt_transfer.engine.fused_model import scaling
 from kt_transfer.methods.features import Features
 from kt_transfer.methods.learning import (
     Examples,
@@ -12,6 +13,8 @@ from kt_transfer.methods.learning import (
     RepeatedFit,
     Start,
     copy_of,
+    jit_choice,
+    on_raw,
     regress,
     start_fresh,
 )
@@ -82,20 +85,25 @@ class FeaturesLearner:
             return Learned(self.network, self.preprocessing, *took)
         if self._fit is None:
             self._fit = self._prepare()
-        features = examples.through(encoder, self.preprocessing)
-        fitted = self._fit.fit(features, seed=seed, callbacks=callbacks)
+        if self.problem.augment is None:
+            examples = examples.through(encoder, self.preprocessing)
+        fitted = self._fit.fit(examples, seed=seed, callbacks=callbacks)
         execution = self._fit.fused.execution
         return Learned(self.network, self.preprocessing, *fitted, execution=execution)
 
     def _prepare(self) -> RepeatedFit:
-        width = self.network.get_layer("encoder").output_shape[1:]
-        x = keras.Input(width, name="features")
+        """The head on features that are computed once; of views, in the step."""
+        encoder = self.network.get_layer("encoder")
+        x = keras.Input(encoder.output_shape[1:], name="features")
         model = keras.Model(x, after_encoder(self.network, x), name="head_on_features")
         compile_classifier(model, keras.optimizers.Adam(self.method.learning_rate))
+        views = self.problem.augment is not None
         return RepeatedFit(
             model,
             self.network,
             self.method,
             self.problem.num_examples,
-            jit_compile=self.problem.jit_compile,
+            scaling(on_raw(encoder, self.preprocessing)) if views else None,
+            augment=self.problem.augment,
+            jit_compile=jit_choice(self.problem, *[encoder] * views),
         )

@@ -13,6 +13,7 @@ from kt_transfer.methods.bounds import (
     require_fewer_epochs,
 )
 from kt_transfer.methods.steps import Steps
+from kt_transfer.methods.views import augmentation_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,8 @@ class Layered(Steps):
             many epochs (Howard & Ruder, 2018, https://arxiv.org/abs/1801.06146).
         layer_decay: Discriminative learning rates: each layer's is this share of the one above.
         dropout: Share of the encoder's outputs dropped in training.
+        augment: Random views of the examples, as of a picture that is turned a little:
+            ``"affine[:STRENGTH]"``, ``"shift:PIXELS"`` or ``"noise:DEVIATION"``; ``None`` for none.
     """
 
     freeze: NotNegative | Literal["all"] = 0
@@ -34,10 +37,12 @@ class Layered(Steps):
     unfreeze_every: AtLeastOne | None = None
     layer_decay: LayerDecay = 1.0
     dropout: Share = 0.0
+    augment: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_fewer_epochs("head_epochs", self.head_epochs, self.epochs)
+        augmentation_of(self.augment)
 
     def prepare(self, problem):
         """A learner of this method; see :class:`~.networks.NetworkLearner`."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from kt_transfer.data.overlap import same_examples
 from kt_transfer.data.rows import take_rows
-from kt_transfer.engine.fused_model import FusedModel, predict_raw
+from kt_transfer.engine.fused_model import FusedModel, is_faster_compiled, predict_raw
 from kt_transfer.methods.steps import Steps
 from kt_transfer.models.classifiers import fit_logistic_regression
 from kt_transfer.training.fitting import fit
@@ -30,7 +30,7 @@ class Problem(NamedTuple):
         flat: From raw examples to flat inputs, which ``linear`` and students see.
         teacher: From raw examples to what a teacher emits (distillation).
         student: From inputs to logits, which ``flat`` makes; instead of a new dense student.
-        augment: As :class:`~kt_transfer.FusedModel` takes it.
+        augment: As :class:`~kt_transfer.FusedModel` takes it, for methods that take steps.
         jit_compile: The same.
     """
 
@@ -136,6 +136,13 @@ class Learned(NamedTuple):
         return predict_raw(self.network, self.preprocessing, x)
 
 
+def jit_choice(problem: Problem, *models: keras.Model) -> bool | str:
+    """Not "auto" where one of the models that run in a step is slower with XLA."""
+    if problem.jit_compile == "auto" and not all(map(is_faster_compiled, models)):
+        return False
+    return problem.jit_compile
+
+
 def regress(
     start: Start,
     encoder: keras.Model,
@@ -169,6 +176,11 @@ def copy_of(model: keras.Model) -> keras.Model:
     copy = type(model).from_config(model.get_config())
     copy.set_weights(model.get_weights())
     return copy
+
+
+def on_raw(network: keras.Model, preprocessing: keras.Model) -> keras.Model:
+    """A network as a model of raw examples, over the same layers."""
+    return keras.Model(preprocessing.input, network(preprocessing.output), name=network.name)
 
 
 def start_fresh(network: keras.Model, seed: int) -> None:

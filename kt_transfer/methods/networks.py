@@ -118,8 +118,13 @@ class NetworkLearner:
         frozen, trained, transform = None, self.network, scaling(self.preprocessing)
         parts = split_frozen(self.network)
         num_rows = len(examples.x) + len(examples.validation[1] if examples.validation else ())
-        if parts is not None and _fits_in_memory(parts[0], num_rows):
+        # Of views that are new in every epoch, the frozen layers run in the step.
+        reusable = parts is not None and self.problem.augment is None
+        if reusable and _fits_in_memory(parts[0], num_rows):
             (frozen, trained), transform = parts, None
+        elif stage != self._stages[-1]:
+            # Each stage has an optimizer of its own, and so a model over the same layers.
+            trained = keras.Model(trained.input, trained.output, name=trained.name)
         compile_classifier(trained, self._optimizer())
         fit = RepeatedFit(
             trained,
@@ -129,6 +134,7 @@ class NetworkLearner:
             transform,
             first=stage.first,
             end=stage.end,
+            augment=self.problem.augment,
             jit_compile=self.problem.jit_compile,
         )
         return frozen, fit

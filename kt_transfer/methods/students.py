@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from kt_transfer.data.rows import quarter_of_memory
-from kt_transfer.engine.fused_model import FusedModel, is_faster_compiled
+from kt_transfer.engine.fused_model import FusedModel
 from kt_transfer.methods.distilled import Distilled
 from kt_transfer.methods.learning import (
     Examples,
@@ -14,6 +14,8 @@ from kt_transfer.methods.learning import (
     Problem,
     RepeatedFit,
     Start,
+    jit_choice,
+    on_raw,
     start_fresh,
 )
 from kt_transfer.models.classifiers import classifier, dense_encoder
@@ -53,6 +55,8 @@ class StudentLearner:
         distiller.compile(keras.optimizers.Adam(method.learning_rate), metrics=["accuracy"])
         self.distiller, self._augment = distiller, problem.augment
         self._ask = FusedModel(distiller.target_model).answers
+        # Of views that are new in every epoch the teacher is asked in the step.
+        in_step = [] if problem.augment is None else [problem.teacher]
         self._fit = RepeatedFit(
             distiller,
             distiller,
@@ -60,7 +64,7 @@ class StudentLearner:
             problem.num_examples,
             max_steps=method.max_steps,
             augment=problem.augment,
-            jit_compile=_jit_choice(problem),
+            jit_compile=jit_choice(problem, *in_step),
         )
 
     @property
@@ -111,16 +115,3 @@ class StudentLearner:
 
     def _targets(self, x, labels: np.ndarray):
         return self.distiller.complete_targets(x, labels, self._ask, quarter_of_memory())
-
-
-def on_raw(network: keras.Model, preprocessing: keras.Model) -> keras.Model:
-    """A network as a model of raw examples, over the same layers."""
-    return keras.Model(preprocessing.input, network(preprocessing.output), name=network.name)
-
-
-def _jit_choice(problem: Problem) -> bool | str:
-    """Not "auto" where a teacher that XLA would slow down runs in every step."""
-    in_step = problem.augment is not None
-    if problem.jit_compile == "auto" and in_step and not is_faster_compiled(problem.teacher):
-        return False
-    return problem.jit_compile

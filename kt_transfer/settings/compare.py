@@ -11,6 +11,7 @@ from kt_transfer.errors import UserError
 from kt_transfer.methods import BY_NAME
 from kt_transfer.methods.bounds import AtLeastOne, Bound, FolderName, Positive, Units, require
 from kt_transfer.methods.pretraining import WIDE_LATENT_DIM, WIDE_UNITS
+from kt_transfer.methods.views import augmentation_of
 from kt_transfer.settings.common import Training
 
 Method = Literal[tuple(BY_NAME)]
@@ -28,7 +29,7 @@ class CompareConfig(Training):
     """Cross-validate the ways of transferring against no transfer, and hand over the winner."""
 
     data: str = "digits"
-    """Target data: digits, tfds:NAME[:VERSION], idx:DIR, images:DIR or npz:FILE."""
+    """Target data, such as digits, tfds:NAME[:VERSION], idx:DIR, images:DIR or npz:FILE."""
 
     source: tuple[str, ...] = ()
     """What to transfer from, each a candidate: run folders, FILE.keras, keras_applications:NAME.
@@ -72,6 +73,11 @@ class CompareConfig(Training):
     """Initial learning rate of Adam in all that is trained (default: 1e-3, and 1e-4 where
     pretrained parameters are trained further, as finetune has it)."""
 
+    augment: str | None = None
+    """Random views of the examples for every network that learns the task: affine or
+    affine:STRENGTH (turned, stretched, slanted and shifted a little) or shift:PIXELS for images,
+    noise:DEVIATION (of values scaled to [-1, 1]) for any data."""
+
     pretrain_epochs: AtLeastOne = 50
     """Passes over the unlabelled examples in pretraining."""
 
@@ -97,6 +103,7 @@ class CompareConfig(Training):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        augmentation_of(self.augment)
         require(
             "scratch" in self.methods and (self.candidates or len(set(self.methods)) > 1),
             "methods",

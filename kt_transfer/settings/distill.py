@@ -21,8 +21,8 @@ from kt_transfer.methods.bounds import (
     require,
     require_fewer_epochs,
 )
-from kt_transfer.methods.distilled import augmentation_of
 from kt_transfer.methods.steps import LearningRateDecay
+from kt_transfer.methods.views import augmentation_of
 from kt_transfer.settings.common import Training
 
 
@@ -103,8 +103,9 @@ class DistillConfig(Training):
     (0: the hint and the soft targets together)."""
 
     augment: str | None = None
-    """Random views of the examples, which teacher and student see alike: shift:PIXELS for
-    images, noise:DEVIATION (of values scaled to [-1, 1]) for any data."""
+    """Random views of the examples, which teacher and student see alike: affine or
+    affine:STRENGTH (turned, stretched, slanted and shifted a little) or shift:PIXELS for images,
+    noise:DEVIATION (of values scaled to [-1, 1]) for any data."""
 
     compare_scratch: Literal["auto", "yes", "no"] = "auto"
     """Train the same student on the labels alone too, with as many steps, to say what

@@ -21,6 +21,7 @@ from kt_transfer.methods.bounds import (
 from kt_transfer.methods.parameters import TRANSFERRED_LEARNING_RATE
 from kt_transfer.methods.pretraining import WIDE_LATENT_DIM, WIDE_UNITS
 from kt_transfer.methods.steps import LearningRateDecay
+from kt_transfer.methods.views import augmentation_of
 from kt_transfer.settings.common import Training, with_settings_of
 
 # Methods that learn from the unlabelled examples by themselves; a student is distill's.
@@ -76,6 +77,11 @@ class FinetuneConfig(Training):
     """Share of the encoder's outputs dropped in training, so that few labels are not learned by
     heart: 0.5 is usual (a dense head)."""
 
+    augment: str | None = None
+    """Random views of the examples, so that few labels teach more (a dense head): affine or
+    affine:STRENGTH (turned, stretched, slanted and shifted a little) or shift:PIXELS for images,
+    noise:DEVIATION (of values scaled to [-1, 1]) for any data."""
+
     freeze: NotNegative | Literal["all"] = Parameters.freeze
     """Lock the first N layers of the encoder that have weights, or all of them."""
 
@@ -129,6 +135,7 @@ class FinetuneConfig(Training):
         super().__post_init__()
         require_fewer_epochs("head_epochs", self.head_epochs, self.epochs)
         require_fewer_epochs("warmup_epochs", self.warmup_epochs, self.epochs)
+        augmentation_of(self.augment)
         self._require_settings_that_agree()
 
     def _left_to_the_method(self) -> list[str]:
@@ -185,14 +192,15 @@ class FinetuneConfig(Training):
                 remedy="logistic regression fits frozen features, so give "
                 f"{named('method', 'features')} with it",
             )
-        if self.dropout and self.chosen_head == "logistic_regression":
-            raise UserError(
-                setting="dropout",
-                given=self.dropout,
-                when="with logistic regression",
-                expected="a dense head, which is trained by steps",
-                remedy=f"give {named('head', 'dense')}, or leave {named('dropout')} out",
-            )
+        for name in ("dropout", "augment"):
+            if getattr(self, name) and self.chosen_head == "logistic_regression":
+                raise UserError(
+                    setting=name,
+                    given=getattr(self, name),
+                    when="with logistic regression",
+                    expected="a dense head, which is trained by steps",
+                    remedy=f"give {named('head', 'dense')}, or leave {named(name)} out",
+                )
         if self.head_start == "logistic_regression" and not self.transfers_parameters:
             raise UserError(
                 setting="head_start",
@@ -218,4 +226,4 @@ class FinetuneConfig(Training):
     @property
     def chosen_head(self) -> str:
         """The head in force: the one given, or the method's default."""
-        return self.head or ("dense" if self.method == "parameters" else "logistic_regression")
+        return self.head or ("logistic_regression" if self.method == "features" else "dense")

@@ -43,7 +43,7 @@ COMMANDS = {
     "evaluate": (settings.EvaluateConfig, "measure a run on a data set"),
     "predict": (settings.PredictConfig, "write predictions to a CSV file"),
     "label": (settings.LabelConfig, "choose which unlabelled examples to label next"),
-    "export": (settings.ExportConfig, "write a run as a versioned SavedModel for TF Serving"),
+    "export": (settings.ExportConfig, "write a run as a versioned model, by default a SavedModel"),
 }
 SEARCHES = {
     "pretrain": settings.TunePretrainConfig,

@@ -2,31 +2,154 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import tensorflow as tf
 
 from kt_transfer.data.ranges import Range, is_by_column
 
+# Affine views of strength 1: at most so many degrees, and shares of scale and size.
+ROTATION, SCALE, SHEAR, SHIFT = 15.0, 0.1, 8.0, 0.07
+
 
 def augmentation(kind: str, strength: float, value_range: Range) -> Callable:
     """The ``augment`` of a :class:`~kt_transfer.FusedModel`.
 
     Args:
-        kind: ``"shift"`` or ``"noise"``.
-        strength: For :func:`random_shift`, the largest shift in pixels; for :func:`add_noise`, the
+        kind: ``"affine"``, ``"shift"`` or ``"noise"``.
+        strength: For :func:`random_affine`, what all of its default strengths are multiplied by;
+            for :func:`random_shift`, the largest shift in pixels; for :func:`add_noise`, the
             standard deviation relative to values scaled to [-1, 1].
-        value_range: Smallest and largest raw value, or the ranges of the columns. Shifted images
-            are filled with the smallest.
+        value_range: Smallest and largest raw value, or the ranges of the columns. Images are
+            filled with the smallest.
 
     Returns:
         A function ``(x, seed)`` from raw examples to raw examples.
     """
     low, high = value_range
+    if kind == "affine":
+        largest = {"rotation": ROTATION, "scale": SCALE, "shear": SHEAR, "shift": SHIFT}
+        options = {name: strength * value for name, value in largest.items()}
+        return lambda x, seed: random_affine(x, seed, **options, fill=low)
     if kind == "shift":
         return lambda x, seed: random_shift(x, seed, pixels=int(strength), fill=low)
     deviation = strength * (high - low) / 2.0
     return lambda x, seed: add_noise(x, seed, deviation=deviation, value_range=value_range)
+
+
+def random_affine(
+    x,
+    seed,
+    *,
+    rotation: float = ROTATION,
+    scale: float = SCALE,
+    shear: float = SHEAR,
+    shift: float = SHIFT,
+    fill: float = 0.0,
+):
+    """Rotate, stretch, shear and shift each image at random, about its centre.
+
+    Such views of a labelled image belong to its class (Simard, Steinkraus & Platt, 2003,
+    https://doi.org/10.1109/ICDAR.2003.1227801). Each number is uniform within ± its largest value;
+    that of the scale is an exponent, so that an image is as often halved as it is doubled.
+
+    Args:
+        x: Images of shape ``(batch, height, width[, channels])``.
+        seed: Two integers.
+        rotation: Largest rotation in degrees.
+        scale: Largest stretching, of height and width independently: 0.1 is a factor from
+            1 / 1.1 to 1.1.
+        shear: Largest angle in degrees by which vertical lines are slanted, below 90.
+        shift: Largest shift, as a share of height and of width.
+        fill: Value around the image.
+
+    Returns:
+        Images of the same shape and type; exactly ``x`` if all strengths are 0.
+
+    Example:
+        >>> x = np.zeros((100, 9, 9), "uint8")
+        >>> x[:, 4, 1:8] = 200  # a horizontal bar
+        >>> turned = random_affine(x, (0, 1), rotation=90.0, scale=0.0, shear=0.0, shift=0.0)
+        >>> bool((turned[:, 4, 4] >= 199).all())  # the centre stays where it is
+        True
+        >>> sorted({int((image > 99).any(axis=1).sum()) for image in turned.numpy()})
+        [1, 3, 5, 7]
+    """
+    x = tf.convert_to_tensor(x)
+    size = tf.constant([x.shape[1], x.shape[2]], tf.float32)
+    drawn = tf.random.stateless_uniform((6, tf.shape(x)[0]), seed, -1.0, 1.0)
+    angle, slant = (math.radians(most) * drawn[n] for n, most in enumerate((rotation, shear)))
+    down, right = (tf.pow(1.0 + scale, drawn[n]) for n in (2, 3))
+    cos, sin, slant = tf.cos(angle), tf.sin(angle), tf.tan(slant)
+    # A rotation of a shear of a stretched image, in coordinates (row, column).
+    rows = [[(cos - sin * slant) * down, -sin * right], [(sin + cos * slant) * down, cos * right]]
+    matrices = tf.stack([tf.stack(row, axis=1) for row in rows], axis=1)
+    centre = (size - 1.0) / 2.0
+    moved = shift * size * tf.transpose(drawn[4:])
+    return affine(x, matrices, centre + moved - tf.linalg.matvec(matrices, centre), fill=fill)
+
+
+def affine(x, matrices, offsets, *, fill: float = 0.0):
+    """Resample each image by a transform of its own, bilinearly.
+
+    The value of pixel p, as (row, column), becomes that at matrix · p + offset, as with
+    ``scipy.ndimage.affine_transform(order=1, mode="grid-constant")``.
+
+    Args:
+        x: Images of shape ``(batch, height, width[, channels])``.
+        matrices: Shape ``(batch, 2, 2)``, ``float32``.
+        offsets: Shape ``(batch, 2)``, ``float32``, in pixels.
+        fill: Value around the image.
+
+    Returns:
+        Images of the same shape and type, rounded for integer types.
+
+    Example:
+        >>> x = np.array([[[1.0, 2.0], [3.0, 4.0]]], "float32")
+        >>> affine(x, np.eye(2, dtype="float32")[None], np.array([[0.0, 0.5]], "float32")).numpy()
+        array([[[1.5, 1. ],
+                [3.5, 2. ]]], dtype=float32)
+    """
+    x = tf.convert_to_tensor(x)
+    return _resampled(x, matrices, offsets, tf.cast(fill, x.dtype))
+
+
+# Compiled wherever it is called: views of 356 images of 28 × 28 take 3 ms of a core, and five times
+# as much in a graph; a step of 784-1000-500-250-10 on them takes 30 ms.
+@tf.function(autograph=False, jit_compile=True)
+def _resampled(x, matrices, offsets, fill):
+    num, (height, width) = tf.shape(x)[0], x.shape[1:3]
+    # Surrounded by one pixel of the fill, where everything outside is looked up.
+    around = [[0, 0], [1, 1], [1, 1]] + [[0, 0]] * (x.shape.rank - 3)
+    pixels = tf.reshape(tf.pad(x, around, constant_values=fill), (num, -1, *x.shape[3:]))
+    below, beside = tf.range(height, dtype=tf.float32), tf.range(width, dtype=tf.float32)
+
+    def looked_up(axis: int, size: int):
+        """Where each pixel is read: the pixel before, and how far behind it, (batch, h, w)."""
+        down, right = (matrices[:, axis, n, None] for n in (0, 1))
+        along = (down * below + offsets[:, axis, None])[:, :, None] + (right * beside)[:, None]
+        place = tf.clip_by_value(along, -1.0, float(size)) + 1.0
+        before = tf.minimum(tf.floor(place), float(size))
+        return tf.cast(before, tf.int32), place - before
+
+    (row, past_row), (column, past_column) = looked_up(0, height), looked_up(1, width)
+    corner = tf.reshape(row * (width + 2) + column, (num, -1))
+    exact = tf.float64 if x.dtype == tf.float64 else tf.float32
+
+    def at(step: int):
+        # Image by image, which XLA does several times faster than from all pixels together.
+        found = tf.gather(pixels, corner + step, batch_dims=1)
+        return tf.cast(tf.reshape(found, tf.shape(x)), exact)
+
+    if x.shape.rank == 4:
+        past_row, past_column = past_row[..., None], past_column[..., None]
+    past_row, past_column = tf.cast(past_row, exact), tf.cast(past_column, exact)
+    upper, right, lower, opposite = (at(step) for step in (0, 1, width + 2, width + 3))
+    upper += past_column * (right - upper)
+    lower += past_column * (opposite - lower)
+    values = upper + past_row * (lower - upper)
+    return tf.saturate_cast(tf.round(values) if x.dtype.is_integer else values, x.dtype)
 
 
 def random_shift(x, seed, *, pixels: int, fill: float = 0.0):

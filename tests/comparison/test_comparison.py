@@ -11,7 +11,8 @@ from kt_transfer.comparison.comparison import Comparison, Source
 from kt_transfer.comparison.refitting import refittable
 from kt_transfer.comparison.table import Table
 from kt_transfer.data.ranges import observed_range, range_of
-from kt_transfer.methods import BY_NAME
+from kt_transfer.errors import UserError
+from kt_transfer.methods import BY_NAME, Distilled, Parameters, Scratch
 from kt_transfer.methods.candidates import chosen_methods
 from kt_transfer.methods.frozen import FeaturesLearner
 from kt_transfer.methods.learning import Learned
@@ -362,3 +363,46 @@ def test_what_the_test_part_holds_teaches_nothing(monkeypatch, tmp_path):
     watched = Watched(monkeypatch, y)
     measure_all(comparison, table)
     assert min(min(rows) for _, rows, *_ in watched.taken()) == 40
+
+
+def test_each_method_learns_from_the_views_that_it_asks_for(monkeypatch, tmp_path):
+    x, y = noise()
+    images = x.reshape(NUM, 4, 4)
+    prepared = {}
+
+    def comparison(x, **methods):
+        return Comparison(
+            x,
+            y,
+            num_classes=CLASSES,
+            preprocessing=preprocessing_model(x.shape[1:], (0.0, 255.0)),
+            budgets=[30],
+            num_folds=FOLDS,
+            seed=0,
+            methods=methods,
+            sources=[source_on(x)],
+            folder=tmp_path / "checkpoint",
+            value_range=(0.0, 255.0),
+        )
+
+    for kind in (NetworkLearner, StudentLearner):
+
+        def prepare(learner, method, problem, create=kind.__init__):
+            prepared[method] = problem
+            create(learner, method, problem)
+
+        monkeypatch.setattr(kind, "__init__", prepare)
+    plain, turned = Scratch(epochs=2), Scratch(epochs=2, augment="affine")
+    student = Distilled(epochs=2, augment="shift:1", teacher=Parameters(epochs=2))
+    table = Table(tmp_path)
+    measure_all(comparison(images, scratch=plain, turned=turned, student=student), table)
+    assert prepared[plain].augment is None
+    assert prepared[student.teacher].augment is None
+    for method in (turned, student):
+        views = prepared[method].augment(images[:8], (0, 1)).numpy()
+        assert views.shape == (8, 4, 4)
+        assert (views != images[:8]).any()
+    losses = table.frame().pivot(index="fold", columns="method", values="log_loss")
+    assert (losses["scratch"] != losses["turned"]).all()
+    with pytest.raises(UserError, match=r"augment=affine .* images, but .* shape \(16,\)"):
+        comparison(x, turned=turned)

@@ -335,3 +335,31 @@ def test_pretrained_parameters_are_trained_at_their_own_rate(monkeypatch, given,
     settings = SMALL | {"epochs": 1, "pretrain_epochs": 1, "learning_rate": given}
     TransferClassifier("parameters", **settings).fit(X[:60], y[:60])
     assert {method.learning_rate for method in prepared} == {rate}
+
+
+def test_views_of_images_teach_more_than_the_images():
+    settings = SMALL | {"epochs": 100, "learning_rate": 1e-3, "image_shape": (8, 8)}
+    plain, turned = (
+        TransferClassifier("scratch", **settings, augment=augment).fit(X, few_labels(50))
+        for augment in (None, "affine")
+    )
+    assert turned.score(X[50:], Y[50:]) > plain.score(X[50:], Y[50:])
+    # Pixels are scaled together, from the smallest to the largest.
+    assert plain.scaler_.transform(X).min() == pytest.approx(-0.8)
+    assert plain.scaler_.transform(X[:, :1]) == pytest.approx(-0.8)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"augment": "turn"}, "augment=turn was given, expected affine"),
+        ({"augment": 3}, "augment 3 was given, expected words such as 'affine'"),
+        ({"augment": "affine"}, r"augment=affine .* images, but an example has the shape \(64,\)"),
+        ({"image_shape": (8, 9)}, r"image_shape \(8, 9\) was given, expected one of 64 pixels"),
+        ({"image_shape": 8}, r"image_shape 8 was given, expected \(height, width"),
+        ({"image_shape": (0, 8)}, "a size in image_shape 0 was given, expected more than 0"),
+    ],
+)
+def test_what_makes_no_views_is_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        TransferClassifier("scratch", **SMALL | settings).fit(X, Y)

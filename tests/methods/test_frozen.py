@@ -4,6 +4,7 @@ import numpy as np
 from kt_transfer.methods import Features, Linear
 from kt_transfer.methods.learning import Examples, Problem, Start
 from kt_transfer.models.classifiers import dense_encoder, fit_logistic_regression
+from kt_transfer.training.augmentation import augmentation
 
 
 def test_features_are_those_of_the_frozen_encoder(data, scaled):
@@ -45,3 +46,29 @@ def test_linear_is_logistic_regression_on_the_inputs(tmp_path, data, scaled):
     learned.network.save(tmp_path / "linear.keras")
     again = keras.saving.load_model(tmp_path / "linear.keras")
     np.testing.assert_allclose(again(scaled(x)), learned.network(scaled(x)), rtol=1e-6)
+
+
+def test_a_dense_head_sees_views_through_the_frozen_encoder(data, scaled):
+    encoder = dense_encoder(64, (24,), 12)
+    problem = Problem(10, 100, encoder, scaled)
+    method = Features(head="dense", epochs=80, learning_rate=3e-3)
+    views = augmentation("affine", 1.0, data.scaling_range)
+    learner = method.prepare(problem._replace(augment=views))
+    examples, start = Examples(data.x[:100], data.y[:100]), Start(encoder.get_weights())
+
+    def learned(learner, seed):
+        return learner.learn(examples, seed=seed, start=start)
+
+    def accuracy(learned):
+        seen = views(data.x[:100], (7, 7)).numpy()
+        return (learned.logits(seen).argmax(axis=1) == data.y[:100]).mean()
+
+    first = learned(learner, 1)
+    answers, on_views = first.logits(data.x_test[:20]), accuracy(first)
+    for own, given in zip(
+        first.network.get_layer("encoder").get_weights(), encoder.get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(own, given)
+    learned(learner, 2)
+    np.testing.assert_array_equal(learned(learner, 1).logits(data.x_test[:20]), answers)
+    assert on_views > accuracy(learned(method.prepare(problem), 1)) + 0.05

@@ -1,9 +1,11 @@
+import keras
 import numpy as np
 import pytest
 
 from kt_transfer.methods import Parameters, Scratch
 from kt_transfer.methods.learning import Examples, Problem, Start
 from kt_transfer.models.classifiers import dense_encoder, fit_logistic_regression
+from kt_transfer.training.augmentation import augmentation
 
 STEPS = {"epochs": 4, "batch_size": 16, "learning_rate": 3e-3}
 
@@ -141,3 +143,41 @@ def test_steps_and_seconds_are_told(data, network):
     assert learned.steps == 4 * 6
     assert learned.seconds > 0
     assert learned.head_seconds == 0
+
+
+def views_of_digits(data, scaled, method, strength=2.0):
+    problem = Problem(10, 80, dense_encoder(64, (24,), 12), scaled)
+    views = augmentation("affine", strength, data.scaling_range)
+    return method.prepare(problem._replace(augment=views))
+
+
+@pytest.mark.parametrize("settings", [{}, {"freeze": 1}, {"freeze": "all"}, {"unfreeze_every": 2}])
+def test_views_are_learned_again_to_the_same(data, scaled, settings):
+    method = Scratch(**STEPS | settings)
+    learner = views_of_digits(data, scaled, method)
+
+    def answers(learner, seed):
+        return learner.learn(some(data), seed=seed).logits(data.x_test[:20])
+
+    first = answers(learner, 1)
+    answers(learner, 2)
+    np.testing.assert_array_equal(answers(learner, 1), first)
+    assert np.abs(answers(prepared(scaled, method), 1) - first).max() > 0.01
+
+
+def test_locked_layers_see_views_and_stay(data, scaled):
+    """What they give is not computed once: views that differ are told apart better."""
+    keras.utils.set_random_seed(0)
+    weights = dense_encoder(64, (24,), 12).get_weights()
+    method = Parameters(epochs=100, freeze=1, learning_rate=3e-3)
+    views = augmentation("affine", 1.0, data.scaling_range)
+    seen = np.concatenate([views(data.x[:80], (7, seed)).numpy() for seed in range(5)])
+
+    def accuracy(learner):
+        learned = learner.learn(some(data), seed=0, start=Start(weights))
+        locked = learned.network.get_layer("encoder").get_weights()[0]
+        np.testing.assert_array_equal(locked, weights[0])
+        return (learned.logits(seen).argmax(axis=1) == np.tile(data.y[:80], 5)).mean()
+
+    with_views = accuracy(views_of_digits(data, scaled, method, strength=1.0))
+    assert with_views > accuracy(prepared(scaled, method)) + 0.03

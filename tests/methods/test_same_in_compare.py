@@ -24,6 +24,10 @@ CANDIDATES = {
         Parameters(epochs=6, unfreeze_every=2, layer_decay=0.5, head_start="random"),
         {"epochs": 6, "unfreeze_every": 2, "layer_decay": 0.5, "head_start": "random"},
     ),
+    "views": (
+        Parameters(epochs=3, augment="affine", dropout=0.5),
+        {"epochs": 3, "augment": "affine", "dropout": 0.5},
+    ),
     "rate": (Parameters(epochs=2, learning_rate=1e-3), {"epochs": 2, "learning_rate": 1e-3}),
     "features": (Features(), {"method": "features"}),
     "dense head": (

@@ -144,6 +144,13 @@ def test_a_value_out_of_range_is_refused_in_json_too():
         ),
         (FinetuneConfig, FINETUNE | {"features_from": "all"}, "features_from=all"),
         (FinetuneConfig, FINETUNE | {"head": "logistic_regression"}, "head=logistic_regression"),
+        (FinetuneConfig, FINETUNE | {"augment": "turn:90"}, "augment=turn:90"),
+        (
+            FinetuneConfig,
+            FINETUNE | {"method": "features", "augment": "affine"},
+            "augment=affine .*logistic regression",
+        ),
+        (CompareConfig, {"augment": "shift:1.5"}, "augment=shift:1.5"),
         (DistillConfig, DISTILL | {"temperature": 0.0}, "temperature=0.0"),
         (DistillConfig, DISTILL | {"alpha": 1.1}, "alpha=1.1"),
         (DistillConfig, DISTILL | {"student_units": (-3,)}, r"student_units=\(-3,\)"),

@@ -1,11 +1,18 @@
 import keras
 import numpy as np
 import pytest
+import scipy.ndimage
 import tensorflow as tf
 
 from kt_transfer import Distiller, FusedModel
 from kt_transfer.engine.strategy import choose_strategy
-from kt_transfer.training.augmentation import add_noise, augmentation, random_shift
+from kt_transfer.training.augmentation import (
+    add_noise,
+    affine,
+    augmentation,
+    random_affine,
+    random_shift,
+)
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(1, 200, (64, 6, 5), dtype=np.uint8)
@@ -40,8 +47,100 @@ def test_every_image_is_shifted_on_its_own(jit_compile, channels):
     assert len(found) > 15  # of 25
 
 
-def test_a_view_is_a_function_of_its_seed():
-    one, again, other = (random_shift(IMAGES, (0, n), pixels=2).numpy() for n in (1, 1, 2))
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("channels", [(), (3,)])
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
+def test_an_affine_transform_is_that_of_scipy(jit_compile, channels, dtype):
+    x = RNG.integers(1, 200, (3, 6, 5, *channels)).astype(dtype)
+    matrices = np.array(
+        [[[0.9, 0.3], [-0.4, 1.2]], [[1.0, 0.0], [0.0, 1.0]], [[0.0, 1.5], [-0.7, 0.0]]]
+    )
+    offsets = np.array([[0.4, -0.3], [-9.0, 0.0], [-1.0, 3.6]])
+    transform = tf.function(lambda x, m, o: affine(x, m, o, fill=7), jit_compile=jit_compile)
+    found = transform(x, matrices.astype("float32"), offsets.astype("float32")).numpy()
+    assert found.dtype == dtype
+    # Channel by channel: its transforms are of all axes.
+    planes = np.moveaxis(x.reshape(3, 6, 5, -1).astype("float64"), -1, 1)
+    expected = [
+        [
+            scipy.ndimage.affine_transform(plane, m, o, order=1, mode="grid-constant", cval=7)
+            for plane in image
+        ]
+        for image, m, o in zip(planes, matrices, offsets, strict=True)
+    ]
+    expected = np.moveaxis(np.array(expected), 1, -1).reshape(x.shape)
+    expected = expected.round() if dtype == "uint8" else expected
+    # A half is rounded either way, by how exactly the place of a pixel is known.
+    assert np.abs(found - expected).max() <= (1 if dtype == "uint8" else 1e-3)
+    assert np.abs(found - expected).mean() < (0.05 if dtype == "uint8" else 1e-4)
+    assert (found[1] == 7).all()  # outside
+
+
+def affine_views(x, seed, **strengths):
+    nothing = {"rotation": 0.0, "scale": 0.0, "shear": 0.0, "shift": 0.0}
+    return random_affine(x, seed, **nothing | strengths)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
+def test_no_strength_changes_nothing(jit_compile, dtype):
+    x = RNG.integers(1, 200, (8, 6, 5, 3)).astype(dtype)
+    views = tf.function(lambda x: affine_views(x, (0, 1)), jit_compile=jit_compile)
+    np.testing.assert_array_equal(views(x).numpy(), x)
+
+
+def transforms_of(height, width, **strengths):
+    """The drawn transforms, as pixels that hold their own row and column tell them."""
+    places = np.stack(np.mgrid[:height, :width], axis=-1).astype("float32")
+    views = affine_views(np.repeat(places[None], 400, axis=0), (1, 2), fill=np.nan, **strengths)
+    inside = ~np.isnan(views.numpy()).any(axis=-1)
+    for view, kept in zip(views.numpy(), inside, strict=True):
+        columns = np.column_stack([places[kept], np.ones(kept.sum())])
+        solved = np.linalg.lstsq(columns, view[kept], rcond=None)[0]
+        yield solved[:2].T, solved[2]
+
+
+@pytest.mark.parametrize("name", ["rotation", "scale", "shear", "shift"])
+def test_each_strength_is_drawn_evenly_up_to_its_largest(name):
+    largest = {"rotation": 30.0, "scale": 0.5, "shear": 20.0, "shift": 0.25}[name]
+    drawn = []
+    for matrix, offset in transforms_of(40, 20, **{name: largest}):
+        centre = np.array([19.5, 9.5])
+        found = {
+            "rotation": np.degrees(np.arctan2(matrix[1, 0], matrix[0, 0])),
+            "scale": np.log(np.diag(matrix)) / np.log(1.5),
+            "shear": np.degrees(np.arctan(matrix[1, 0])),
+            "shift": offset / (40, 20),
+        }
+        if name == "rotation":
+            assert np.linalg.det(matrix) == pytest.approx(1, abs=1e-3)
+        if name != "shift":  # about the centre
+            assert matrix @ centre + offset == pytest.approx(centre, abs=1e-2)
+        drawn.append(np.ravel(found[name]))
+    drawn = np.array(drawn) * (0.5 if name == "scale" else 1.0)
+    assert np.abs(drawn).max() <= largest * 1.001
+    # Of a uniform distribution: quarters.
+    quarters = np.quantile(drawn, [0.25, 0.5, 0.75], axis=0) / largest
+    assert quarters == pytest.approx(np.tile([[-0.5], [0], [0.5]], drawn.shape[1]), abs=0.15)
+    if drawn.shape[1] == 2:  # height and width independently
+        assert abs(np.corrcoef(drawn.T)[0, 1]) < 0.2
+
+
+def test_views_of_strength_one_half_are_half_as_strong():
+    x = np.zeros((500, 21, 21), np.float32)
+    x[:, 10, 10] = 1.0
+
+    def spread(strength):
+        views = augmentation("affine", strength, (0.0, 1.0))(x, (0, 1)).numpy()
+        return (views * np.arange(21)[:, None]).sum(axis=(1, 2)).std()
+
+    assert spread(0.5) == pytest.approx(spread(1.0) / 2, rel=0.1)
+
+
+@pytest.mark.parametrize("kind", ["affine", "shift", "noise"])
+def test_a_view_is_a_function_of_its_seed(kind):
+    view = augmentation(kind, 1.0, (0.0, 200.0))
+    one, again, other = (view(IMAGES, (0, n)).numpy() for n in (1, 1, 2))
     assert (one == again).all()
     assert (one != other).any()
 
@@ -141,3 +240,22 @@ def test_what_stock_keras_trains_sees_views_too():
     fused.fit(IMAGES[:8], np.zeros(8), batch_size=8, shuffle=False, steps_per_epoch=1, verbose=0)
     assert fused.execution.startswith("stock Keras")
     assert (model.seen.numpy() != IMAGES[:8]).any()
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_fits_with_other_seeds_share_a_program_and_not_the_views(jit_compile):
+    """As the folds of a comparison do, whichever is first."""
+
+    def fitted(seeds):
+        model = Seen()
+        model.compile(keras.optimizers.SGD(0.0), loss="mse", jit_compile=False)
+        views = augmentation("shift", 2, (0.0, 200.0))
+        fused = FusedModel(model, augment=views, jit_compile=jit_compile)
+        for seed in seeds:
+            fused.seed = seed
+            fused.reset()
+            fused.fit(IMAGES[:8], np.zeros(8), batch_size=8, shuffle=False, verbose=0)
+        return model.seen.numpy()
+
+    assert (fitted([3]) == fitted([1, 2, 3])).all()
+    assert (fitted([3]) != fitted([2])).any()

@@ -1,0 +1,75 @@
+"""Random views of the examples, which every method that takes steps can learn from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from kt_transfer.errors import UserError
+from kt_transfer.methods.bounds import require
+
+# Of affine views: several times as strong as any picture stands, and no shear reaches 90 degrees.
+MOST_AFFINE = 10.0
+
+
+def augmentation_of(spec: str | None) -> tuple[str, float] | None:
+    """The kind and strength that ``--augment`` names.
+
+    Raises:
+        UserError: If it names none.
+
+    Example:
+        >>> augmentation_of("shift:2"), augmentation_of("affine")
+        (('shift', 2.0), ('affine', 1.0))
+    """
+    if spec is None:
+        return None
+    kind, given, number = spec.partition(":")
+    try:
+        strength = float(number) if given or kind != "affine" else 1.0
+    except ValueError:
+        strength = math.nan
+    fits = {
+        "affine": strength <= MOST_AFFINE,
+        "shift": strength.is_integer(),
+        "noise": strength < math.inf,
+    }
+    require(
+        strength > 0 and fits.get(kind, False),
+        "augment",
+        spec,
+        "affine or affine:STRENGTH up to 10, shift:PIXELS with a whole number, or noise:DEVIATION",
+    )
+    return kind, strength
+
+
+def views_of(spec: str | None, input_shape: tuple[int, ...], value_range) -> Callable | None:
+    """What makes the views that ``--augment`` names; ``None`` for none.
+
+    Args:
+        spec: As for :func:`augmentation_of`.
+        input_shape: Shape of one raw example.
+        value_range: Smallest and largest raw value, or the ranges of the columns.
+
+    Returns:
+        A function ``(x, seed)`` from raw examples to raw examples, see
+        :func:`~kt_transfer.training.augmentation.augmentation`.
+
+    Raises:
+        UserError: If images are needed and the examples are none.
+    """
+    from kt_transfer.models.preprocessing import as_image
+    from kt_transfer.training.augmentation import augmentation
+
+    chosen = augmentation_of(spec)
+    if chosen is None:
+        return None
+    if chosen[0] != "noise" and as_image(input_shape) is None:
+        raise UserError(
+            setting="augment",
+            given=spec,
+            expected="images",
+            but=f"an example has the shape {tuple(input_shape)}",
+            remedy="give noise:DEVIATION",
+        )
+    return augmentation(*chosen, value_range)
