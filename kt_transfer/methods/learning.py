@@ -280,7 +280,10 @@ class RepeatedFit:
             # Only the last stage may end early: those before are not there to be the best.
             patience=settings.patience if self.end in (None, settings.epochs) else None,
             schedule=learning_rate_callbacks(
-                settings.lr_decay, settings.learning_rate, settings.epochs, settings.warmup_epochs
+                settings.lr_decay,
+                settings.learning_rate,
+                self._scheduled_epochs(num),
+                settings.warmup_epochs,
             ),
             callbacks=callbacks,
         )
@@ -288,6 +291,12 @@ class RepeatedFit:
         values = history.get("val_accuracy", [])
         curve = {self.first + frequency * n: value for n, value in enumerate(values, 1)}
         return Fitted(seconds, self._steps(num) * (epochs - self.first), curve)
+
+    def _scheduled_epochs(self, num_examples: int) -> int:
+        """Epochs over which the learning rate falls: of all stages, but no more than are taken."""
+        if self.max_steps is None:
+            return self.settings.epochs
+        return max(self.epochs(num_examples), self.settings.warmup_epochs + 1)
 
     def _steps(self, num_examples: int) -> int:
         return -(-num_examples // self.settings.batch_size)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from kt_transfer.methods.bounds import AtLeastOne, Share
-from kt_transfer.methods.distilled import augmentation_of
-from kt_transfer.methods.steps import Steps
+from kt_transfer.methods.steps import LearningRateDecay, Steps
+from kt_transfer.methods.views import augmentation_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class Propagated(Steps):
             classes among the labels, or left as they are.
         dropout: Share of the encoder's outputs dropped in training.
         augment: Random views of the examples that the network is trained on:
-            ``"shift:PIXELS"`` or ``"noise:DEVIATION"``; ``None`` for none.
+            ``"affine[:STRENGTH]"``, ``"shift:PIXELS"`` or ``"noise:DEVIATION"``; ``None`` for none.
     """
 
     name: ClassVar[str] = "propagated"
@@ -42,6 +42,8 @@ class Propagated(Steps):
     sees_unlabelled: ClassVar[bool] = True
     teacher: ClassVar[None] = None
 
+    batch_size: AtLeastOne = 128
+    lr_decay: LearningRateDecay = "cosine"
     max_steps: AtLeastOne | None = 3000
     graph_features: Literal["raw", "gradients", "encoder"] | None = None
     neighbours: AtLeastOne = 10

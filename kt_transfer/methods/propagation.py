@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -38,7 +37,7 @@ from kt_transfer.training.neighbours import nearest_neighbours, principal_compon
 from kt_transfer.training.oriented_gradients import oriented_gradients
 
 # What is tried for a setting that is not given; of equals, the first is taken.
-ALPHAS, CLASS_MASSES = (0.99, 0.9), (True, False)
+ALPHAS, CLASS_MASSES = (0.99, 0.9), (False, True)
 NUM_COMPONENTS = 100
 # Halves of the labels that these are judged by.
 NUM_SPLITS = 10
@@ -94,6 +93,7 @@ class PropagatedLearner:
     def __init__(self, method: Propagated, problem: Problem):
         self.method, self.problem = method, problem
         self.preprocessing = problem.preprocessing
+        self._choices()  # refused before anything is trained
         self._source = copy_of(problem.encoder)
         encoder = copy_of(problem.encoder)
         freeze_layers(encoder, 0)
@@ -167,21 +167,23 @@ class PropagatedLearner:
         if start is not None and start.encoder_weights is not None:
             self._source.set_weights(start.encoder_weights)
         known = np.flatnonzero(examples.y >= 0)
-        choices = self._choices()
+        kinds, alphas, masses = self._choices()
         splits = []
-        if len(choices) > 1:
+        if len(kinds) * len(alphas) * len(masses) > 1:
             copies = same_examples(take_rows(examples.x, known))[0]
             splits = half_splits(examples.y[known], copies, seed)
         best = None
-        for kind, of_kind in itertools.groupby(choices, key=lambda choice: choice.graph_features):
+        for kind in kinds:
             graph = self._graph(kind, examples.x, seed)
-            for choice, accuracy in self._judged(graph, list(of_kind), examples, known, splits):
-                if best is None or accuracy > best[2]:
-                    best = choice, graph, accuracy
+            for alpha in alphas:
+                found = self._accuracies(graph, alpha, masses, examples, known, splits)
+                for class_mass, accuracy in zip(masses, found, strict=True):
+                    if best is None or accuracy > best[2]:
+                        best = Choice(kind, alpha, class_mass), graph, accuracy
         choice, graph, accuracy = best
-        scores = self._scores(graph, examples, known, choice.alpha)
+        scores = self._scores(graph, choice.alpha, examples, known)
         if choice.class_mass:
-            scores = with_class_masses(scores, class_shares(examples, known, scores.shape[1]))
+            scores = self._with_class_masses(scores, examples, known)
         reached = scores.max(axis=1) > 0
         labels = np.where(reached, scores.argmax(axis=1), -1)
         labels[known] = examples.y[known]
@@ -189,8 +191,8 @@ class PropagatedLearner:
         sure[known] = 1.0
         return Spread(labels, sure, choice, accuracy if splits else None)
 
-    def _choices(self) -> list[Choice]:
-        """Every combination of the settings that are not given, by graphs."""
+    def _choices(self) -> tuple[tuple, tuple, tuple]:
+        """What is tried: features, alphas and class masses; of what is given, that alone."""
         method, kinds = self.method, (self.method.graph_features,)
         is_picture = as_image(self.problem.preprocessing.input_shape[1:]) is not None
         if method.graph_features == "gradients" and not is_picture:
@@ -205,7 +207,7 @@ class PropagatedLearner:
             kinds = ("gradients", "raw") if is_picture else ("raw",)
         alphas = ALPHAS if method.alpha is None else (method.alpha,)
         masses = CLASS_MASSES if method.class_mass is None else (method.class_mass,)
-        return list(itertools.starmap(Choice, itertools.product(kinds, alphas, masses)))
+        return kinds, alphas, masses
 
     def _graph(self, kind: str, x, seed: int):
         """The graph of all examples by one kind of features."""
@@ -222,35 +224,30 @@ class PropagatedLearner:
         scaled = self.problem.flat or self.preprocessing
         return lambda x: scaled(x).numpy().reshape(len(x), -1)
 
-    def _judged(self, graph, choices: list[Choice], examples: Examples, known, splits):
-        """Each choice with the accuracy on labels that were held out."""
-        for alpha, of_alpha in itertools.groupby(choices, key=lambda choice: choice.alpha):
-            of_alpha, right = list(of_alpha), []
-            for train, held in splits:
-                scores = self._scores(graph, examples, known[train], alpha)
-                shares = class_shares(examples, known[train], scores.shape[1])
-                answers = (
-                    with_class_masses(scores, shares) if choice.class_mass else scores
-                    for choice in of_alpha
-                )
-                rows = known[held]
-                right.append([np.mean(a[rows].argmax(axis=1) == examples.y[rows]) for a in answers])
-            accuracies = np.mean(right, axis=0) if splits else np.zeros(len(of_alpha))
-            yield from zip(of_alpha, accuracies.tolist(), strict=True)
+    def _accuracies(self, graph, alpha: float, masses, examples: Examples, known, splits):
+        """On labels that are held out, without and with class masses; 0 without splits."""
+        right = np.zeros((max(len(splits), 1), len(masses)))
+        for number, (train, held) in enumerate(splits):
+            scores = self._scores(graph, alpha, examples, known[train])
+            for column, class_mass in enumerate(masses):
+                if class_mass:
+                    scores = self._with_class_masses(scores, examples, known[train])
+                answers = scores[known[held]].argmax(axis=1)
+                right[number, column] = np.mean(answers == examples.y[known[held]])
+        return right.mean(axis=0).tolist()
 
-    def _scores(self, graph, examples: Examples, taught: np.ndarray, alpha: float) -> np.ndarray:
-        """What spreads from some labelled rows."""
+    def _scores(self, graph, alpha: float, examples: Examples, taught) -> np.ndarray:
+        """What spreads from some labelled rows, ``(n, classes)``."""
+        return propagate(graph, self._targets(examples, taught), alpha=alpha)
+
+    def _with_class_masses(self, scores: np.ndarray, examples: Examples, taught) -> np.ndarray:
+        return with_class_masses(scores, self._targets(examples, taught).sum(axis=0))
+
+    def _targets(self, examples: Examples, taught) -> np.ndarray:
         targets = np.zeros((len(examples.y), self.problem.num_classes), np.float32)
         weights = examples.sample_weight
         targets[taught, examples.y[taught]] = 1.0 if weights is None else weights[taught]
-        return propagate(graph, targets, alpha=alpha)
-
-
-def class_shares(examples: Examples, taught: np.ndarray, num_classes: int) -> np.ndarray:
-    """The share of each class among some labelled rows."""
-    weights = None if examples.sample_weight is None else examples.sample_weight[taught]
-    sums = np.bincount(examples.y[taught], weights, minlength=num_classes)
-    return sums / sums.sum()
+        return targets
 
 
 def half_splits(
