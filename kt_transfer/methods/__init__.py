@@ -12,8 +12,9 @@ from kt_transfer.methods.distilled import Distilled
 from kt_transfer.methods.features import Features
 from kt_transfer.methods.linear import Linear
 from kt_transfer.methods.parameters import Parameters
+from kt_transfer.methods.propagated import Propagated
 from kt_transfer.methods.scratch import Scratch
 
 # In the order in which they are trained and reported.
-METHODS = (Scratch, Linear, Parameters, Distilled, Features)
+METHODS = (Scratch, Linear, Parameters, Distilled, Propagated, Features)
 BY_NAME = {method.name: method for method in METHODS}

@@ -118,6 +118,7 @@ class Learned(NamedTuple):
         head_seconds: Of these seconds, those of the regression that a head starts from.
         strength: Inverse regularization strength of that regression; ``None`` without one.
         execution: How the steps were executed; ``None`` without steps.
+        note: What else is to be said of it, in one sentence.
     """
 
     network: keras.Model
@@ -128,6 +129,7 @@ class Learned(NamedTuple):
     head_seconds: float = 0.0
     strength: float | None = None
     execution: str | None = None
+    note: str | None = None
 
     def logits(self, x) -> np.ndarray:
         """Logits of raw examples, ``(n, ...)`` to ``(n, classes)``."""
@@ -278,7 +280,10 @@ class RepeatedFit:
             # Only the last stage may end early: those before are not there to be the best.
             patience=settings.patience if self.end in (None, settings.epochs) else None,
             schedule=learning_rate_callbacks(
-                settings.lr_decay, settings.learning_rate, settings.epochs, settings.warmup_epochs
+                settings.lr_decay,
+                settings.learning_rate,
+                self._scheduled_epochs(num),
+                settings.warmup_epochs,
             ),
             callbacks=callbacks,
         )
@@ -286,6 +291,12 @@ class RepeatedFit:
         values = history.get("val_accuracy", [])
         curve = {self.first + frequency * n: value for n, value in enumerate(values, 1)}
         return Fitted(seconds, self._steps(num) * (epochs - self.first), curve)
+
+    def _scheduled_epochs(self, num_examples: int) -> int:
+        """Epochs over which the learning rate falls: of all stages, but no more than are taken."""
+        if self.max_steps is None:
+            return self.settings.epochs
+        return max(self.epochs(num_examples), self.settings.warmup_epochs + 1)
 
     def _steps(self, num_examples: int) -> int:
         return -(-num_examples // self.settings.batch_size)

@@ -113,8 +113,9 @@ class FinetuneConfig(Training):
     validation_split: Share = 0.1
     """Share of the labelled examples held out to watch the training."""
 
-    lr_decay: LearningRateDecay = Parameters.lr_decay
-    """How the learning rate falls over the epochs."""
+    lr_decay: LearningRateDecay | None = None
+    """How the learning rate falls over the epochs (default: the method's own; none for
+    parameters)."""
 
     warmup_epochs: int = Parameters.warmup_epochs
     """Epochs over which the learning rate rises to its initial value."""
