@@ -37,6 +37,7 @@ _COMMANDS = (
     "tune",
     "evaluate",
     "predict",
+    "label",
     "export",
     "quickstart",
 )

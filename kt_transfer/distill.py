@@ -30,6 +30,7 @@ from kt_transfer.methods.learning import (
     RepeatedFit,
     copy_of,
     held_out,
+    labels_of,
     on_raw,
 )
 from kt_transfer.methods.steps import Steps
@@ -190,10 +191,9 @@ def _prepare(config: DistillConfig, problem: Problem):
 
 def _examples(data: Dataset, train, labelled, validation) -> Examples:
     """All examples, with the labels that may be seen."""
-    labels = np.full_like(data.y, -1)
-    labels[labelled] = data.y[labelled]
     watched = held_out(data.x, data.y, validation)
-    return Examples(take_rows(data.x, train), labels[train], validation=watched)
+    y = labels_of(data.y, labelled)[train]
+    return Examples(take_rows(data.x, train), y, validation=watched)
 
 
 def _is_scratch_worth_it(config: DistillConfig, student, examples: Examples) -> bool:

@@ -1,4 +1,4 @@
-"""``python -m kt_transfer.export``: write a run as a versioned SavedModel for TF Serving."""
+"""``python -m kt_transfer.export``: write a run as a model to be served, versioned and checked."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import numpy as np
 from kt_transfer.runs import folder as runs
 from kt_transfer.runs import session
 from kt_transfer.runs.folder import Run
-from kt_transfer.serving.saved_model import export_saved_model
+from kt_transfer.serving.formats import FORMATS
 from kt_transfer.settings import ExportConfig
 
 NUM_CHECKED = 16
@@ -40,19 +40,20 @@ def run(**settings) -> Path:
 def execute(config: ExportConfig) -> Path:
     """Run the command."""
     source = runs.open_run(config.run)
-    version = write_version(source, config.name or source.path.resolve().name, config.export_dir)
+    name = config.name or source.path.resolve().name
+    version = write_version(source, name, config.export_dir, config.format)
     say = session.say(config)
     say(f"exported {source.path} as {version}: outputs match Keras, checked without Keras")
-    if not source.is_autoencoder:
+    if config.format == "saved_model" and not source.is_autoencoder:
         say(f"next: python -m kt_transfer.predict --model {version} --data SPEC --out FILE.csv")
     return version
 
 
-def write_version(source: Run, name: str, export_dir: Path) -> Path:
-    """Write the models of a run as the next version of ``export_dir/name``."""
+def write_version(source: Run, name: str, export_dir: Path, format: str = "saved_model") -> Path:
+    """Write the models of a run as the next version for ``export_dir/name``."""
     network, preprocessing = source.load_models()
     classifier, autoencoder, autoencoder_preprocessing = _models(source, network)
-    return export_saved_model(
+    return FORMATS[format](
         Path(export_dir) / name,
         preprocessing=preprocessing,
         classifier=classifier,

@@ -15,10 +15,17 @@ import numpy as np
 
 from kt_transfer.data import Dataset
 from kt_transfer.data.rows import take_rows
-from kt_transfer.data.splits import draw_and_hold_out
+from kt_transfer.data.splits import draw_and_hold_out, without_copies_of
 from kt_transfer.errors import TrainingFailed
-from kt_transfer.methods import Features, Parameters, Scratch
-from kt_transfer.methods.learning import Examples, Learned, Problem, Start, held_out
+from kt_transfer.methods import BY_NAME, Features, Parameters, Scratch
+from kt_transfer.methods.learning import (
+    Examples,
+    Learned,
+    Problem,
+    Start,
+    held_out,
+    labels_of,
+)
 from kt_transfer.methods.parameters import TRANSFERRED_LEARNING_RATE
 from kt_transfer.methods.views import views_of
 from kt_transfer.models.classifiers import dense_encoder
@@ -57,8 +64,11 @@ def execute(config: FinetuneConfig) -> Run:
         data.require_labels()
         recording.check_data(session.say(config), data)
         draw = (config.labels, config.validation_split, config.seed, data.copies)
-        train, validation = draw_and_hold_out(data.y, *draw)
-        recording.note_data(run, data, train=train, labelled=train, validation=validation)
+        labelled, validation = draw_and_hold_out(data.y, *draw)
+        train = labelled
+        if method.sees_unlabelled:
+            train = without_copies_of(validation, data.copies)
+        recording.note_data(run, data, train=train, labelled=labelled, validation=validation)
         with strategy.scope():
             encoder, preprocessing, expected = _backbone(config, source, data)
             problem = Problem(
@@ -77,7 +87,7 @@ def execute(config: FinetuneConfig) -> Run:
             _note_adaptation(config, run, data, expected)
             examples = Examples(
                 take_rows(data.x, train),
-                data.y[train],
+                labels_of(data.y, labelled)[train],
                 validation=held_out(data.x, data.y, validation),
             )
             watching = recording.watching(
@@ -103,14 +113,16 @@ def execute(config: FinetuneConfig) -> Run:
                 metrics["saved_by_transfer"] = _saved(history, scratch, metrics, learned, examples)
         run.write_json("metrics.json", metrics)
         recording.plot_classifier(run, history, scratch)
-    _tell(config, run, data, len(train) + len(validation), metrics)
+    _tell(config, run, data, len(labelled) + len(validation), metrics)
     return run
 
 
-def method_of(config: FinetuneConfig) -> Scratch | Parameters | Features:
-    """The method that the settings ask for."""
+def method_of(config: FinetuneConfig):
+    """The method that the settings ask for, one of :mod:`kt_transfer.methods`."""
     if config.method == "features":
         return dataclasses.replace(narrow(config, Features, "head"), head=config.chosen_head)
+    if config.method != "parameters":
+        return narrow(config, BY_NAME[config.method])
     from_scratch = config.source == "scratch" or config.reinitialize
     return narrow(config, Scratch if from_scratch else Parameters)
 
@@ -155,7 +167,7 @@ def _regression_seconds(learned: Learned) -> float:
 
 def _is_scratch_worth_it(config: FinetuneConfig, method, network, examples: Examples) -> bool:
     """Whether to train the same network from scratch as well, to compare with."""
-    if not method.needs_source or examples.validation is None:
+    if not method.needs_source or method.sees_unlabelled or examples.validation is None:
         return False
     return recording.wants_scratch(config, len(examples.x), network)
 

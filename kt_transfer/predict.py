@@ -76,15 +76,7 @@ def execute(config: PredictConfig) -> Path:
 def _from_run(config: PredictConfig):
     """Spec, class names and predictor of a run folder, and the form of its examples."""
     source = runs.open_run(config.run)
-    if source.is_autoencoder:
-        raise UserError(
-            setting="run",
-            given=source.path,
-            expected="a classifier",
-            but="it is an autoencoder",
-            remedy=f"run `python -m kt_transfer.finetune --source {source.path}` first",
-        )
-    network, raw = source.load_models()
+    network, raw = source.load_classifier()
 
     def predictor(data):
         preprocessing = preprocessing_for_new(source, raw, data, session.say(config))

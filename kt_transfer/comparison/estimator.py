@@ -181,7 +181,8 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
     def _learn(self, x, labels: np.ndarray, weights: np.ndarray, settings: dict) -> keras.Model:
         """The winner's refit of a comparison that has one candidate."""
         as_it_is = preprocessing_model(x.shape[1:], (-1.0, 1.0), "float32")
-        source = self._source(x, as_it_is, settings)
+        method = method_with(self.method, **settings)
+        source = self._source(x, as_it_is, settings, method.needs_source)
         with tempfile.TemporaryDirectory() as folder:
             try:
                 comparison = Comparison(
@@ -192,7 +193,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
                     budgets=[int((labels != UNLABELLED).sum())],
                     num_folds=2,
                     seed=arguments.seed_from(self.random_state),
-                    methods={self.method: method_with(self.method, **settings)},
+                    methods={self.method: method},
                     sources=[source],
                     folder=folder,
                     value_range=(-1.0, 1.0) if x.ndim == 2 else observed_range(x),
@@ -208,7 +209,9 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         network.set_weights(learned.get_weights())
         return network
 
-    def _source(self, x: np.ndarray, preprocessing: keras.Model, settings: dict) -> Source:
+    def _source(
+        self, x: np.ndarray, preprocessing: keras.Model, settings: dict, is_pretrained: bool
+    ) -> Source:
         autoencoder = dense_autoencoder(
             math.prod(x.shape[1:]),
             settings["hidden_units"],
@@ -216,7 +219,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
             noise=settings["noise"],
         )
         pretraining = None
-        if BY_NAME[self.method].needs_source:
+        if is_pretrained:
             shared = ("batch_size", "learning_rate")
             steps = {name: settings[name] for name in shared if name in settings}
             steps = Steps(epochs=settings["pretrain_epochs"], **steps)

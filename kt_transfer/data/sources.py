@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from kt_transfer.data import digits, idx, images, npz, tfds
 from kt_transfer.data.dataset import Dataset, Like
 from kt_transfer.errors import UserError, settings_named
 
-_EXPECTED = "digits, tfds:NAME[:VERSION], idx:DIR, images:DIR or npz:FILE"
-_FILES = {
-    "idx": "a folder with MNIST-format files",
-    "images": "a folder with one folder of pictures per class",
-    "npz": "a file",
+
+class _AtPath(NamedTuple):
+    """A kind of source that is read from a path."""
+
+    form: str
+    expected: str
+    load: Callable[[str, Path, Like | None], Dataset]
+
+
+# Of each such kind how a spec is written, what is at its path, and what reads it.
+_AT_PATHS = {
+    "idx": _AtPath("idx:DIR", "a folder with MNIST-format files", idx.load),
+    "images": _AtPath("images:DIR", "a folder with one folder of pictures per class", images.load),
+    "npz": _AtPath("npz:FILE", "a file", npz.load),
 }
 
 
@@ -58,11 +69,7 @@ def _load(spec: str, data_dir, like: Like | None) -> Dataset:
         return digits.load(spec)
     if kind == "tfds":
         return tfds.load(spec, where, data_dir, like)
-    if kind == "idx":
-        return idx.load(spec, Path(where).expanduser(), like)
-    if kind == "images":
-        return images.load(spec, Path(where).expanduser(), like)
-    return npz.load(spec, Path(where).expanduser(), like)
+    return _AT_PATHS[kind].load(spec, Path(where).expanduser(), like)
 
 
 def require_data(spec: str, *, data_dir: str | os.PathLike | None = None) -> None:
@@ -82,7 +89,7 @@ def require_data(spec: str, *, data_dir: str | os.PathLike | None = None) -> Non
         raise UserError(
             setting="data",
             given=spec,
-            expected=_FILES[kind],
+            expected=_AT_PATHS[kind].expected,
             but=f"{where} does not exist",
             remedy="give one that does",
         )
@@ -90,6 +97,12 @@ def require_data(spec: str, *, data_dir: str | os.PathLike | None = None) -> Non
 
 def _parse(spec: str) -> tuple[str, str]:
     kind, _, where = spec.partition(":")
-    if kind in ("tfds", *_FILES) and where or spec == "digits":
+    if kind in ("tfds", *_AT_PATHS) and where or spec == "digits":
         return kind, where
-    raise UserError(setting="data", given=spec, expected=_EXPECTED, remedy="give one of these")
+    *forms, last = ["digits", "tfds:NAME[:VERSION]", *(kind.form for kind in _AT_PATHS.values())]
+    raise UserError(
+        setting="data",
+        given=spec,
+        expected=f"{', '.join(forms)} or {last}",
+        remedy="give one of these",
+    )

@@ -24,6 +24,9 @@ def method_with(name: str, **settings):
     kind = BY_NAME[name]
     own = {field.name for field in dataclasses.fields(kind)}
     given = {key: value for key, value in settings.items() if key in own}
+    if kind.sees_unlabelled and kind.teacher is None:
+        # Epochs of the labelled examples say nothing of those of all examples.
+        given = {key: given[key] for key in given if key not in ("epochs", "batch_size")}
     if kind is Distilled:
         given = {"max_steps": MAX_STUDENT_STEPS, **given}
         given.setdefault("teacher", method_with(Parameters.name, **settings))
@@ -142,7 +145,8 @@ def _of_run(path: Path) -> tuple[str, dict]:
         method = "distilled"
     elif command == "finetune":
         method = settings["method"]
-        if settings["source"] == "scratch" or settings["reinitialize"]:
+        fresh = settings["source"] == "scratch" or settings["reinitialize"]
+        if method == "parameters" and fresh:
             method = "scratch"
     else:
         raise ValueError(f"{path} is a run of {command}, expected finetune or distill")

@@ -72,6 +72,13 @@ class Examples(NamedTuple):
         return self._replace(x=features(self.x), validation=held_out)
 
 
+def labels_of(y: np.ndarray, labelled: np.ndarray) -> np.ndarray:
+    """The labels of the given rows, and -1 for all others."""
+    labels = np.full_like(y, -1)
+    labels[labelled] = y[labelled]
+    return labels
+
+
 def held_out(x, y: np.ndarray, rows: np.ndarray) -> tuple | None:
     """Examples and labels of the held-out rows, as validation data; ``None`` without any."""
     return (take_rows(x, rows), y[rows]) if len(rows) else None

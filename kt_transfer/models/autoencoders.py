@@ -8,10 +8,9 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from kt_transfer.models.batch_penalties import penalty_layer, replica_mean
+from kt_transfer.models.batch_penalties import penalty_layer
+from kt_transfer.models.penalties import PENALTIES, SPARSITIES
 
-# Relative to a squared error summed over the features. k-sparse is a constraint without a weight.
-DEFAULT_SPARSITY_WEIGHTS = {"squared_l1": 1e-3, "l1": 1e-2, "kl": 1.0, "k_sparse": 0.0}
 # A transferred k-sparse code keeps this many times k units (α in Makhzani & Frey, 2013): 1,000
 # units on MNIST, logistic regression on 15,000 labels, held-out training images: 4.6 % errors
 # with 3 k, 5.3 % with k.
@@ -76,23 +75,20 @@ def sparse_autoencoder(
 
     The penalty is part of the encoder and built from stock Keras layers: with a
     :class:`~kt_transfer.ReconstructionLoss` it is added in training and evaluation, and the saved
-    model loads without ``kt_transfer``. All penalties are means over the batch:
-
-    - ``"squared_l1"``: λ‖z‖₁², the squared L1 norm of each example's code;
-    - ``"l1"``: λ‖z‖₁;
-    - ``"kl"``: λ Σⱼ KL(ρ ‖ ρ̂ⱼ) on sigmoid codes, ρ̂ⱼ the mean of unit j over the batch, across
-      replicas (Ng, 2011, https://web.stanford.edu/class/cs294a/sparseAutoencoder.pdf);
-    - ``"k_sparse"``: all but the k largest units are set to zero (Makhzani & Frey, 2013,
-      https://arxiv.org/abs/1312.5663); no penalty.
+    model loads without ``kt_transfer``. All penalties are means over the batch; by default it is
+    λ‖z‖₁², the squared L1 norm of each example's code.
 
     Args:
         input_dim: Features of one example.
         hidden_units: Widths of the encoder's hidden layers.
         latent_dim: Width of the code.
         output_activation: Activation of the reconstruction.
-        sparsity: One of the above.
+        sparsity: A penalty of ``kt_transfer.models.penalties``, where each has its formula, such as
+            ``"squared_l1"``, ``"l1"`` and ``"kl"``; or ``"k_sparse"``: all but the k largest units
+            are set to zero, without a penalty (Makhzani & Frey, 2013,
+            https://arxiv.org/abs/1312.5663).
         sparsity_weight: λ, 0 or more, relative to a squared error *summed* over the features
-            (default: ``DEFAULT_SPARSITY_WEIGHTS``).
+            (default: the penalty's own).
         sparsity_target: ρ, between 0 and 1 (``"kl"``).
         num_active: k, from 1 to ``latent_dim`` (``"k_sparse"``; default: a quarter).
         noise: Strength of the corruption, as in :func:`dense_autoencoder`.
@@ -109,30 +105,28 @@ def sparse_autoencoder(
         >>> model = sparse_autoencoder(784, sparsity="l1", sparsity_weight=0.01)
         >>> model.compile("adam", loss=ReconstructionLoss())
     """
-    if sparsity not in DEFAULT_SPARSITY_WEIGHTS:
-        raise ValueError(f"sparsity {sparsity!r}, expected {', '.join(DEFAULT_SPARSITY_WEIGHTS)}")
-    weight = DEFAULT_SPARSITY_WEIGHTS[sparsity] if sparsity_weight is None else sparsity_weight
-    if weight < 0:
-        raise ValueError(f"sparsity_weight {weight}, expected 0 or more")
+    if sparsity not in SPARSITIES:
+        raise ValueError(f"sparsity {sparsity!r}, expected {', '.join(SPARSITIES)}")
+    if sparsity_weight is not None and sparsity_weight < 0:
+        raise ValueError(f"sparsity_weight {sparsity_weight}, expected 0 or more")
     if not 0 < sparsity_target < 1:
         raise ValueError(f"sparsity_target {sparsity_target}, expected between 0 and 1")
     k = max(1, latent_dim // 4) if num_active is None else num_active
     if not 1 <= k <= latent_dim:
         raise ValueError(f"num_active {k}, expected from 1 to latent_dim = {latent_dim}")
-    constrain = {
-        "squared_l1": lambda z: _penalized(z, ops.mean(ops.square(_l1_norm(z))), weight),
-        "l1": lambda z: _penalized(z, ops.mean(_l1_norm(z)), weight),
-        "kl": lambda z: _penalized(z, _kl_to_target(z, sparsity_target), weight),
-        "k_sparse": lambda z: _k_largest(z, k),
-    }[sparsity]
-    activation = "sigmoid" if sparsity == "kl" else "relu"
     corrupt = noise_layer(noise, noise_kind)
-    autoencoder = _autoencoder(
-        input_dim, hidden_units, latent_dim, output_activation, corrupt, activation, constrain
-    )
+    shape = (input_dim, hidden_units, latent_dim, output_activation, corrupt)
     if sparsity == "k_sparse":
+        autoencoder = _autoencoder(*shape, "relu", lambda code: _k_largest(code, k))
         tie_initial_weights(autoencoder)
-    return autoencoder
+        return autoencoder
+    penalty = PENALTIES[sparsity]
+    weight = penalty.weight if sparsity_weight is None else sparsity_weight
+    return _autoencoder(
+        *shape,
+        penalty.activation,
+        lambda code: _penalized(code, penalty.of(code, sparsity_target), weight),
+    )
 
 
 def tie_initial_weights(autoencoder: keras.Model) -> None:
@@ -236,18 +230,6 @@ def _autoencoder(
     # Outside the encoder, so that no noise layer is transferred.
     corrupted = corrupt(x) if corrupt else x
     return keras.Model(x, decoder(encoder(corrupted)), name="autoencoder")
-
-
-def _l1_norm(z):
-    return ops.sum(ops.abs(z), axis=-1)
-
-
-def _kl_to_target(z, rho: float):
-    mean = ops.clip(replica_mean(z), 1e-7, 1.0 - 1e-7)
-    return ops.sum(
-        rho * (ops.log(rho) - ops.log(mean))
-        + (1.0 - rho) * (ops.log(1.0 - rho) - ops.log(1.0 - mean))
-    )
 
 
 def _penalized(z, penalty, weight: float):

@@ -18,6 +18,8 @@ _NEVER = -1000.0
 STRENGTHS = tuple(np.logspace(-4, 2, 7))
 # Above this, five-fold cross-validation costs more than it gains over a hold-out.
 MANY_EXAMPLES = 10_000
+# From so many columns for each example on, regression takes place in the span of the examples.
+FAR_WIDER = 32
 
 
 def dense_encoder(
@@ -142,7 +144,9 @@ def fit_logistic_regression(
     copies = np.arange(len(labels)) if copies is None else np.unique(copies, return_inverse=True)[1]
     if sample_weight is not None:  # sums to n, so that C means the same as without weights
         sample_weight = sample_weight / np.mean(sample_weight)
-    scaler, regression = _fitted_regression(features / spread, labels, copies, seed, sample_weight)
+    given = features / spread, labels, copies, seed, sample_weight
+    is_far_wider = features.shape[1] > FAR_WIDER * len(features)
+    scaler, regression = (_fitted_in_span if is_far_wider else _fitted_regression)(*given)
     coefficients, intercepts = regression.coef_.T, regression.intercept_
     if len(present) == 2:  # one column of log-odds becomes two logits
         coefficients = np.hstack([np.zeros_like(coefficients), coefficients])
@@ -155,21 +159,51 @@ def fit_logistic_regression(
     return kernel.astype("float32"), bias.astype("float32"), float(regression.C)
 
 
+def _fitted_in_span(features, labels, copies, seed: int, weights):
+    """The same as :func:`_fitted_regression` where columns are many times as many as examples.
+
+    The kernel is a combination of the examples, so that rotating them into the space that they
+    span keeps the solution, with as many columns as examples. The scaling is that of all given
+    examples, also while C is chosen.
+    """
+    from sklearn.preprocessing import StandardScaler
+
+    candidates = []
+    for scaler in (StandardScaler(), StandardScaler(with_std=False)):
+        scaled = scaler.fit_transform(features, sample_weight=weights)
+        left, singular, rotation = np.linalg.svd(scaled, full_matrices=False)
+        as_it_is = StandardScaler(with_mean=False, with_std=False)
+        _, regression, score = _searched(
+            left * singular, labels, copies, seed, weights, scalers=[as_it_is]
+        )
+        regression.coef_ = regression.coef_ @ rotation
+        candidates.append((score, scaler, regression))
+    _, scaler, regression = max(candidates, key=lambda candidate: candidate[0])
+    return scaler, regression
+
+
 def _fitted_regression(features, labels, copies, seed: int, weights):
     """The fitted scaler and the regression on the scaled features."""
+    from sklearn.preprocessing import StandardScaler
+
+    judged, label_of, smallest_class = _judged(labels, copies)
+    if smallest_class > 1 and len(labels) > MANY_EXAMPLES:
+        return _fitted_along_path(features, labels, copies, judged, label_of, seed, weights)
+    scalers = [StandardScaler(), StandardScaler(with_std=False)]
+    return _searched(features, labels, copies, seed, weights, scalers)[:2]
+
+
+def _searched(features, labels, copies, seed: int, weights, scalers):
+    """The scaler and the regression that folds choose, fitted on all examples, and their score."""
     from sklearn import config_context
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import log_loss, make_scorer
     from sklearn.model_selection import GridSearchCV, StratifiedKFold
     from sklearn.pipeline import Pipeline
-    from sklearn.preprocessing import StandardScaler
     from threadpoolctl import threadpool_limits
 
     judged, label_of, smallest_class = _judged(labels, copies)
-    if smallest_class > 1 and len(labels) > MANY_EXAMPLES:
-        return _fitted_along_path(features, labels, copies, judged, label_of, seed, weights)
-    each, together = StandardScaler(), StandardScaler(with_std=False)
-    pipeline = Pipeline([("scaler", each), ("regression", LogisticRegression(max_iter=1000))])
+    pipeline = Pipeline([("scaler", scalers[0]), ("regression", LogisticRegression(max_iter=1000))])
     weighted = {}
     if weights is not None:
         weighted = {"scaler__sample_weight": weights, "regression__sample_weight": weights}
@@ -177,7 +211,7 @@ def _fitted_regression(features, labels, copies, seed: int, weights):
     # Sample weights are passed by step name, whatever metadata routing the caller has configured.
     with threadpool_limits(1, user_api="blas"), config_context(enable_metadata_routing=False):
         if smallest_class < 2:  # too few to be both trained on and held out
-            fitted = pipeline.fit(features, labels, **weighted)
+            fitted, score = pipeline.fit(features, labels, **weighted), 0.0
         else:
             folds = StratifiedKFold(min(5, smallest_class), shuffle=True, random_state=seed)
             splits = [
@@ -189,10 +223,11 @@ def _fitted_regression(features, labels, copies, seed: int, weights):
                 response_method="predict_proba",
                 labels=np.unique(labels),
             )
-            grid = {"scaler": [each, together], "regression__C": STRENGTHS}
+            grid = {"scaler": scalers, "regression__C": STRENGTHS}
             search = GridSearchCV(pipeline, grid, cv=splits, scoring=loss)
-            fitted = search.fit(features, labels, **weighted).best_estimator_
-    return fitted["scaler"], fitted["regression"]
+            search.fit(features, labels, **weighted)
+            fitted, score = search.best_estimator_, search.best_score_
+    return fitted["scaler"], fitted["regression"], score
 
 
 def _judged(labels, copies) -> tuple[np.ndarray, np.ndarray, int]:

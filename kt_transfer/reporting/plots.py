@@ -108,6 +108,26 @@ def plot_gained(comparison: dict[str, dict], path: Path) -> None:
     _save(figure, path)
 
 
+def plot_contact_sheet(examples: np.ndarray, titles, path: Path) -> None:
+    """Images side by side, each with its title.
+
+    Args:
+        examples: Images, shape ``(n, height, width[, channels])``, n at least 1.
+        titles: A line for each.
+        path: PNG file to write.
+    """
+    columns = min(10, len(examples))
+    rows = -(-len(examples) // columns)
+    figure = Figure(figsize=(1.3 * columns, 1.5 * rows))
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axis in axes:
+        axis.axis("off")
+    for axis, example, title in zip(axes, examples, titles, strict=False):
+        _show(axis, example, examples)
+        axis.set_title(title, fontsize=7, parse_math=False)
+    _save(figure, path)
+
+
 _COLOURS = {"teacher": "#7f7f7f", "scratch": "#a6cee3", "distilled": "#1f78b4"}
 
 

@@ -141,6 +141,18 @@ class Run:
         check_models(self.path, network, preprocessing, labels)
         return network, preprocessing
 
+    def load_classifier(self) -> tuple:
+        """The same of a run that classifies; an autoencoder is refused."""
+        if self.is_autoencoder:
+            raise UserError(
+                setting="run",
+                given=self.path,
+                expected="a classifier",
+                but="it is an autoencoder",
+                remedy=f"run `python -m kt_transfer.finetune --source {self.path}` first",
+            )
+        return self.load_models()
+
     def read_splits(self, num_examples: int) -> dict:
         """Read the rows of ``splits.npz``, for data with that many training examples."""
         splits = self.read_arrays("splits.npz")

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,42 +13,22 @@ import tensorflow as tf
 
 from kt_transfer.errors import UserError
 from kt_transfer.files.reading import read_json
-from kt_transfer.files.writing import disk_errno
 from kt_transfer.models.finite import why_not_finite
 from kt_transfer.serving.inspection import require_harmless
+from kt_transfer.serving.signatures import require_same_answers, served_functions
+from kt_transfer.serving.versions import publish_version
 
-TOLERANCE = 1e-5
 
-
-def export_saved_model(
-    folder: Path,
-    *,
-    preprocessing,
-    classifier=None,
-    class_names=(),
-    autoencoder=None,
-    autoencoder_preprocessing=None,
-    metadata: dict,
-    examples: np.ndarray,
-) -> Path:
+def export_saved_model(folder: Path, *, metadata: dict, examples: np.ndarray, **models) -> Path:
     """Write the next version under ``folder``, verified before it appears.
-
-    Signatures, all from raw examples: ``serving_default`` (``probabilities``, ``class_id``,
-    ``label``), ``encode`` (``features``) and, with an autoencoder, ``reconstruct``
-    (``reconstruction`` as the autoencoder outputs it, scaled to [-1, 1], flat or images, and
-    ``reconstruction_error``, ‖x − x̂‖² of each example). Without a classifier
-    ``serving_default`` combines ``encode`` and ``reconstruct``.
 
     Args:
         folder: ``saved_models/NAME``; the version is the next free number.
-        preprocessing: Keras model from raw examples to the network's input.
-        classifier: Keras model from this input to logits, with a layer ``"encoder"``.
-        class_names: Names of its classes.
-        autoencoder: Keras model with the layers ``"encoder"`` and ``"decoder"``.
-        autoencoder_preprocessing: Keras model from raw examples to its input (default:
-            ``preprocessing``).
         metadata: Content of ``metadata.json``.
         examples: Raw examples on which the outputs must match those of the Keras models.
+        **models: Models and class names, as for
+            :func:`~kt_transfer.serving.signatures.served_functions`, whose functions become the
+            signatures.
 
     Returns:
         The folder of the new version.
@@ -60,33 +37,17 @@ def export_saved_model(
         OSError: If the folder cannot be written.
         RuntimeError: If the outputs differ.
     """
-    module, signatures = _served_module(
-        preprocessing,
-        classifier,
-        class_names,
-        autoencoder,
-        autoencoder_preprocessing or preprocessing,
-    )
-    made = [path for path in (folder, folder.parent) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    # TF Serving loads a numbered folder as soon as it appears, and ignores others.
-    unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=folder))
-    try:
+    module, functions, raw = served_functions(**models)
+    signatures = {
+        name: tf.function(_on_any_batch(function), input_signature=[raw], autograph=False)
+        for name, function in functions.items()
+    }
+
+    def write(unfinished: Path) -> float:
         tf.saved_model.save(module, os.fspath(unfinished), signatures=signatures)
-        difference = check_saved_model(unfinished, signatures, examples)
-        text = json.dumps({**metadata, "largest_difference": difference}, indent=2)
-        (unfinished / "metadata.json").write_text(text + "\n")
-        unfinished.chmod(0o755)
-        return _publish(unfinished, folder)
-    except Exception as error:
-        if number := disk_errno(error):  # may be an error class of TensorFlow
-            raise OSError(number, os.strerror(number), os.fspath(folder)) from error
-        raise
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        for empty in made:
-            with contextlib.suppress(OSError):
-                empty.rmdir()
+        return check_saved_model(unfinished, signatures, examples)
+
+    return publish_version(folder, write, metadata)
 
 
 def check_saved_model(path: Path, signatures: dict, examples: np.ndarray) -> float:
@@ -113,69 +74,7 @@ def check_saved_model(path: Path, signatures: dict, examples: np.ndarray) -> flo
             raise RuntimeError(f"the SavedModel does not load without Keras: {done.stderr[-2000:]}")
         with np.load(answers) as file:
             served = dict(file)
-    largest = 0.0
-    for name, function in signatures.items():
-        for output, expected in function(tf.constant(examples)).items():
-            for size in ("one", "all"):
-                given = served[f"{name}/{output}/{size}"]
-                largest = max(largest, _difference(given, expected.numpy()[: len(given)]))
-    if not largest <= TOLERANCE:
-        raise RuntimeError(f"the SavedModel differs from Keras by {largest}, expected {TOLERANCE}")
-    return largest
-
-
-def _difference(given: np.ndarray, expected: np.ndarray) -> float:
-    if expected.dtype == object:
-        same = given.tolist() == [label.decode() for label in expected.tolist()]
-        return 0.0 if same else float("inf")
-    # Relative for large values, since a summed error has no fixed scale.
-    scale = np.maximum(np.abs(expected), 1.0)
-    return float(np.max(np.abs(given - expected) / scale, initial=0.0))
-
-
-def _served_module(preprocessing, classifier, class_names, autoencoder, autoencoder_preprocessing):
-    module = tf.Module()
-    encoder = (classifier or autoencoder).get_layer("encoder")
-    raw = preprocessing.inputs[0]
-    name = "image" if len(raw.shape) > 2 else "features"
-    specs = [tf.TensorSpec([None, *raw.shape[1:]], raw.dtype, name=name)]
-    labels = tf.constant(list(class_names)) if class_names else None
-
-    def classify(raw_input):
-        x = preprocessing(raw_input, training=False)
-        probabilities = tf.nn.softmax(classifier(x, training=False))
-        class_id = tf.argmax(probabilities, axis=-1)
-        label = tf.gather(labels, class_id)
-        return {"probabilities": probabilities, "class_id": class_id, "label": label}
-
-    def encode(raw_input):
-        return {"features": encoder(preprocessing(raw_input, training=False), training=False)}
-
-    def reconstruct(raw_input):
-        x = autoencoder_preprocessing(raw_input, training=False)
-        code = autoencoder.get_layer("encoder")(x, training=False)
-        output = autoencoder.get_layer("decoder")(code, training=False)
-        error = tf.reduce_sum(tf.square(x - output), axis=list(range(1, len(x.shape))))
-        return {"reconstruction": output, "reconstruction_error": error}
-
-    def encode_and_reconstruct(raw_input):
-        return {**encode(raw_input), **reconstruct(raw_input)}
-
-    functions = {"encode": encode}
-    if autoencoder is not None:
-        functions["reconstruct"] = reconstruct
-    if classifier is not None:
-        functions["serving_default"] = classify
-    else:
-        functions["serving_default"] = encode_and_reconstruct
-    # Track the variables alone: a tracked Keras model would be saved with its call functions.
-    models = [model for model in (classifier, autoencoder) if model is not None]
-    module.weights = [weight.value for model in models for weight in model.weights]
-
-    return module, {
-        key: tf.function(_on_any_batch(function), input_signature=specs, autograph=False)
-        for key, function in functions.items()
-    }
+    return require_same_answers("SavedModel", signatures, examples, served)
 
 
 def _on_any_batch(function):
@@ -190,19 +89,6 @@ def _on_any_batch(function):
         return {name: answer[:count] for name, answer in answers.items()}
 
     return served
-
-
-def _publish(unfinished: Path, folder: Path) -> Path:
-    while True:
-        numbers = [int(path.name) for path in folder.iterdir() if path.name.isdigit()]
-        version = folder / str(max(numbers, default=0) + 1)
-        try:
-            unfinished.rename(version)
-        except OSError:
-            if not version.exists():
-                raise
-            continue  # another export took the number meanwhile
-        return version
 
 
 def _check_metadata(metadata, signature) -> None:

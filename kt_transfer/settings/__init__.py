@@ -11,6 +11,7 @@ from kt_transfer.settings.evaluate import EvaluateConfig
 from kt_transfer.settings.export import ExportConfig
 from kt_transfer.settings.finetune import FinetuneConfig
 from kt_transfer.settings.json import from_settings, to_settings
+from kt_transfer.settings.label import LabelConfig
 from kt_transfer.settings.predict import PredictConfig
 from kt_transfer.settings.pretrain import (
     CONV_LATENT_DIM,
@@ -31,6 +32,7 @@ __all__ = [
     "EvaluateConfig",
     "ExportConfig",
     "FinetuneConfig",
+    "LabelConfig",
     "LABEL_WEIGHT",
     "Method",
     "Metric",

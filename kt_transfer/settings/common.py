@@ -5,9 +5,13 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, get_type_hints
+
+import docstring_parser
+import tyro
 
 from kt_transfer.methods.bounds import AtLeastOne, NotNegative, Positive, require_bounds
+from kt_transfer.methods.steps import Steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +73,36 @@ class Training(Common):
 
     from_run: Path | None = None
     """Take the settings of this run as defaults."""
+
+
+def with_settings_of(*methods):
+    """Class decorator: a field for each setting of the methods that a command's settings lack.
+
+    The field has the type and the text of the method's, and the default ``None``, which stands for
+    the method's own. ``settings_of_methods`` names the method of each. To be applied before
+    ``dataclass``.
+    """
+    # What every method has, the command declares itself.
+    common = {field.name for field in dataclasses.fields(Steps)}
+
+    def decorate(config_class):
+        config_class.settings_of_methods = {}
+        for method in methods:
+            hints = get_type_hints(method, include_extras=True)
+            documented = docstring_parser.parse(method.__doc__).params
+            texts = {parameter.arg_name: parameter.description for parameter in documented}
+            for field in dataclasses.fields(method):
+                name = field.name
+                if name in common or name in config_class.__annotations__:
+                    continue
+                help_text = f"{texts[name]} (--method {method.name})".replace("``", "")
+                kind = Annotated[hints[name] | None, tyro.conf.arg(help=help_text)]
+                config_class.__annotations__[name] = kind
+                setattr(config_class, name, None)
+                config_class.settings_of_methods[name] = method.name
+        return config_class
+
+    return decorate
 
 
 def narrow(config, narrower, *without: str):

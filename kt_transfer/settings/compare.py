@@ -29,7 +29,7 @@ class CompareConfig(Training):
     """Cross-validate the ways of transferring against no transfer, and hand over the winner."""
 
     data: str = "digits"
-    """Target data: digits, tfds:NAME[:VERSION], idx:DIR, images:DIR or npz:FILE."""
+    """Target data, such as digits, tfds:NAME[:VERSION], idx:DIR, images:DIR or npz:FILE."""
 
     source: tuple[str, ...] = ()
     """What to transfer from, each a candidate: run folders, FILE.keras, keras_applications:NAME.

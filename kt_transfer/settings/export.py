@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Literal
 
 from kt_transfer.methods.bounds import FolderName
+from kt_transfer.serving.formats import FORMATS
 from kt_transfer.settings.common import Common
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportConfig(Common):
-    """Write a run as a versioned SavedModel for TF Serving."""
+    """Write a run as a versioned model to be served, by default a SavedModel for TF Serving."""
 
     run: Path
     """Run folder to export."""
@@ -20,7 +21,7 @@ class ExportConfig(Common):
     name: FolderName | None = None
     """Name of the served model (default: the run folder's name)."""
 
-    format: Literal["saved_model"] = "saved_model"
+    format: Literal[tuple(FORMATS)] = "saved_model"
     """Format of the export."""
 
     export_dir: Path = Path("saved_models")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 
 from kt_transfer.errors import UserError, named
-from kt_transfer.methods import Features, Parameters
+from kt_transfer.methods import BY_NAME, METHODS, Features, Parameters
 from kt_transfer.methods.bounds import (
     AtLeastOne,
     LayerDecay,
@@ -21,10 +22,17 @@ from kt_transfer.methods.parameters import TRANSFERRED_LEARNING_RATE
 from kt_transfer.methods.pretraining import WIDE_LATENT_DIM, WIDE_UNITS
 from kt_transfer.methods.steps import LearningRateDecay
 from kt_transfer.methods.views import augmentation_of
-from kt_transfer.settings.common import Training
+from kt_transfer.settings.common import Training, with_settings_of
+
+# Methods that learn from the unlabelled examples by themselves; a student is distill's.
+UNLABELLED_METHODS = tuple(
+    method for method in METHODS if method.sees_unlabelled and method.teacher is None
+)
+Method = Literal["parameters", "features", *(method.name for method in UNLABELLED_METHODS)]
 
 
 @dataclass(frozen=True, kw_only=True)
+@with_settings_of(*UNLABELLED_METHODS)
 class FinetuneConfig(Training):
     """Transfer a source model to a target task with labels."""
 
@@ -39,18 +47,20 @@ class FinetuneConfig(Training):
     data: str | None = None
     """Target data (default: the source run's data; digits for any other source)."""
 
-    epochs: AtLeastOne = Parameters.epochs
-    """Passes over the labelled training examples."""
+    epochs: AtLeastOne | None = None
+    """Passes over the training examples (default: the method's own; 100 for parameters)."""
 
-    batch_size: AtLeastOne = Parameters.batch_size
-    """Examples per step, over all devices together."""
+    batch_size: AtLeastOne | None = None
+    """Examples per step, over all devices together (default: the method's own; 32 for
+    parameters)."""
 
     learning_rate: Positive | None = None
     """Initial learning rate of Adam (default: 1e-3; 1e-4 where all starts from what was learned,
     the head from logistic regression)."""
 
-    method: Literal["parameters", "features"] = "parameters"
-    """Transfer the parameters and train on, or the features of the frozen encoder."""
+    method: Method = "parameters"
+    """Transfer the parameters and train on, or the features of the frozen encoder; or learn from
+    the unlabelled examples as well (any other)."""
 
     features_from: str = Features.features_from
     """Features to take (--method features): bottleneck for the encoder's output, the name of one
@@ -113,10 +123,12 @@ class FinetuneConfig(Training):
     """Stop after this many epochs without a better validation loss, and keep the best."""
 
     def __post_init__(self) -> None:
-        if self.head_start is None:  # resolved at once, as config.json has it
+        for name in self._left_to_the_method():  # resolved at once, as config.json has it
+            object.__setattr__(self, name, getattr(BY_NAME[self.method], name))
+        if self.head_start is None:
             start = "logistic_regression" if self.transfers_parameters else "random"
             object.__setattr__(self, "head_start", start)
-        if self.learning_rate is None:
+        if self.learning_rate is None:  # of the others, the two rates of a head
             from_regression = self.head_start == "logistic_regression"
             rate = TRANSFERRED_LEARNING_RATE if from_regression else 1e-3
             object.__setattr__(self, "learning_rate", rate)
@@ -126,7 +138,27 @@ class FinetuneConfig(Training):
         augmentation_of(self.augment)
         self._require_settings_that_agree()
 
+    def _left_to_the_method(self) -> list[str]:
+        """Settings that are not given, of which the method has a default; a head's depend on the
+        source, too."""
+        kind = BY_NAME[self.method]
+        names = {field.name for field in dataclasses.fields(kind)} - {"head", "head_start"}
+        return [
+            name
+            for name in sorted(names)
+            if getattr(self, name, 0) is None and getattr(kind, name) is not None
+        ]
+
     def _require_settings_that_agree(self) -> None:
+        for name, method in self.settings_of_methods.items():
+            if getattr(self, name) is not None and not hasattr(BY_NAME[self.method], name):
+                raise UserError(
+                    setting=name,
+                    given=getattr(self, name),
+                    when=f"with {named('method', self.method)}",
+                    expected=f"{named('method', method)}, whose setting it is",
+                    remedy=f"give that, or leave {named(name)} out",
+                )
         if self.source_range and not self.source.endswith(".keras"):
             raise UserError(
                 setting="source_range",
@@ -194,4 +226,4 @@ class FinetuneConfig(Training):
     @property
     def chosen_head(self) -> str:
         """The head in force: the one given, or the method's default."""
-        return self.head or ("dense" if self.method == "parameters" else "logistic_regression")
+        return self.head or ("logistic_regression" if self.method == "features" else "dense")

@@ -8,9 +8,10 @@ from typing import Annotated, Literal
 from kt_transfer.errors import named
 from kt_transfer.methods.bounds import AtLeastOne, Bound, Units, Weight, require
 from kt_transfer.methods.pretraining import MASKED_SHARE, WIDE_LATENT_DIM, WIDE_UNITS
+from kt_transfer.models.penalties import SPARSITIES
 from kt_transfer.settings.common import Training
 
-Sparsity = Literal["squared_l1", "l1", "kl", "k_sparse"]
+Sparsity = Literal[SPARSITIES]
 LABEL_WEIGHT = 100.0
 
 REFERENCE_UNITS, REFERENCE_LATENT_DIM = (128, 64, 32, 16), 8
@@ -22,7 +23,7 @@ class PretrainConfig(Training):
     """Train an autoencoder (or, with labels, a classifier) on a source task."""
 
     data: str = "digits"
-    """Source data: digits, tfds:NAME[:VERSION], idx:DIR, images:DIR or npz:FILE."""
+    """Source data, such as digits, tfds:NAME[:VERSION], idx:DIR, images:DIR or npz:FILE."""
 
     objective: Literal["reconstruction", "classification"] = "reconstruction"
     """Reconstruct the examples, without labels; or learn the labels of the source data, so that
@@ -50,7 +51,7 @@ class PretrainConfig(Training):
 
     sparsity_weight: Weight | None = None
     """Weight of the penalty, next to a squared error summed over the features
-    (default: 1e-3 for squared_l1, 1e-2 for l1, 1 for kl)."""
+    (default: the penalty's own, such as 1e-3 for squared_l1, 1e-2 for l1, 1 for kl)."""
 
     sparsity_target: Annotated[
         float, Bound(lambda mean: 0 < mean < 1, "a mean activity between 0 and 1")

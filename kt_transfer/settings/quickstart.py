@@ -15,7 +15,7 @@ class QuickstartConfig(Training):
     """The whole chain as one command: pretrain, finetune, distill, evaluate, export."""
 
     data: str = "digits"
-    """Data for every step: digits, tfds:NAME[:VERSION], idx:DIR, images:DIR or npz:FILE."""
+    """Data for every step, such as digits, tfds:NAME[:VERSION], idx:DIR, images:DIR or npz:FILE."""
 
     epochs: AtLeastOne = 100
     """Passes over the examples in each step."""

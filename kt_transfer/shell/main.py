@@ -42,7 +42,8 @@ COMMANDS = {
     "tune": (None, "search the settings of pretrain, finetune or distill"),
     "evaluate": (settings.EvaluateConfig, "measure a run on a data set"),
     "predict": (settings.PredictConfig, "write predictions to a CSV file"),
-    "export": (settings.ExportConfig, "write a run as a versioned SavedModel for TF Serving"),
+    "label": (settings.LabelConfig, "choose which unlabelled examples to label next"),
+    "export": (settings.ExportConfig, "write a run as a versioned model, by default a SavedModel"),
 }
 SEARCHES = {
     "pretrain": settings.TunePretrainConfig,

@@ -72,7 +72,7 @@ def test_a_budget_beyond_what_there_is_is_refused():
 
 
 def test_a_budget_too_small_for_the_folds_is_refused():
-    with pytest.raises(UserError, match="--labels 9 .*--folds 12, .*each fold") as refusal:
+    with pytest.raises(UserError, match="labels=9 .*folds=12, .*each fold") as refusal:
         resolve_budgets(LABELS, (9, 100), num_folds=12, repeats=3, seed=0)
     least = int(str(refusal.value).split("at least ")[-1].rstrip("."))
     for repeat in range(3):
@@ -119,7 +119,7 @@ def test_copies_share_a_fold_and_folds_stay_stratified():
 
 def test_a_budget_of_copies_alone_cannot_be_split():
     copies = np.repeat(np.arange(6), 20)
-    with pytest.raises(UserError, match="--folds 7, .*each fold"):
+    with pytest.raises(UserError, match="folds=7, .*each fold"):
         resolve_budgets(copies % 2, (100,), num_folds=7, repeats=1, seed=0, copies=copies)
 
 

@@ -8,6 +8,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from kt_transfer import classifier
+from kt_transfer.models import classifiers
 from kt_transfer.models.classifiers import (
     STRENGTHS,
     after_encoder,
@@ -158,3 +159,34 @@ def test_weights_of_logistic_regression_count_beside_one_another(monkeypatch, ma
     alike = fit_logistic_regression(x, y, 2, seed=0, sample_weight=np.full(80, 0.125))
     for one, other in zip(plain, alike, strict=True):
         assert np.array_equal(one, other)
+
+
+def test_far_more_columns_than_examples_take_the_same_solution(monkeypatch):
+    """In the span of 24 examples instead of 2,000 columns, which stock scikit-learn solves in."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(24) % 3
+    centres = rng.normal(size=(3, 2000))
+    features = 0.3 * centres[labels] + rng.normal(size=(24, 2000))
+    new = 0.3 * centres[np.arange(60) % 3] + rng.normal(size=(60, 2000))
+    weights = rng.uniform(0.5, 2, 24)
+    for weight in (None, weights):
+        kernel, bias, strength = fit_logistic_regression(
+            features, labels, 3, seed=0, sample_weight=weight
+        )
+        monkeypatch.setattr(classifiers, "FAR_WIDER", 1e9)
+        plain, plain_bias, _ = fit_logistic_regression(
+            features, labels, 3, seed=0, sample_weight=weight
+        )
+        monkeypatch.undo()
+        ours, theirs = new @ kernel + bias, new @ plain + plain_bias
+        np.testing.assert_array_equal(ours.argmax(axis=1), theirs.argmax(axis=1))
+        assert (ours.argmax(axis=1) == np.arange(60) % 3).mean() > 0.9
+        # Of one strength and scaling, the solution is that of all columns.
+        scaler = StandardScaler(with_std=False).fit(features / features.std(), None, weight)
+        scaled = scaler.transform(features / features.std())
+        weight = None if weight is None else weight / weight.mean()
+        left, singular, rotation = np.linalg.svd(scaled, full_matrices=False)
+        tight = {"C": strength, "tol": 1e-8, "max_iter": 5000}
+        whole = LogisticRegression(**tight).fit(scaled, labels, weight).coef_
+        span = LogisticRegression(**tight).fit(left * singular, labels, weight).coef_
+        np.testing.assert_allclose(span @ rotation, whole, atol=1e-4 * np.abs(whole).max())
