@@ -44,13 +44,15 @@ def describe_budget(rows: list[dict], methods: dict) -> str:
     for row in rows:
         steps.setdefault(row["method"], set()).add(row["steps"])
     epochs: dict[int, list[str]] = {}
-    students = [name for name in steps if methods[name].sees_unlabelled]
+    unlabelled = [name for name in steps if methods[name].sees_unlabelled]
     for name in steps:
-        if name not in students and max(steps[name]) > 0:
+        if name not in unlabelled and max(steps[name]) > 0:
             epochs.setdefault(methods[name].epochs, []).append(name)
-    taught = dict.fromkeys(methods[name].teacher for name in students)
+    taught = dict.fromkeys(methods[name].teacher for name in unlabelled)
     for teacher in filter(None, taught):
-        of = [name for name in students if methods[name].teacher == teacher]
+        if teacher.sees_unlabelled or not teacher.takes_steps:
+            continue
+        of = [name for name in unlabelled if methods[name].teacher == teacher]
         epochs.setdefault(teacher.epochs, []).append(f"the teachers of {joined(of)}")
     each = [
         f"{joined(names)} train {number} epochs over the same labelled examples"
@@ -58,9 +60,9 @@ def describe_budget(rows: list[dict], methods: dict) -> str:
         for number, names in epochs.items()
     ]
     told = "equal budgets: " + "; ".join(each)
-    if students:
-        spans = set().union(*(steps[name] for name in students))
-        told += f"; students {_span(spans)} steps over all examples"
+    if unlabelled:
+        spans = set().union(*(steps[name] for name in unlabelled))
+        told += f"; {joined(unlabelled)} {_span(spans)} steps over all examples"
     if regressions := [name for name in steps if max(steps[name]) == 0]:
         told += f"; {joined(regressions)}: logistic regression until it converges"
     return told

@@ -49,7 +49,8 @@ def read_candidates(path: Path) -> dict:
     ``distill`` whose settings are taken; settings beside it replace those of the run::
 
         [{"name": "frozen", "method": "parameters", "freeze": 1},
-         {"name": "tuned", "run": "runs/search/best", "epochs": 200}]
+         {"name": "tuned", "run": "runs/search/best", "epochs": 200},
+         {"name": "small", "method": "distilled", "teacher": {"method": "features"}}]
 
     Raises:
         UserError: If the file cannot be read, or a candidate is none.
@@ -100,7 +101,9 @@ def require_candidates(candidates: Mapping) -> dict:
 
 def to_json(method) -> dict:
     """A method as a candidate's entry, without its name."""
-    settings = dataclasses.asdict(method)
+    settings = {field.name: getattr(method, field.name) for field in dataclasses.fields(method)}
+    if method.teacher is not None:
+        settings["teacher"] = to_json(method.teacher)
     return {"method": method.name, **settings}
 
 
@@ -115,6 +118,8 @@ def describe(name: str, method) -> str:
         if field.name not in ("max_steps", "teacher")
         and getattr(method, field.name) != getattr(defaults, field.name)
     ]
+    if method.teacher not in (None, defaults.teacher):
+        differing.append(f"teacher {describe('teacher', method.teacher)}")
     return ", ".join([f"{method.name}: {method.description}", *differing])
 
 
@@ -160,7 +165,18 @@ def _structured(kind: type, settings: dict):
     known = {field.name for field in dataclasses.fields(kind)}
     if unknown := sorted(set(settings) - known):
         raise ValueError(f"{kind.name} has no setting {unknown[0]!r}: it has {', '.join(known)}")
-    return kind(**{key: _plain(value) for key, value in settings.items()})
+    given = {key: _plain(value) for key, value in settings.items()}
+    if isinstance(given.get("teacher"), dict):
+        given["teacher"] = _teacher(**given["teacher"])
+    return kind(**given)
+
+
+def _teacher(method: str = Parameters.name, **settings):
+    """The method that trains a student's teacher."""
+    if method not in BY_NAME or BY_NAME[method] is Distilled:
+        others = ", ".join(name for name in BY_NAME if name != Distilled.name)
+        raise ValueError(f"the teacher's method {method!r} is not known: give one of {others}")
+    return _structured(BY_NAME[method], settings)
 
 
 def _plain(value):

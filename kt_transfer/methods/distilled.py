@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from kt_transfer.methods.bounds import (
     AtLeastOne,
@@ -26,7 +26,7 @@ class Distilled(Steps):
     Attributes:
         epochs: Passes over the examples, labelled or not.
         max_steps: Steps after which it stops in any case; ``None`` for no limit.
-        teacher: The method that trains the teacher, where none is given.
+        teacher: The method that trains the teacher, where none is given: any but ``distilled``.
         student_units: Widths of the student's hidden layers.
         temperature: Temperature of the soft targets (``loss`` ``"kl"`` or ``"decoupled"``).
         alpha: Weight of the hard-label loss; 1 - alpha weighs the soft one.
@@ -39,14 +39,13 @@ class Distilled(Steps):
 
     name: ClassVar[str] = "distilled"
     description: ClassVar[str] = (
-        "a small student, taught by a fine-tuned teacher on the unlabelled data as well"
+        "a small student, taught by another method on the unlabelled data as well"
     )
-    needs_source: ClassVar[bool] = True
     sees_unlabelled: ClassVar[bool] = True
 
     epochs: AtLeastOne = 40
     max_steps: AtLeastOne | None = None
-    teacher: Parameters = Parameters()
+    teacher: Any = Parameters()
     student_units: Units = (32,)
     temperature: Positive = 4.0
     alpha: Fraction = 0.1
@@ -58,6 +57,11 @@ class Distilled(Steps):
     hint_loss: Literal["mse", "cosine"] = "mse"
     hint_epochs: NotNegative = 0
     augment: str | None = None
+
+    @property
+    def needs_source(self) -> bool:
+        """Whether the teacher transfers from a source."""
+        return self.teacher.needs_source
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -85,7 +85,7 @@ def test_budgets_are_told_by_method():
     ]
     assert describe_budget(rows, chosen_methods(BY_NAME, epochs=100)) == (
         "equal budgets: scratch, parameters and the teachers of distilled train 100 epochs over "
-        "the same labelled examples (200 to 300 steps); students 3,000 steps over all examples; "
+        "the same labelled examples (200 to 300 steps); distilled 3,000 steps over all examples; "
         "features: logistic regression until it converges"
     )
     assert describe_budget(rows[:2], chosen_methods(BY_NAME, epochs=5)).startswith(
