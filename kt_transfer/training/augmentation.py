@@ -70,10 +70,11 @@ def random_affine(
     Example:
         >>> x = np.zeros((100, 9, 9), "uint8")
         >>> x[:, 4, 1:8] = 200  # a horizontal bar
-        >>> turned = random_affine(x, (0, 1), rotation=90.0, scale=0.0, shear=0.0, shift=0.0)
+        >>> none = {"scale": 0.0, "shear": 0.0, "shift": 0.0}
+        >>> turned = random_affine(x, (0, 1), rotation=90.0, **none).numpy()
         >>> bool((turned[:, 4, 4] >= 199).all())  # the centre stays where it is
         True
-        >>> sorted({int((image > 99).any(axis=1).sum()) for image in turned.numpy()})
+        >>> sorted({int((image > 99).any(axis=1).sum()) for image in turned})
         [1, 3, 5, 7]
     """
     x = tf.convert_to_tensor(x)

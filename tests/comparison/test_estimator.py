@@ -338,7 +338,7 @@ def test_pretrained_parameters_are_trained_at_their_own_rate(monkeypatch, given,
 
 
 def test_views_of_images_teach_more_than_the_images():
-    settings = SMALL | {"epochs": 100, "learning_rate": 1e-3, "image_shape": (8, 8)}
+    settings = SMALL | {"epochs": 200, "learning_rate": 1e-3, "image_shape": (8, 8)}
     plain, turned = (
         TransferClassifier("scratch", **settings, augment=augment).fit(X, few_labels(50))
         for augment in (None, "affine")
