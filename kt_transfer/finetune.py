@@ -94,7 +94,7 @@ def execute(config: FinetuneConfig) -> Run:
                 run, config.epochs, f"finetune {config.data}", config.quiet
             )
             learned = learner.learn(examples, seed=config.seed, start=start, callbacks=watching)
-        _note_learned(run, learned)
+        _note_learned(config, run, learned)
         history, network = recording.history_of(run), learned.network
         recording.save_classifier(run, network, preprocessing, source, data)
         metrics = recording.classifier_metrics(network, preprocessing, data, validation)
@@ -149,8 +149,12 @@ def _note_adaptation(config: FinetuneConfig, run: Run, data: Dataset, expected) 
     session.say(config)(line)
 
 
-def _note_learned(run: Run, learned: Learned) -> None:
-    """Write down how the steps were executed, and the strength of a logistic regression."""
+def _note_learned(config: FinetuneConfig, run: Run, learned: Learned) -> None:
+    """Write down how the steps were executed, the strength of a logistic regression, and what else
+    is to be said."""
+    if learned.note is not None:
+        run.update_json("run.json", note=learned.note)
+        session.say(config)(learned.note)
     if learned.execution is not None:
         run.update_json("run.json", execution=learned.execution)
     if learned.strength is not None:

@@ -132,7 +132,7 @@ def test_a_collapse_is_told_with_what_to_change(tmp_path, invoke):
     ("flags", "change"),
     [
         ("--hidden-units 16 --latent-dim 4", "lower the learning rate, or try"),
-        ("--model sparse --sparsity k_sparse --num-active 1", "or raise the number of active units, or try"),
+        ("--model sparse --sparsity k_sparse --num-active 1", "the number of active units, or try"),
     ],
 )
 def test_what_to_change_fits_the_kind_of_code(invoke, flags, change):
