@@ -224,7 +224,9 @@ def _count(weights) -> int:
 def _tell(config: FinetuneConfig, run: Run, data, num_labels: int, metrics: dict) -> None:
     say = session.say(config)
     say(format_layers(metrics["layers"]) + "\n")
-    how = "scratch" if config.source == "scratch" else f"{config.method} of {config.source}"
+    how = f"{config.method} of {config.source}"
+    if config.source == "scratch":
+        how = "scratch" if config.method == "parameters" else config.method
     locked = f", {len(metrics['locked_layers'])} layers locked" if metrics["locked_layers"] else ""
     seconds = run.read_json("run.json")["wall_seconds"]
     say(f"fine-tuned on {data.spec}: {num_labels} labels, {how}{locked}, {seconds:.1f} s")

@@ -47,8 +47,9 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
     Args:
         method: ``"parameters"`` (the pretrained encoder, trained further), ``"features"`` (its
             features, with logistic regression), ``"distilled"`` (a student of ``parameters``),
-            ``"scratch"`` (the same network without pretraining) or ``"linear"`` (logistic
-            regression on the scaled input).
+            ``"propagated"`` (a fresh network, taught by labels that spread among the unlabelled
+            examples), ``"scratch"`` (the same network without pretraining) or ``"linear"``
+            (logistic regression on the scaled input).
         hidden_units: Widths of the encoder's hidden layers.
         latent_dim: Width of its code.
         student_units: Widths of the student's hidden layers (``"distilled"``).
