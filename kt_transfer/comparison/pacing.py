@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -72,6 +72,7 @@ class Pace(NamedTuple):
         least_pretrain_epochs: The same of the autoencoder.
         export: What describing, saving and exporting the winner takes.
         most_epochs: Epochs of a candidate that takes fewer of many examples.
+        before: Of what comes before the first epoch, as ``epoch``; only where there is something.
     """
 
     pretraining: dict[str, float]
@@ -81,6 +82,7 @@ class Pace(NamedTuple):
     least_pretrain_epochs: int
     export: float = 0.0
     most_epochs: dict[str, int] = {}
+    before: dict[tuple[str, str, int], float] = {}
 
     def method(self, name: str, method, labels=None) -> float:
         """Seconds that a candidate takes by itself in one fold, from all sources and budgets.
@@ -90,13 +92,17 @@ class Pace(NamedTuple):
             method: Its settings; what it shares with others is counted by :meth:`fold`.
             labels: Of this budget alone.
         """
-        own = [
-            each
-            for (trained, _, found), each in self.epoch.items()
-            if trained == name and labels in (None, found)
-        ]
+
+        def own(seconds: dict) -> float:
+            return sum(
+                each
+                for (trained, _, found), each in seconds.items()
+                if trained == name and labels in (None, found)
+            )
+
         epochs = getattr(method, "epochs", 0)
-        return sum(own) * min(epochs, self.most_epochs.get(name, epochs))
+        epochs = min(epochs, self.most_epochs.get(name, epochs))
+        return own(self.before) + own(self.epoch) * epochs
 
     def fold(self, methods: dict, pretrain_epochs: int, labels=None) -> float:
         """Seconds of one fold of some candidates; of one budget where ``labels`` are given."""
@@ -138,14 +144,14 @@ def measure_pace(comparison: Comparison, ends: float) -> Pace:
         OutOfTime: If not even these epochs fit.
     """
     parts = list(comparison.parts(repeats=1, num_folds=1))
-    pretraining, epoch, regression, most, least_pretrain = {}, {}, {}, {}, 1
+    pretraining, epoch, regression, most, before, least_pretrain = {}, {}, {}, {}, {}, 1
     methods = comparison.methods
     every = {**methods, **{str(teacher): teacher for teacher in teachers_of(methods)}}
     if any(method.needs_source for method in methods.values()):
         for source in comparison.sources.values():
             if source.pretraining is not None:
                 x = comparison.pretraining_examples(source, parts[-1])
-                pretraining[source.name] = _epoch(ends, source.pretraining.learn, x, seed=0)
+                pretraining[source.name] = _timed(ends, source.pretraining.learn, x, seed=0)[0]
                 steps = -(-len(x) // source.pretraining.settings.batch_size)
                 least_pretrain = max(least_pretrain, -(-LEAST_PRETRAIN_STEPS // steps))
     # Teachers first: a student asks them.
@@ -163,7 +169,10 @@ def measure_pace(comparison: Comparison, ends: float) -> Pace:
                 given = {"seed": 0, "start": start}
                 if getattr(method, "max_steps", None):
                     most[name] = learner.epochs(len(examples.x))
-                epoch[name, source, part.labels] = _epoch(ends, learner.learn, examples, **given)
+                key = name, source, part.labels
+                epoch[key], learned = _timed(ends, learner.learn, examples, **given)
+                if learned.head_seconds:
+                    before[key] = learned.head_seconds
     stepping = [method for method in methods.values() if method.takes_steps]
     batch_size = min((method.batch_size for method in stepping), default=1)
     fewest = len(parts[0].train)
@@ -174,6 +183,7 @@ def measure_pace(comparison: Comparison, ends: float) -> Pace:
         -(-LEAST_STEPS // -(-fewest // batch_size)),
         least_pretrain,
         most_epochs=most,
+        before=before,
     )
 
 
@@ -191,8 +201,8 @@ def _regression(comparison: Comparison, source: str, parts) -> float:
     return learned.seconds
 
 
-def _epoch(ends: float, learn, *given, **options) -> float:
-    """Seconds of one epoch, without what comes before the first."""
+def _timed(ends: float, learn, *given, **options) -> tuple[float, Any]:
+    """Seconds of one epoch, without what comes before the first; and what was learned."""
     watch = Watch(ends, TIMED_EPOCHS, most_seconds=TIMED_SHARE * (ends - now()))
-    learn(*given, callbacks=[watch], **options)
-    return float(np.mean(watch.seconds[1:] or watch.seconds))
+    learned = learn(*given, callbacks=[watch], **options)
+    return float(np.mean(watch.seconds[1:] or watch.seconds)), learned

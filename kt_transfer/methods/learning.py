@@ -115,7 +115,8 @@ class Learned(NamedTuple):
         seconds: To fit, without pretraining and teacher.
         steps: Of the optimizer; 0 for logistic regression.
         curve: Validation accuracy by epoch; empty without validation examples.
-        head_seconds: Of these seconds, those of the regression that a head starts from.
+        head_seconds: Of these seconds, those before the first step: of the regression that a head
+            starts from, or of a graph.
         strength: Inverse regularization strength of that regression; ``None`` without one.
         execution: How the steps were executed; ``None`` without steps.
         note: What else is to be said of it, in one sentence.

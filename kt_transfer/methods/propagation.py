@@ -28,7 +28,6 @@ from kt_transfer.models.classifiers import classifier, compile_classifier
 from kt_transfer.models.freezing import freeze_layers
 from kt_transfer.models.preprocessing import as_image
 from kt_transfer.training.graph import (
-    certainty,
     neighbour_graph,
     propagate,
     with_class_masses,
@@ -39,10 +38,8 @@ from kt_transfer.training.oriented_gradients import oriented_gradients
 # What is tried for a setting that is not given; of equals, the first is taken.
 ALPHAS, CLASS_MASSES = (0.99, 0.9), (False, True)
 NUM_COMPONENTS = 100
-# Halves of the labels that these are judged by.
-NUM_SPLITS = 10
-# A propagated label counts as trusted from this certainty on.
-TRUSTED = 0.5
+# Random halves of the labels that these are judged by.
+NUM_SPLITS = 5
 
 
 class Choice(NamedTuple):
@@ -58,13 +55,11 @@ class Spread(NamedTuple):
 
     Attributes:
         labels: The class of each example, ``(n,)``; ``-1`` where no label reaches.
-        certainty: From 0 to 1, ``(n,)``.
         choice: The settings that were given or chosen.
         accuracy: Of these on held-out labels; ``None`` where nothing was held out.
     """
 
     labels: np.ndarray
-    certainty: np.ndarray
     choice: Choice
     accuracy: float | None
 
@@ -137,10 +132,8 @@ class PropagatedLearner:
         began = time.perf_counter()
         spread = self.spread(examples, seed=seed, start=start)
         rows = np.flatnonzero(spread.labels >= 0)
-        weights = spread.certainty[rows]
-        if examples.sample_weight is not None:
-            weights = weights * examples.sample_weight[rows]
-        # Without a copy where all are reached, as nearly always.
+        weights = None if examples.sample_weight is None else examples.sample_weight[rows]
+        # No copy where all are reached, as nearly always.
         x = examples.x if len(rows) == len(examples.x) else take_rows(examples.x, rows)
         reached = examples._replace(x=x, y=spread.labels[rows], sample_weight=weights)
         self.initialize(seed)
@@ -152,6 +145,7 @@ class PropagatedLearner:
             before + fitted.seconds,
             fitted.steps,
             fitted.curve,
+            head_seconds=before,
             execution=self._fit.fused.execution,
             note=described(spread, examples.y),
         )
@@ -187,9 +181,7 @@ class PropagatedLearner:
         reached = scores.max(axis=1) > 0
         labels = np.where(reached, scores.argmax(axis=1), -1)
         labels[known] = examples.y[known]
-        sure = certainty(scores)
-        sure[known] = 1.0
-        return Spread(labels, sure, choice, accuracy if splits else None)
+        return Spread(labels, choice, accuracy if splits else None)
 
     def _choices(self) -> tuple[tuple, tuple, tuple]:
         """What is tried: features, alphas and class masses; of what is given, that alone."""
@@ -253,7 +245,7 @@ class PropagatedLearner:
 def half_splits(
     labels: np.ndarray, copies: np.ndarray, seed: int
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Stratified halves of labelled examples, ten times.
+    """Stratified halves of labelled examples, five times.
 
     Args:
         labels: Shape ``(n,)``.
@@ -267,7 +259,7 @@ def half_splits(
     Example:
         >>> splits = half_splits(np.array([0, 0, 1, 1]), np.arange(4), seed=0)
         >>> len(splits), {(len(train), len(held)) for train, held in splits}
-        (10, {(2, 2)})
+        (5, {(2, 2)})
     """
     first = np.unique(copies, return_index=True)[1]
     kept = max(-(-len(first) // 2), len(np.unique(labels)))
@@ -279,15 +271,14 @@ def half_splits(
 
 
 def described(spread: Spread, given: np.ndarray) -> str:
-    """How many examples the labels reached, in one sentence."""
+    """How many examples the labels reached, and how right they were, in one sentence."""
     unlabelled = given < 0
     num, reached = int(unlabelled.sum()), int((spread.labels[unlabelled] >= 0).sum())
-    trusted = int((spread.certainty[unlabelled] >= TRUSTED).sum())
-    features = {"gradients": "oriented gradients", "encoder": "the encoder's features"}
+    names = {"raw": "values", "gradients": "gradients", "encoder": "the source's features"}
     choice = spread.choice
+    judged = "" if spread.accuracy is None else f", {spread.accuracy:.1%} right where held out"
     return (
-        f"{len(given) - num:,} labels spread by {features.get(choice.graph_features, 'raw values')}"
-        f" (alpha {choice.alpha:g}, class masses {'balanced' if choice.class_mass else 'as found'})"
-        f": {reached:,} of {num:,} unlabelled examples reached, {trusted:,} with a certainty of at "
-        f"least {TRUSTED:g}"
+        f"labels spread along a graph of {names[choice.graph_features]} (alpha {choice.alpha:g}"
+        f"{', class masses as among the labels' if choice.class_mass else ''}{judged}) to "
+        f"{reached:,} of {num:,} unlabelled examples"
     )

@@ -42,7 +42,8 @@ def neighbour_graph(
     scale = np.maximum(squared.max(axis=1, keepdims=True), np.finfo(np.float32).tiny)
     weights = np.exp(-sharpness * squared / scale).astype(np.float32)
     starts = np.arange(0, rows.size + 1, degree)
-    affinity = scipy.sparse.csr_array((weights.ravel(), rows.ravel(), starts), (num, num))
+    indices = (array.ravel().astype(np.int32) for array in (rows, starts))
+    affinity = scipy.sparse.csr_array((weights.ravel(), *indices), (num, num))
     affinity = affinity.maximum(affinity.T)
     scaling = scipy.sparse.diags_array((1 / np.sqrt(affinity.sum(axis=1))).astype(np.float32))
     return (scaling @ affinity @ scaling).tocsr()
@@ -98,24 +99,3 @@ def with_class_masses(scores: np.ndarray, shares: np.ndarray) -> np.ndarray:
     """
     masses = scores.sum(axis=0)
     return scores * (shares / np.where(masses > 0, masses, 1.0)).astype(scores.dtype)
-
-
-def certainty(scores: np.ndarray) -> np.ndarray:
-    """1 − H(p) / log C, where p are the scores of an example as shares of their sum.
-
-    The weight of a propagated label (Iscen et al., 2019, https://arxiv.org/abs/1904.04717).
-
-    Args:
-        scores: 0 or more, ``(n, classes)``.
-
-    Returns:
-        From 0, all classes alike or no score at all, to 1, one class alone; shape ``(n,)``.
-
-    Example:
-        >>> certainty(np.array([[0.0, 0.2], [0.1, 0.1], [0.0, 0.0]]))
-        array([1., 0., 0.])
-    """
-    sums = scores.sum(axis=1, keepdims=True)
-    shares = np.where(sums > 0, scores / np.where(sums > 0, sums, 1.0), 1 / scores.shape[1])
-    entropy = -np.sum(shares * np.log(np.where(shares > 0, shares, 1.0)), axis=1)
-    return np.clip(1 - entropy / np.log(scores.shape[1]), 0.0, 1.0)

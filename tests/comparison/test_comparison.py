@@ -17,6 +17,7 @@ from kt_transfer.methods.candidates import chosen_methods
 from kt_transfer.methods.frozen import FeaturesLearner
 from kt_transfer.methods.learning import Learned
 from kt_transfer.methods.networks import NetworkLearner
+from kt_transfer.methods.propagation import PropagatedLearner
 from kt_transfer.methods.reconstruction import AutoencoderLearner
 from kt_transfer.methods.steps import Steps
 from kt_transfer.methods.students import StudentLearner
@@ -94,6 +95,7 @@ class Watched:
 
         monkeypatch.setattr(NetworkLearner, "learn", learns("network"))
         monkeypatch.setattr(StudentLearner, "learn", learns("student"))
+        monkeypatch.setattr(PropagatedLearner, "learn", learns("propagated"))
         monkeypatch.setattr(FeaturesLearner, "learn", learns("features"))
         monkeypatch.setattr(AutoencoderLearner, "learn", pretraining)
 
@@ -138,7 +140,7 @@ def test_every_learner_sees_the_rows_that_are_its_own(monkeypatch, tmp_path):
             seen.add(who)
             assert set(labelled) <= set(part.train)
             assert not set(rows) & set(part.held_out)
-            if who in ("pretraining", "student"):
+            if who in ("pretraining", "student", "propagated"):
                 # All that there is, but what any budget holds out.
                 missing = largest_held_out[part.repeat, part.fold]
                 assert sorted([*rows, *missing]) == list(range(NUM))
@@ -146,11 +148,11 @@ def test_every_learner_sees_the_rows_that_are_its_own(monkeypatch, tmp_path):
                 assert sorted(rows) == sorted(part.train)
             if who == "pretraining":
                 assert len(labelled) == 0
-            if who == "student":
+            if who in ("student", "propagated"):
                 assert sorted(labelled) == sorted(part.train)
             if looked_at is not None:  # for the learning curve
                 assert sorted(looked_at) == sorted(part.held_out)
-    assert seen == {"network", "student", "features", "pretraining"}
+    assert seen == {"network", "student", "propagated", "features", "pretraining"}
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float64])

@@ -32,10 +32,12 @@ def measured(tmp_path_factory):
 def test_everything_that_a_fold_needs_is_timed(measured):
     pace, took, _ = measured
     assert set(pace.pretraining) == {"own"}
-    stepping = (("scratch", ""), ("parameters", "own"), ("distilled", "own"))
+    stepping = (("scratch", ""), ("parameters", "own"), ("distilled", "own"), ("propagated", ""))
     assert set(pace.epoch) == {(*candidate, n) for candidate in stepping for n in (30, 60)}
     assert set(pace.regression) == {"", "own"}
+    assert set(pace.before) == {("propagated", "", n) for n in (30, 60)}
     parts = [*pace.pretraining.values(), *pace.epoch.values(), *pace.regression.values()]
+    parts += pace.before.values()
     assert min(parts) > 0
     assert sum(parts) < took
 

@@ -143,7 +143,7 @@ def test_examples_that_nothing_reaches_teach_nothing_and_are_counted():
     )
     spread = learner.spread(examples, seed=0)
     assert np.all(spread.labels[200:] == -1)
-    assert "198 of 218 unlabelled examples reached" in learner.learn(examples, seed=0).note
+    assert "(alpha 0.9) to 198 of 218 unlabelled examples" in learner.learn(examples, seed=0).note
     learned = learner.learn(examples, seed=0).logits(x)
     without = learner.learn(Examples(x, examples.y[:200]), seed=0).logits(x)
     np.testing.assert_array_equal(learned, without)
@@ -168,12 +168,12 @@ def test_halves_never_split_copies_and_keep_every_class():
     copies = np.arange(14)
     copies[[1, 2]] = 0  # three equal examples
     splits = half_splits(labels, copies, seed=3)
-    assert len(splits) == 10
+    assert len(splits) == 5
     for train, held in splits:
         assert sorted([*train, *held]) == list(range(14))
         assert set(labels[train]) == {0, 1, 2}
         assert not set(copies[train]) & set(copies[held])
-    assert len({tuple(held) for _, held in splits}) > 5
+    assert len({tuple(held) for _, held in splits}) > 2
     again = half_splits(labels, copies, seed=3)
     assert all(np.array_equal(a[1], b[1]) for a, b in zip(splits, again, strict=True))
     assert half_splits(np.array([0, 1]), np.arange(2), seed=0) == []

@@ -4,7 +4,6 @@ from sklearn.datasets import load_digits
 from sklearn.semi_supervised import LabelSpreading
 
 from kt_transfer.training.graph import (
-    certainty,
     neighbour_graph,
     propagate,
     with_class_masses,
@@ -94,10 +93,3 @@ def test_class_masses_become_the_shares():
     np.testing.assert_allclose(found[:, 0] / found[0, 0], scores[:, 0] / scores[0, 0], rtol=1e-5)
     none = scores * np.array([1, 1, 0], np.float32)  # a class that no label spreads
     assert np.all(with_class_masses(none, shares)[:, 2] == 0)
-
-
-def test_certainty_is_one_minus_the_relative_entropy():
-    scores = np.array([[0.5, 0.25, 0.25], [2.0, 1.0, 1.0], [0.0, 3.0, 0.0]])
-    entropy = 0.5 * np.log(2) + 0.5 * np.log(4)
-    expected = 1 - entropy / np.log(3)
-    np.testing.assert_allclose(certainty(scores), [expected, expected, 1.0])
