@@ -76,7 +76,10 @@ def execute(config: FinetuneConfig) -> Run:
                 len(train),
                 encoder,
                 preprocessing,
-                augment=views_of(method.augment, data.input_shape, data.scaling_range),
+                flat=recording.preprocessing_for(dense_encoder(data.input_dim, ()), data),
+                augment=views_of(
+                    getattr(method, "augment", None), data.input_shape, data.scaling_range
+                ),
                 jit_compile=session.jit_choice(config),
             )
             learner = method.prepare(problem)
@@ -96,6 +99,7 @@ def execute(config: FinetuneConfig) -> Run:
             learned = learner.learn(examples, seed=config.seed, start=start, callbacks=watching)
         _note_learned(config, run, learned)
         history, network = recording.history_of(run), learned.network
+        preprocessing = learned.preprocessing
         recording.save_classifier(run, network, preprocessing, source, data)
         metrics = recording.classifier_metrics(network, preprocessing, data, validation)
         metrics["locked_layers"] = [

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from kt_transfer.errors import UserError, named
-from kt_transfer.methods import BY_NAME, METHODS, Features, Parameters
+from kt_transfer.methods import BY_NAME, METHODS, Features, Parameters, Scratch
 from kt_transfer.methods.bounds import (
     AtLeastOne,
     LayerDecay,
@@ -20,19 +21,21 @@ from kt_transfer.methods.bounds import (
 )
 from kt_transfer.methods.parameters import TRANSFERRED_LEARNING_RATE
 from kt_transfer.methods.pretraining import WIDE_LATENT_DIM, WIDE_UNITS
-from kt_transfer.methods.steps import LearningRateDecay
+from kt_transfer.methods.steps import LearningRateDecay, Steps
 from kt_transfer.methods.views import augmentation_of
 from kt_transfer.settings.common import Training, with_settings_of
 
-# Methods that learn from the unlabelled examples by themselves; a student is distill's.
-UNLABELLED_METHODS = tuple(
-    method for method in METHODS if method.sees_unlabelled and method.teacher is None
+# Methods whose settings are flags here from their dataclasses alone; a student is distill's.
+FURTHER_METHODS = tuple(
+    method
+    for method in METHODS
+    if method.teacher is None and method not in (Scratch, Parameters, Features)
 )
-Method = Literal["parameters", "features", *(method.name for method in UNLABELLED_METHODS)]
+Method = Literal["parameters", "features", *(method.name for method in FURTHER_METHODS)]
 
 
 @dataclass(frozen=True, kw_only=True)
-@with_settings_of(*UNLABELLED_METHODS)
+@with_settings_of(*FURTHER_METHODS)
 class FinetuneConfig(Training):
     """Transfer a source model to a target task with labels."""
 
@@ -59,8 +62,9 @@ class FinetuneConfig(Training):
     the head from logistic regression)."""
 
     method: Method = "parameters"
-    """Transfer the parameters and train on, or the features of the frozen encoder; or learn from
-    the unlabelled examples as well (any other)."""
+    """Transfer the parameters and train on, or the features of the frozen encoder; or what needs no
+    source: linear, logistic regression on the inputs, and propagated, which learns from the
+    unlabelled examples as well."""
 
     features_from: str = Features.features_from
     """Features to take (--method features): bottleneck for the encoder's output, the name of one
@@ -124,8 +128,8 @@ class FinetuneConfig(Training):
     """Stop after this many epochs without a better validation loss, and keep the best."""
 
     def __post_init__(self) -> None:
-        for name in self._left_to_the_method():  # resolved at once, as config.json has it
-            object.__setattr__(self, name, getattr(BY_NAME[self.method], name))
+        for name, value in self._left_to_the_method():  # resolved at once, as config.json has it
+            object.__setattr__(self, name, value)
         if self.head_start is None:
             start = "logistic_regression" if self.transfers_parameters else "random"
             object.__setattr__(self, "head_start", start)
@@ -139,20 +143,28 @@ class FinetuneConfig(Training):
         augmentation_of(self.augment)
         self._require_settings_that_agree()
 
-    def _left_to_the_method(self) -> list[str]:
-        """Settings that are not given, of which the method has a default; a head's depend on the
-        source, too."""
+    def _left_to_the_method(self) -> Iterator[tuple[str, object]]:
+        """Settings that are not given, with the method's defaults; a head's depend on the source,
+        too."""
         kind = BY_NAME[self.method]
-        names = {field.name for field in dataclasses.fields(kind)} - {"head", "head_start"}
-        return [
-            name
-            for name in sorted(names)
-            if getattr(self, name, 0) is None and getattr(kind, name) is not None
-        ]
+        for name in sorted({f.name for f in dataclasses.fields(self)} - {"head", "head_start"}):
+            default = getattr(kind, name, getattr(Steps, name, None))
+            if getattr(self, name) is None and default is not None:
+                yield name, default
+
+    def _settings_of_other_methods(self) -> Iterator[tuple[str, str]]:
+        """Settings that some methods lack, each with a method that has it."""
+        yield from self.settings_of_methods.items()
+        if self.method not in ("parameters", "features"):
+            common = {field.name for field in dataclasses.fields(Steps)}
+            for name in sorted({field.name for field in dataclasses.fields(Parameters)} - common):
+                if name != "head_start":
+                    yield name, Parameters.name
 
     def _require_settings_that_agree(self) -> None:
-        for name, method in self.settings_of_methods.items():
-            if getattr(self, name) is not None and not hasattr(BY_NAME[self.method], name):
+        own = {field.name for field in dataclasses.fields(BY_NAME[self.method])}
+        for name, method in self._settings_of_other_methods():
+            if name not in own and getattr(self, name) != getattr(FinetuneConfig, name):
                 raise UserError(
                     setting=name,
                     given=getattr(self, name),

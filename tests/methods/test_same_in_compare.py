@@ -6,7 +6,7 @@ import pytest
 from kt_transfer import distill, finetune, load_data, pretrain
 from kt_transfer.comparison import comparing
 from kt_transfer.engine.strategy import choose_strategy
-from kt_transfer.methods import Distilled, Features, Parameters, Scratch
+from kt_transfer.methods import Distilled, Features, Linear, Parameters, Propagated, Scratch
 from kt_transfer.runs.folder import Run
 from kt_transfer.settings import CompareConfig
 
@@ -30,6 +30,11 @@ CANDIDATES = {
     ),
     "rate": (Parameters(epochs=2, learning_rate=1e-3), {"epochs": 2, "learning_rate": 1e-3}),
     "features": (Features(), {"method": "features"}),
+    "linear": (Linear(), {"method": "linear"}),
+    "propagated": (
+        Propagated(epochs=2, graph_features="raw", neighbours=5),
+        {"method": "propagated", "epochs": 2, "graph_features": "raw", "neighbours": 5},
+    ),
     "dense head": (
         Features(head="dense", epochs=4, features_from="all"),
         {"method": "features", "head": "dense", "epochs": 4, "features_from": "all"},
@@ -63,7 +68,7 @@ def compared(source, tmp_path_factory):
 
 def weights_in(compared, name, source):
     with choose_strategy().scope():
-        learned, labelled = compared.refit(name, source if name != "scratch" else "")
+        learned, labelled = compared.refit(name, source if compared.transfers(name) else "")
     assert len(labelled) == LABELS
     return learned.network.get_weights()
 
