@@ -42,6 +42,7 @@ class Propagated(Steps):
     sees_unlabelled: ClassVar[bool] = True
     teacher: ClassVar[None] = None
 
+    epochs: AtLeastOne = 250
     batch_size: AtLeastOne = 128
     lr_decay: LearningRateDecay = "cosine"
     max_steps: AtLeastOne | None = 3000

@@ -13,6 +13,10 @@ from run_folders import same
 
 from kt_transfer.runs.folder import Run
 
+PROPAGATED = (
+    *("finetune", "--source", "scratch", "--method", "propagated", "--labels", 60),
+    *("--augment", "affine", "--hidden-units", 16, "--out"),
+)
 LONG = ("pretrain", "--hidden-units", 16, "--latent-dim", 4, "--jit-compile", "no", "--out")
 
 
@@ -27,9 +31,14 @@ def test_ctrl_c_names_the_command_that_goes_on(interrupt, tmp_path):
     assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "interrupted"
 
 
-def test_an_interrupted_run_goes_on_to_exactly_the_same_weights(invoke, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("words", "more"), [(LONG, ("--noise", 0.2)), (PROPAGATED, ("--dropout", 0.2))]
+)
+def test_an_interrupted_run_goes_on_to_exactly_the_same_weights(
+    invoke, tmp_path, monkeypatch, words, more
+):
     """In one process, with a clock by which a checkpoint is due after every epoch."""
-    words = (*LONG, "run", "--epochs", 6, "--noise", 0.2)
+    words = (*words, "run", "--epochs", 6, *more)
     ticks = itertools.count(step=100)
 
     def clock():
@@ -41,7 +50,7 @@ def test_an_interrupted_run_goes_on_to_exactly_the_same_weights(invoke, tmp_path
         patched.setattr("time.monotonic", clock)
         assert invoke(*words).code == 130
     assert [path.name for path in (tmp_path / "run" / "checkpoint").iterdir()] == ["3"]
-    done = invoke("pretrain", "--resume", "--out", "run")
+    done = invoke(words[0], "--resume", "--out", "run")
     assert (done.code, done.err) == (0, "")
     assert invoke(*words[:-5], "whole", *words[-4:]).code == 0
     assert_the_same_run(tmp_path / "run", tmp_path / "whole")
