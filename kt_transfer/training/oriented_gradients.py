@@ -46,7 +46,7 @@ def oriented_gradients(images):
         >>> image[:, :, 4:] = 1  # bright on the right: all gradients point there, at 0 degrees
         >>> found = oriented_gradients(image).numpy().reshape(4, 4, 16)
         >>> found.sum(axis=(0, 1)).round(1)[:4]
-        array([3.9, 0. , 0. , 0. ], dtype=float32)
+        array([2.7, 0. , 0. , 0. ], dtype=float32)
     """
     images = tf.cast(images, tf.float32)
     cell = cell_size(*images.shape[1:3])
