@@ -235,8 +235,9 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         if not isinstance(self.method, str) or self.method not in BY_NAME:
             raise ValueError(f"method {self.method!r} was given, expected {', '.join(BY_NAME)}")
         given = {name: getattr(self, name) for name in _CHECKS}
-        if given["learning_rate"] is None:  # each method has its own
-            del given["learning_rate"]
+        for name in ("learning_rate", "augment"):  # each method has its own
+            if given[name] is None:
+                del given[name]
         return {name: _CHECKS[name](name, value) for name, value in given.items()}
 
 

@@ -8,6 +8,7 @@ so that ``--help`` can show their defaults; what ``prepare`` needs is imported t
 
 from __future__ import annotations
 
+from kt_transfer.methods.consistency import Consistency
 from kt_transfer.methods.distilled import Distilled
 from kt_transfer.methods.features import Features
 from kt_transfer.methods.linear import Linear
@@ -16,5 +17,5 @@ from kt_transfer.methods.propagated import Propagated
 from kt_transfer.methods.scratch import Scratch
 
 # In the order in which they are trained and reported.
-METHODS = (Scratch, Linear, Parameters, Distilled, Propagated, Features)
+METHODS = (Scratch, Linear, Parameters, Distilled, Propagated, Consistency, Features)
 BY_NAME = {method.name: method for method in METHODS}

@@ -10,10 +10,12 @@ from kt_transfer.methods.bounds import require
 
 # Of affine views: several times as strong as any picture stands, and no shear reaches 90 degrees.
 MOST_AFFINE = 10.0
+# What "auto" is for images, and for the columns of a table.
+AUTO_OF_IMAGES, AUTO_OF_ROWS = "affine", "resample:0.2"
 
 
 def augmentation_of(spec: str | None) -> tuple[str, float] | None:
-    """The kind and strength that ``--augment`` names.
+    """The kind and strength that ``--augment`` names; ``None`` for none, or for ``"auto"``.
 
     Raises:
         UserError: If it names none.
@@ -22,7 +24,7 @@ def augmentation_of(spec: str | None) -> tuple[str, float] | None:
         >>> augmentation_of("shift:2"), augmentation_of("affine")
         (('shift', 2.0), ('affine', 1.0))
     """
-    if spec is None:
+    if spec in (None, "auto"):
         return None
     kind, given, number = spec.partition(":")
     try:
@@ -32,13 +34,15 @@ def augmentation_of(spec: str | None) -> tuple[str, float] | None:
     fits = {
         "affine": strength <= MOST_AFFINE,
         "shift": strength.is_integer(),
+        "resample": strength <= 1,
         "noise": strength < math.inf,
     }
     require(
         strength > 0 and fits.get(kind, False),
         "augment",
         spec,
-        "affine or affine:STRENGTH up to 10, shift:PIXELS with a whole number, or noise:DEVIATION",
+        "auto, affine or affine:STRENGTH up to 10, shift:PIXELS with a whole number, "
+        "resample:SHARE up to 1, or noise:DEVIATION",
     )
     return kind, strength
 
@@ -47,7 +51,7 @@ def views_of(spec: str | None, input_shape: tuple[int, ...], value_range) -> Cal
     """What makes the views that ``--augment`` names; ``None`` for none.
 
     Args:
-        spec: As for :func:`augmentation_of`.
+        spec: As for :func:`augmentation_of`; ``"auto"`` depends on the examples.
         input_shape: Shape of one raw example.
         value_range: Smallest and largest raw value, or the ranges of the columns.
 
@@ -56,20 +60,24 @@ def views_of(spec: str | None, input_shape: tuple[int, ...], value_range) -> Cal
         :func:`~kt_transfer.training.augmentation.augmentation`.
 
     Raises:
-        UserError: If images are needed and the examples are none.
+        UserError: If images are needed and the examples are none, or the other way round.
     """
     from kt_transfer.models.preprocessing import as_image
     from kt_transfer.training.augmentation import augmentation
 
+    are_images = as_image(input_shape) is not None
+    if spec == "auto":
+        spec = AUTO_OF_IMAGES if are_images else AUTO_OF_ROWS
     chosen = augmentation_of(spec)
     if chosen is None:
         return None
-    if chosen[0] != "noise" and as_image(input_shape) is None:
+    needs = {"affine": "images", "shift": "images", "resample": "rows of a table"}.get(chosen[0])
+    if needs == ("rows of a table" if are_images else "images"):
         raise UserError(
             setting="augment",
             given=spec,
-            expected="images",
+            expected=needs,
             but=f"an example has the shape {tuple(input_shape)}",
-            remedy="give noise:DEVIATION",
+            remedy=f"give {AUTO_OF_IMAGES if are_images else AUTO_OF_ROWS}, or noise:DEVIATION",
         )
     return augmentation(*chosen, value_range)

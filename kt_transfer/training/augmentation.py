@@ -17,10 +17,11 @@ def augmentation(kind: str, strength: float, value_range: Range) -> Callable:
     """The ``augment`` of a :class:`~kt_transfer.FusedModel`.
 
     Args:
-        kind: ``"affine"``, ``"shift"`` or ``"noise"``.
+        kind: ``"affine"``, ``"shift"``, ``"resample"`` or ``"noise"``.
         strength: For :func:`random_affine`, what all of its default strengths are multiplied by;
-            for :func:`random_shift`, the largest shift in pixels; for :func:`add_noise`, the
-            standard deviation relative to values scaled to [-1, 1].
+            for :func:`random_shift`, the largest shift in pixels; for :func:`resample`, the share
+            of the values; for :func:`add_noise`, the standard deviation relative to values scaled
+            to [-1, 1].
         value_range: Smallest and largest raw value, or the ranges of the columns. Images are
             filled with the smallest.
 
@@ -34,6 +35,8 @@ def augmentation(kind: str, strength: float, value_range: Range) -> Callable:
         return lambda x, seed: random_affine(x, seed, **options, fill=low)
     if kind == "shift":
         return lambda x, seed: random_shift(x, seed, pixels=int(strength), fill=low)
+    if kind == "resample":
+        return lambda x, seed: resample(x, seed, share=strength)
     deviation = strength * (high - low) / 2.0
     return lambda x, seed: add_noise(x, seed, deviation=deviation, value_range=value_range)
 
@@ -209,3 +212,66 @@ def add_noise(x, seed, *, deviation, value_range: Range):
     # A value outside its column's range may not move further out.
     noisy = tf.clip_by_value(noisy, tf.minimum(values, low), tf.maximum(values, high))
     return tf.saturate_cast(tf.round(noisy) if x.dtype.is_integer else noisy, x.dtype)
+
+
+def cut_out(x, seed, *, share: float = 0.5, fill: float = 0.0):
+    """Cover a square of each image at random (DeVries & Taylor, 2017).
+
+    https://arxiv.org/abs/1708.04552: its centre is uniform over the pixels, so that it may lie
+    partly outside.
+
+    Args:
+        x: Images of shape ``(batch, height, width[, channels])``.
+        seed: Two integers.
+        share: Its side, as a share of height and of width, from 0 to 1.
+        fill: Value of the pixels that it covers.
+
+    Returns:
+        Images of the same shape and type.
+
+    Example:
+        >>> covered = cut_out(np.ones((100, 8, 8)), (0, 1), share=0.5).numpy() == 0
+        >>> sorted({int(image.any(axis=1).sum()) for image in covered})
+        [2, 3, 4]
+    """
+    x = tf.convert_to_tensor(x)
+    drawn = tf.random.stateless_uniform((2, tf.shape(x)[0]), seed)
+    within = []
+    for axis in (1, 2):
+        size = x.shape[axis]
+        half = round(share * size) / 2
+        centre = tf.floor(drawn[axis - 1] * size)
+        place = tf.range(size, dtype=tf.float32) - centre[:, None]
+        within.append((place >= -half) & (place < half))
+    covered = within[0][:, :, None] & within[1][:, None, :]
+    covered = tf.reshape(covered, [*tf.unstack(tf.shape(covered)), *[1] * (x.shape.rank - 3)])
+    return tf.where(covered, tf.cast(fill, x.dtype), x)
+
+
+def resample(x, seed, *, share: float):
+    """Replace values at random by those of another example of the batch in the same column.
+
+    So each column keeps its distribution, whatever kind of number it holds, as in SCARF (Bahri et
+    al., 2022, https://arxiv.org/abs/2106.15147).
+
+    Args:
+        x: Examples of shape ``(batch, columns)``.
+        seed: Two integers.
+        share: Share of the values that are replaced, from 0 to 1.
+
+    Returns:
+        Examples of the same shape and type.
+
+    Example:
+        >>> x = np.arange(2000).reshape(1000, 2)
+        >>> changed = resample(x, (0, 1), share=0.3).numpy()
+        >>> bool((changed % 2 == x % 2).all()), round((changed != x).mean(), 1)
+        (True, 0.3)
+    """
+    x = tf.convert_to_tensor(x)
+    drawn = tf.random.stateless_uniform((2, *x.shape[1:], tf.shape(x)[0]), seed)
+    # The first number decides whether, the second from which example.
+    others = tf.cast(tf.transpose(drawn[1]) * tf.cast(tf.shape(x)[0], tf.float32), tf.int32)
+    flat = others * x.shape[1] + tf.range(x.shape[1])
+    replaced = tf.gather(tf.reshape(x, (-1,)), flat)
+    return tf.where(tf.transpose(drawn[0]) < share, replaced, x)

@@ -10,8 +10,10 @@ from kt_transfer.training.augmentation import (
     add_noise,
     affine,
     augmentation,
+    cut_out,
     random_affine,
     random_shift,
+    resample,
 )
 
 RNG = np.random.default_rng(0)
@@ -259,3 +261,38 @@ def test_fits_with_other_seeds_share_a_program_and_not_the_views(jit_compile):
 
     assert (fitted([3]) == fitted([1, 2, 3])).all()
     assert (fitted([3]) != fitted([2])).any()
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("channels", [(), (3,)])
+def test_a_square_of_each_image_is_covered(jit_compile, channels):
+    x = RNG.integers(1, 200, (300, 8, 6, *channels), dtype=np.uint8)
+    cover = tf.function(lambda x: cut_out(x, (3, 4), share=0.5, fill=250), jit_compile=jit_compile)
+    found = cover(x).numpy()
+    assert found.dtype == "uint8"
+    covered = found == 250
+    assert (found[~covered] == x[~covered]).all()
+    covered = covered.reshape(300, 8, 6, -1)
+    assert (covered == covered[..., :1]).all()  # all channels alike
+    rows, columns = covered[..., 0].any(axis=2), covered[..., 0].any(axis=1)
+    assert (covered[..., 0] == rows[:, :, None] & columns[:, None, :]).all()
+    # Half of the height and the width, or less at an edge.
+    assert (rows.sum(axis=1).min(), rows.sum(axis=1).max()) == (2, 4)
+    assert columns.sum(axis=1).max() == 3
+    middle = covered[:, 3, 2, ...].mean()
+    assert middle == pytest.approx(4 / 8 * 3 / 6, abs=0.08)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("dtype", ["float64", "float32", "int32"])
+def test_values_are_replaced_by_others_of_their_column(jit_compile, dtype):
+    x = np.arange(4000).reshape(1000, 4).astype(dtype)
+    views = tf.function(lambda x: resample(x, (3, 4), share=0.3), jit_compile=jit_compile)
+    found = views(x).numpy()
+    assert found.dtype == dtype
+    assert (found % 4 == x % 4).all()
+    changed = found != x
+    assert changed.mean(axis=0) == pytest.approx(0.3, abs=0.05)
+    # Each value by itself, from anywhere in the batch.
+    assert np.corrcoef(changed.T)[np.triu_indices(4, 1)] == pytest.approx(0, abs=0.15)
+    assert found[changed].mean() == pytest.approx(2000, rel=0.1)
