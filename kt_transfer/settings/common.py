@@ -95,7 +95,8 @@ def with_settings_of(*methods):
                 name = field.name
                 if name in common or name in config_class.__annotations__:
                     continue
-                help_text = f"{texts[name]} (--method {method.name})".replace("``", "")
+                text = " ".join(texts[name].split()).replace("``", "")
+                help_text = f"{text} (--method {method.name})"
                 kind = Annotated[hints[name] | None, tyro.conf.arg(help=help_text)]
                 config_class.__annotations__[name] = kind
                 setattr(config_class, name, None)
