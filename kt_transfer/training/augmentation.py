@@ -265,7 +265,7 @@ def resample(x, seed, *, share: float):
     Example:
         >>> x = np.arange(2000).reshape(1000, 2)
         >>> changed = resample(x, (0, 1), share=0.3).numpy()
-        >>> bool((changed % 2 == x % 2).all()), round((changed != x).mean(), 1)
+        >>> bool((changed % 2 == x % 2).all()), round(float((changed != x).mean()), 1)
         (True, 0.3)
     """
     x = tf.convert_to_tensor(x)

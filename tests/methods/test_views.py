@@ -29,7 +29,7 @@ def test_a_spec_names_a_kind_and_a_strength(spec, found):
     ],
 )
 def test_what_names_none_is_refused(method, spec):
-    with pytest.raises(UserError, match=f"augment={spec} was given, expected affine"):
+    with pytest.raises(UserError, match=f"augment={spec} was given, expected auto, affine"):
         method(augment=spec)
 
 
