@@ -407,7 +407,7 @@ def _machine(command: str) -> str:
         [
             "## Machine",
             "",
-            f"- command: `{command}`, {time.strftime('%Y-%m-%d')}, commit {_commit()}",
+            f"- command: `{command}`, {time.strftime('%Y-%m-%d')}, commit {commit()}",
             f"- {_processor()}, {len(os.sched_getaffinity(0))} cores, {memory / 2**30:.0f} GiB",
             f"- {platform.system()} {platform.release()}, Python {platform.python_version()}, "
             + ", ".join(f"{name} {_version(name)}" for name in LIBRARIES),
@@ -430,8 +430,9 @@ def _version(name: str) -> str:
         return "not installed"
 
 
-def _commit() -> str:
+def commit(checkout: Path = ROOT) -> str:
+    """What a checkout holds."""
     found = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True
+        ["git", "describe", "--always", "--dirty"], cwd=checkout, capture_output=True, text=True
     )
     return found.stdout.strip() or "unknown"

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import statistics
-import subprocess
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -55,9 +54,10 @@ def main() -> None:
     measuring.write(
         "speed_against",
         "Speed against another commit",
-        f"The same commands, from this checkout and from one of {describe(checkout)}, in turn. "
-        f"Seconds: median (range) of {args.rounds} alternating rounds; the ratio is taken within "
-        "each round. Above 1, this checkout is slower.",
+        "The same commands, from this checkout and from one of commit "
+        f"{measuring.commit(checkout)}, in turn. Seconds: median (range) of {args.rounds} "
+        "alternating rounds; the ratio is taken within each round. Above 1, this checkout is "
+        "slower.",
         measuring.table(
             ["benchmark", "this checkout", "the other", "this / the other", "ends equal"], lines
         ),
@@ -108,13 +108,6 @@ def elsewhere(way: Way, checkout: Path) -> Callable[[int], list[str]]:
         return ["env", "-C", str(checkout), f"PYTHONPATH={checkout}", *words]
 
     return command
-
-
-def describe(checkout: Path) -> str:
-    found = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=checkout, capture_output=True, text=True
-    )
-    return f"commit {found.stdout.strip()}"
 
 
 if __name__ == "__main__":

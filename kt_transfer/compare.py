@@ -88,7 +88,7 @@ def execute(config: CompareConfig, candidates: Mapping | None = None):
         run.write_json("comparison.json", found)
         then = _commands_after(config, version)
         write_report(config, run, data, comparison, found, table.rows.values(), answers, then)
-    _tell(config, run, found, version)
+    _tell(config, run, found, version, then)
     frame = table.frame()
     frame.attrs.update(
         run=str(run.path),
@@ -156,7 +156,7 @@ def _save_winner(
     return test, Answers(examples, y, softmax(logits), data.class_names, data.value_range)
 
 
-def _tell(config, run: Run, found: dict, version: Path) -> None:
+def _tell(config, run: Run, found: dict, version: Path, then: list[tuple[str, str]]) -> None:
     """The table, what it means in plain words, and what comes next."""
     say = session.say(config)
     say(f"{config.metric} on held-out examples of {config.data}, against scratch:\n")
@@ -165,7 +165,7 @@ def _tell(config, run: Run, found: dict, version: Path) -> None:
     report = f"report {run.path / 'report.html'}"
     checked = "outputs match Keras, checked without Keras"
     say(f"run {run.path}   {report}   served model {version}: {checked}")
-    (_, predict), (_, serve) = _commands_after(config, version)
+    (_, predict), (_, serve) = then
     say(f"next: {predict}\n      {serve}")
 
 

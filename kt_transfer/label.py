@@ -16,9 +16,10 @@ import numpy as np
 
 from kt_transfer.data import Dataset
 from kt_transfer.data.rows import take_rows
-from kt_transfer.engine.fused_model import predict_raw
+from kt_transfer.engine.fused_model import FusedModel, predict_raw
 from kt_transfer.errors import UserError
 from kt_transfer.methods.queries import margins, most_informative
+from kt_transfer.models.classifiers import head_of
 from kt_transfer.reporting.classification import softmax
 from kt_transfer.reporting.plots import plot_contact_sheet
 from kt_transfer.runs import folder as runs
@@ -58,8 +59,8 @@ def execute(config: LabelConfig) -> Path:
     preprocessing = preprocessing_for_new(source, preprocessing, data, session.say(config))
     pool = _without_label(source, data)
     x = take_rows(data.x, pool)
-    probabilities = softmax(predict_raw(network, preprocessing, x))
     features = predict_raw(network.get_layer("encoder"), preprocessing, x)
+    probabilities = softmax(FusedModel(head_of(network)).answers(features))
     chosen = most_informative(probabilities, features, config.count, seed=config.seed)
     names = np.array(source.label_names)[probabilities[chosen].argmax(axis=1)]
     table = pd.DataFrame(

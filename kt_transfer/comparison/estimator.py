@@ -18,7 +18,7 @@ from kt_transfer.comparison.comparison import Comparison, Source
 from kt_transfer.data.dataset import UNLABELLED
 from kt_transfer.data.labels import has_label
 from kt_transfer.data.ranges import column_ranges, observed_range, scaled_rows
-from kt_transfer.errors import TrainingFailed, UserError
+from kt_transfer.errors import UserError
 from kt_transfer.methods import BY_NAME
 from kt_transfer.methods.candidates import method_with
 from kt_transfer.methods.reconstruction import AutoencoderLearner
@@ -203,7 +203,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
                 )
                 (candidate,) = comparison.candidates
                 learned = comparison.refit(*candidate)[0].network
-            except (TrainingFailed, UserError) as error:
+            except UserError as error:
                 raise ValueError(str(error)) from error
         # Without what its training needed.
         network = type(learned).from_config(learned.get_config())

@@ -18,7 +18,7 @@ from kt_transfer.methods.learning import (
     regress,
     start_fresh,
 )
-from kt_transfer.models.classifiers import after_encoder, classifier, compile_classifier
+from kt_transfer.models.classifiers import classifier, compile_classifier, head_of
 from kt_transfer.models.freezing import freeze_layers, layers_with_weights
 from kt_transfer.sources.bodies import features_from
 
@@ -94,8 +94,7 @@ class FeaturesLearner:
     def _prepare(self) -> RepeatedFit:
         """The head on features that are computed once; of views, in the step."""
         encoder = self.network.get_layer("encoder")
-        x = keras.Input(encoder.output_shape[1:], name="features")
-        model = keras.Model(x, after_encoder(self.network, x), name="head_on_features")
+        model = head_of(self.network)
         compile_classifier(model, keras.optimizers.Adam(self.method.learning_rate))
         views = self.problem.augment is not None
         return RepeatedFit(

@@ -87,6 +87,17 @@ def after_encoder(model: keras.Model, features):
     return features
 
 
+def head_of(model: keras.Model) -> keras.Model:
+    """The layers of a classifier that follow its encoder, as a model of features.
+
+    Example:
+        >>> head_of(classifier(dense_encoder(64, [32]), num_classes=10)).input_shape
+        (None, 32)
+    """
+    features = keras.Input(model.get_layer("encoder").output_shape[1:], name="features")
+    return keras.Model(features, after_encoder(model, features), name="head_on_features")
+
+
 def compile_classifier(network: keras.Model, optimizer) -> None:
     """Cross-entropy of logits, and accuracy."""
     network.compile(
@@ -144,7 +155,7 @@ def fit_logistic_regression(
     copies = np.arange(len(labels)) if copies is None else np.unique(copies, return_inverse=True)[1]
     if sample_weight is not None:  # sums to n, so that C means the same as without weights
         sample_weight = sample_weight / np.mean(sample_weight)
-    given = features / spread, labels, copies, seed, sample_weight
+    given = features / spread, labels, copies, _judged(labels, copies), seed, sample_weight
     is_far_wider = features.shape[1] > FAR_WIDER * len(features)
     scaler, regression = (_fitted_in_span if is_far_wider else _fitted_regression)(*given)
     coefficients, intercepts = regression.coef_.T, regression.intercept_
@@ -159,7 +170,7 @@ def fit_logistic_regression(
     return kernel.astype("float32"), bias.astype("float32"), float(regression.C)
 
 
-def _fitted_in_span(features, labels, copies, seed: int, weights):
+def _fitted_in_span(features, labels, copies, judged, seed: int, weights):
     """The same as :func:`_fitted_regression` where columns are many times as many as examples.
 
     The kernel is a combination of the examples, so that rotating them into the space that they
@@ -174,7 +185,7 @@ def _fitted_in_span(features, labels, copies, seed: int, weights):
         left, singular, rotation = np.linalg.svd(scaled, full_matrices=False)
         as_it_is = StandardScaler(with_mean=False, with_std=False)
         _, regression, score = _searched(
-            left * singular, labels, copies, seed, weights, scalers=[as_it_is]
+            left * singular, labels, copies, judged, seed, weights, scalers=[as_it_is]
         )
         regression.coef_ = regression.coef_ @ rotation
         candidates.append((score, scaler, regression))
@@ -182,18 +193,17 @@ def _fitted_in_span(features, labels, copies, seed: int, weights):
     return scaler, regression
 
 
-def _fitted_regression(features, labels, copies, seed: int, weights):
+def _fitted_regression(features, labels, copies, judged, seed: int, weights):
     """The fitted scaler and the regression on the scaled features."""
     from sklearn.preprocessing import StandardScaler
 
-    judged, label_of, smallest_class = _judged(labels, copies)
-    if smallest_class > 1 and len(labels) > MANY_EXAMPLES:
-        return _fitted_along_path(features, labels, copies, judged, label_of, seed, weights)
+    if judged[2] > 1 and len(labels) > MANY_EXAMPLES:
+        return _fitted_along_path(features, labels, copies, judged, seed, weights)
     scalers = [StandardScaler(), StandardScaler(with_std=False)]
-    return _searched(features, labels, copies, seed, weights, scalers)[:2]
+    return _searched(features, labels, copies, judged, seed, weights, scalers)[:2]
 
 
-def _searched(features, labels, copies, seed: int, weights, scalers):
+def _searched(features, labels, copies, judged, seed: int, weights, scalers):
     """The scaler and the regression that folds choose, fitted on all examples, and their score."""
     from sklearn import config_context
     from sklearn.linear_model import LogisticRegression
@@ -202,7 +212,7 @@ def _searched(features, labels, copies, seed: int, weights, scalers):
     from sklearn.pipeline import Pipeline
     from threadpoolctl import threadpool_limits
 
-    judged, label_of, smallest_class = _judged(labels, copies)
+    judged, label_of, smallest_class = judged
     pipeline = Pipeline([("scaler", scalers[0]), ("regression", LogisticRegression(max_iter=1000))])
     weighted = {}
     if weights is not None:
@@ -250,7 +260,7 @@ def _with_copies(copies: np.ndarray, held: np.ndarray) -> tuple[np.ndarray, np.n
     return np.flatnonzero(~out), np.flatnonzero(out)
 
 
-def _fitted_along_path(features, labels, copies, judged, label_of, seed: int, weights):
+def _fitted_along_path(features, labels, copies, judged, seed: int, weights):
     """Choose C on one hold-out, then fit on all examples."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
@@ -258,6 +268,7 @@ def _fitted_along_path(features, labels, copies, judged, label_of, seed: int, we
     from sklearn.model_selection import train_test_split
     from sklearn.preprocessing import StandardScaler
 
+    judged, label_of, _ = judged
     scaler = StandardScaler().fit(features, sample_weight=weights)
     scaled = scaler.transform(features)
     halves = train_test_split(judged, test_size=0.2, stratify=label_of, random_state=seed)

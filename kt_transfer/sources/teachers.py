@@ -13,7 +13,7 @@ from keras import ops
 
 from kt_transfer.data import Dataset
 from kt_transfer.data.example_summary import ExampleSummary
-from kt_transfer.errors import UserError, named
+from kt_transfer.errors import UserError, named, settings_named
 from kt_transfer.models.outputs import (
     infer_output_kind,
     output_kind_of_last_layer,
@@ -134,19 +134,12 @@ def load_teachers(
 
 
 def _from_run(run: Run, data: Dataset, say: Callable) -> Teacher:
-    if run.is_autoencoder:
-        raise UserError(
-            setting="teacher",
-            given=run.path,
-            expected="a classifier",
-            but="it is an autoencoder",
-            remedy=f"run `python -m kt_transfer.finetune --source {run.path}` first",
-        )
-    names, (network, raw) = run.label_names, run.load_models()
+    with settings_named(run="teacher"):
+        network, raw = run.load_classifier()
     preprocessing = preprocessing_for_new(run, raw, data, say)
     model = keras.Model(preprocessing.input, network(preprocessing.output))
     size = os.path.getsize(run.path / "model.keras")
-    return Teacher(model, names, network.count_params(), size)
+    return Teacher(model, run.label_names, network.count_params(), size)
 
 
 class _Foreign(NamedTuple):
