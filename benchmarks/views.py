@@ -13,12 +13,11 @@ import measuring
 KINDS = ("digits, 8 × 8", "MNIST, 28 × 28", "Fashion-MNIST, 28 × 28")
 LABELS = 100
 VIEWS = {
-    "none": {},
+    "none": {"augment": "none"},
     "affine:0.5": {"augment": "affine:0.5"},
     "affine": {"augment": "affine"},
 }
 NETWORK = (1000, 500, 250)
-EPOCHS = (100, 1000)
 RESULTS = measuring.CACHE / "views.json"
 
 
@@ -38,21 +37,18 @@ def main() -> None:
 def table(way: str, draws) -> str:
     rows = []
     for views in VIEWS:
-        for epochs in EPOCHS:
-            errors = [
-                [100 * error(kind, way, views, epochs, draw) for draw in draws] for kind in KINDS
-            ]
-            rows.append([views, str(epochs), *(measuring.plus_minus(some, 1) for some in errors)])
-    return f"## {way}\n\n{measuring.table(['views', 'epochs', *KINDS], rows)}"
+        errors = [[100 * error(kind, way, views, draw) for draw in draws] for kind in KINDS]
+        rows.append([views, *(measuring.plus_minus(some, 1) for some in errors)])
+    return f"## {way}\n\n{measuring.table(['views', *KINDS], rows)}"
 
 
-def error(kind: str, way: str, views: str, epochs: int, draw: int) -> float:
+def error(kind: str, way: str, views: str, draw: int) -> float:
     """Of one way with one draw, looked up if it is known."""
 
     def find() -> float:
         from kt_transfer import finetune
 
-        settings = {"labels": LABELS, "seed": draw, "epochs": epochs, **VIEWS[views]}
+        settings = {"labels": LABELS, "seed": draw, **VIEWS[views]}
         if way == "scratch":
             data = f"npz:{defaults.examples(kind)}"
             settings |= {"source": "scratch", "data": data, "hidden_units": NETWORK}
@@ -63,7 +59,7 @@ def error(kind: str, way: str, views: str, epochs: int, draw: int) -> float:
             run = finetune.run(out=out, compare_scratch="no", quiet=True, **settings)
             return 1 - run.read_json("metrics.json")["test"]["accuracy"]
 
-    key = f"{kind}, {way}, {views}, {epochs} epochs, {draw}"
+    key = f"{kind}, {way}, {views}, {draw}"
     return measuring.remembered(RESULTS, key, find)
 
 

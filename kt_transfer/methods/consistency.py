@@ -68,7 +68,8 @@ class Consistency(Steps):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.augment is not None, "augment", self.augment, "random views, such as auto")
+        has_views = self.augment not in (None, "none")
+        require(has_views, "augment", self.augment, "random views, such as auto")
         augmentation_of(self.augment)
 
     def prepare(self, problem):

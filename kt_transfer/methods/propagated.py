@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from kt_transfer.methods.bounds import AtLeastOne, Share
+from kt_transfer.methods.bounds import AtLeastOne, NotNegative, Share
 from kt_transfer.methods.steps import LearningRateDecay, Steps
 from kt_transfer.methods.views import augmentation_of
 
@@ -26,12 +26,15 @@ class Propagated(Steps):
             ``"gradients"``, histograms of oriented gradients, of pictures;
             ``"encoder"``, the features of the source's encoder.
         neighbours: Nearest neighbours of each example.
+        graph_views: Random views of each example, made by ``augment``, that say how far it may
+            change before it is farther from its neighbours; 0 for none.
         alpha: How far labels spread, from 0 to below 1.
         class_mass: Whether the sums of the scores of the classes are made as the shares of the
             classes among the labels, or left as they are.
         dropout: Share of the encoder's outputs dropped in training.
         augment: Random views of the examples that the network is trained on:
-            ``"affine[:STRENGTH]"``, ``"shift:PIXELS"`` or ``"noise:DEVIATION"``; ``None`` for none.
+            ``"affine[:STRENGTH]"`` or ``"shift:PIXELS"`` for images, ``"noise:DEVIATION"`` for any
+            data, or ``"none"``; ``"auto"`` is affine for images, else none.
     """
 
     name: ClassVar[str] = "propagated"
@@ -43,15 +46,16 @@ class Propagated(Steps):
     teacher: ClassVar[None] = None
 
     epochs: AtLeastOne = 250
-    batch_size: AtLeastOne = 128
+    batch_size: AtLeastOne = 256
     lr_decay: LearningRateDecay = "cosine"
     max_steps: AtLeastOne | None = 3000
     graph_features: Literal["raw", "gradients", "encoder"] | None = None
     neighbours: AtLeastOne = 10
+    graph_views: NotNegative = 12
     alpha: Share | None = None
     class_mass: bool | None = None
     dropout: Share = 0.0
-    augment: str | None = None
+    augment: str | None = "auto"
 
     @property
     def needs_source(self) -> bool:

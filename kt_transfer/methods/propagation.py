@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import keras
@@ -32,12 +32,19 @@ from kt_transfer.training.graph import (
     propagate,
     with_class_masses,
 )
-from kt_transfer.training.neighbours import nearest_neighbours, principal_components
+from kt_transfer.training.neighbours import (
+    in_blocks,
+    nearest_by_views,
+    nearest_neighbours,
+    principal_components,
+)
 from kt_transfer.training.oriented_gradients import oriented_gradients
 
 # What is tried for a setting that is not given; of equals, the first is taken.
 ALPHAS, CLASS_MASSES = (0.99, 0.9), (False, True)
 NUM_COMPONENTS = 100
+# So many times the neighbours are looked at for those that are nearest by views.
+CANDIDATES = 10
 # Random halves of the labels that these are judged by.
 NUM_SPLITS = 5
 
@@ -168,13 +175,16 @@ class PropagatedLearner:
             splits = half_splits(examples.y[known], copies, seed)
         best = None
         for kind in kinds:
-            graph = self._graph(kind, examples.x, seed)
+            graph = self.graph(kind, examples.x, seed)
             for alpha in alphas:
                 found = self._accuracies(graph, alpha, masses, examples, known, splits)
                 for class_mass, accuracy in zip(masses, found, strict=True):
                     if best is None or accuracy > best[2]:
                         best = Choice(kind, alpha, class_mass), graph, accuracy
         choice, graph, accuracy = best
+        if self.problem.augment is not None and self.method.graph_views:
+            # Of what was chosen alone: views take most of the time.
+            graph = self.graph(choice.graph_features, examples.x, seed, self.method.graph_views)
         scores = self._scores(graph, choice.alpha, examples, known)
         if choice.class_mass:
             scores = self._with_class_masses(scores, examples, known)
@@ -182,6 +192,31 @@ class PropagatedLearner:
         labels = np.where(reached, scores.argmax(axis=1), -1)
         labels[known] = examples.y[known]
         return Spread(labels, choice, accuracy if splits else None)
+
+    def graph(self, kind: str, x, seed: int, num_views: int = 0):
+        """The graph of examples by one kind of features.
+
+        Args:
+            kind: One of the choices of ``graph_features``.
+            x: Raw examples, ``(n, ...)``.
+            seed: Of components, lists of neighbours and views.
+            num_views: Random views of each that its distances allow for.
+
+        Returns:
+            As from :func:`~kt_transfer.training.graph.neighbour_graph`.
+        """
+        describe = principal_components(x, self._describe(kind), NUM_COMPONENTS, seed=seed)
+        features, num = in_blocks(x, describe), self.method.neighbours
+        if not num_views:
+            return neighbour_graph(*nearest_neighbours(features, num, seed=seed))
+
+        def views(start: int, stop: int) -> Iterator[np.ndarray]:
+            for number in range(num_views):
+                seeds = [seed, start * num_views + number]
+                yield describe(self.problem.augment(x[start:stop], seeds).numpy())
+
+        candidates, _ = nearest_neighbours(features, CANDIDATES * num, seed=seed)
+        return neighbour_graph(*nearest_by_views(features, candidates, views, num))
 
     def _choices(self) -> tuple[tuple, tuple, tuple]:
         """What is tried: features, alphas and class masses; of what is given, that alone."""
@@ -200,11 +235,6 @@ class PropagatedLearner:
         alphas = ALPHAS if method.alpha is None else (method.alpha,)
         masses = CLASS_MASSES if method.class_mass is None else (method.class_mass,)
         return kinds, alphas, masses
-
-    def _graph(self, kind: str, x, seed: int):
-        """The graph of all examples by one kind of features."""
-        features = principal_components(x, self._describe(kind), NUM_COMPONENTS, seed=seed)
-        return neighbour_graph(*nearest_neighbours(features, self.method.neighbours, seed=seed))
 
     def _describe(self, kind: str) -> Callable:
         """A function from raw examples to what they are compared by."""

@@ -23,7 +23,11 @@ from kt_transfer.methods.learning import (
 from kt_transfer.models.classifiers import classifier
 from kt_transfer.models.freezing import freeze_layers, layers_with_weights
 from kt_transfer.reporting.classification import softmax
+from kt_transfer.training.augmentation import resample
 from kt_transfer.training.consistency import ConsistencyModel
+
+# Of a row of a table, whose views have no other meaning, so many values are replaced.
+RESAMPLED_SHARE = 0.2
 
 
 class ConsistencyLearner:
@@ -58,7 +62,7 @@ class ConsistencyLearner:
         self._model = ConsistencyModel(
             network,
             problem.preprocessing,
-            views=problem.augment,
+            views=problem.augment or resampled,
             threshold=method.threshold,
             weight=method.unlabelled_weight,
             averaging=method.averaging,
@@ -163,3 +167,8 @@ class ConsistencyLearner:
             return np.full(num_classes, 1 / num_classes)
         counts = np.bincount(labelled.y, labelled.sample_weight, num_classes)
         return counts / counts.sum()
+
+
+def resampled(x, seed):
+    """Views of the rows of a table, where no others are given."""
+    return resample(x, seed, share=RESAMPLED_SHARE)

@@ -10,12 +10,12 @@ from kt_transfer.methods.bounds import require
 
 # Of affine views: several times as strong as any picture stands, and no shear reaches 90 degrees.
 MOST_AFFINE = 10.0
-# What "auto" is for images, and for the columns of a table.
-AUTO_OF_IMAGES, AUTO_OF_ROWS = "affine", "resample:0.2"
+# What "auto" is for images; for the columns of a table it is none.
+AUTO_OF_IMAGES = "affine"
 
 
 def augmentation_of(spec: str | None) -> tuple[str, float] | None:
-    """The kind and strength that ``--augment`` names; ``None`` for none, or for ``"auto"``.
+    """The kind and strength that ``--augment`` names; ``None`` for none, and for ``"auto"``.
 
     Raises:
         UserError: If it names none.
@@ -24,7 +24,7 @@ def augmentation_of(spec: str | None) -> tuple[str, float] | None:
         >>> augmentation_of("shift:2"), augmentation_of("affine")
         (('shift', 2.0), ('affine', 1.0))
     """
-    if spec in (None, "auto"):
+    if spec in (None, "none", "auto"):
         return None
     kind, given, number = spec.partition(":")
     try:
@@ -41,7 +41,7 @@ def augmentation_of(spec: str | None) -> tuple[str, float] | None:
         strength > 0 and fits.get(kind, False),
         "augment",
         spec,
-        "auto, affine or affine:STRENGTH up to 10, shift:PIXELS with a whole number, "
+        "auto, none, affine or affine:STRENGTH up to 10, shift:PIXELS with a whole number, "
         "resample:SHARE up to 1, or noise:DEVIATION",
     )
     return kind, strength
@@ -51,7 +51,7 @@ def views_of(spec: str | None, input_shape: tuple[int, ...], value_range) -> Cal
     """What makes the views that ``--augment`` names; ``None`` for none.
 
     Args:
-        spec: As for :func:`augmentation_of`; ``"auto"`` depends on the examples.
+        spec: As for :func:`augmentation_of`; ``"auto"`` is ``"affine"`` for images, else none.
         input_shape: Shape of one raw example.
         value_range: Smallest and largest raw value, or the ranges of the columns.
 
@@ -66,8 +66,8 @@ def views_of(spec: str | None, input_shape: tuple[int, ...], value_range) -> Cal
     from kt_transfer.training.augmentation import augmentation
 
     are_images = as_image(input_shape) is not None
-    if spec == "auto":
-        spec = AUTO_OF_IMAGES if are_images else AUTO_OF_ROWS
+    if spec == "auto" and are_images:
+        spec = AUTO_OF_IMAGES
     chosen = augmentation_of(spec)
     if chosen is None:
         return None
@@ -78,6 +78,6 @@ def views_of(spec: str | None, input_shape: tuple[int, ...], value_range) -> Cal
             given=spec,
             expected=needs,
             but=f"an example has the shape {tuple(input_shape)}",
-            remedy=f"give {AUTO_OF_IMAGES if are_images else AUTO_OF_ROWS}, or noise:DEVIATION",
+            remedy=f"give {AUTO_OF_IMAGES if are_images else 'resample:0.2'}, or noise:DEVIATION",
         )
     return augmentation(*chosen, value_range)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import tensorflow as tf
 
 NUM_ORIENTATIONS = 16
@@ -48,29 +49,55 @@ def oriented_gradients(images):
         >>> found.sum(axis=(0, 1)).round(1)[:4]
         array([2.7, 0. , 0. , 0. ], dtype=float32)
     """
+    return _described(tf.convert_to_tensor(images))
+
+
+# Compiled wherever it is called: an image of 28 × 28 takes 50 µs of a core, ten times as much
+# operation by operation.
+@tf.function(autograph=False, jit_compile=True)
+def _described(images):
     images = tf.cast(images, tf.float32)
-    cell = cell_size(*images.shape[1:3])
+    height, width = images.shape[1:3]
+    cell = cell_size(height, width)
     magnitude, angle = _gradients(images)
     position = angle * (NUM_ORIENTATIONS / (2 * math.pi))
     lower = tf.floor(position)
+    past, first = position - lower, tf.cast(lower, tf.int32)
     votes = sum(
-        tf.one_hot(tf.cast(orientation, tf.int32) % NUM_ORIENTATIONS, NUM_ORIENTATIONS)
-        * (share * magnitude)[..., None]
-        for orientation, share in ((lower, 1 - (position - lower)), (lower + 1, position - lower))
+        tf.where(
+            (orientation % NUM_ORIENTATIONS)[..., None] == tf.range(NUM_ORIENTATIONS),
+            (share * magnitude)[..., None],
+            0.0,
+        )
+        for orientation, share in ((first, 1 - past), (first + 1, past))
     )
-    # A mean over a cell's neighbourhood, then over the cell: weights that fall with the distance.
-    spread = tf.nn.avg_pool2d(votes, cell, 1, "SAME")
-    counts = tf.nn.avg_pool2d(spread, cell, cell, "VALID")
+    down, right = (tf.constant(_cell_weights(size, cell)) for size in (height, width))
+    counts = tf.einsum("dw,bcwo->bcdo", right, tf.einsum("ch,bhwo->bcwo", down, votes))
     roots = tf.sqrt(tf.reshape(counts, (-1, math.prod(counts.shape[1:]))))
     norm = tf.norm(roots, axis=1, keepdims=True)
     return tf.math.divide_no_nan(roots, norm)
 
 
+def _cell_weights(size: int, cell: int) -> np.ndarray:
+    """How much each pixel along a side counts in each cell, ``(cells, size)``.
+
+    A mean over a cell's neighbourhood, then over the cell: weights that fall with the distance.
+    """
+    pixels = np.arange(size)
+    first = pixels - (cell - 1) // 2
+    near = (pixels >= first[:, None]) & (pixels < first[:, None] + cell)
+    means = near / near.sum(axis=1, keepdims=True)
+    cells = size // cell
+    weights = means[: cells * cell].reshape(cells, cell, size).mean(axis=1)
+    return weights.astype(np.float32)
+
+
 def _gradients(images):
     """Magnitude and angle, 0 to 2 π, of the gradient of each pixel, ``(batch, height, width)``."""
-    # Differences of the neighbours on both sides; none at the border.
+    # Differences of the neighbours on both sides; none at the border, which a side of one pixel is.
     down = tf.pad(images[:, 2:] - images[:, :-2], [[0, 0], [1, 1], [0, 0], [0, 0]])
     right = tf.pad(images[:, :, 2:] - images[:, :, :-2], [[0, 0], [0, 0], [1, 1], [0, 0]])
+    down, right = down[:, : images.shape[1]], right[:, :, : images.shape[2]]
     magnitude = tf.sqrt(down**2 + right**2)
     if images.shape[-1] > 1:
         strongest = tf.argmax(magnitude, axis=-1)

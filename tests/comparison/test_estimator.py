@@ -352,7 +352,7 @@ def test_views_of_images_teach_more_than_the_images():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"augment": "turn"}, "augment=turn was given, expected auto, affine"),
+        ({"augment": "turn"}, "augment=turn was given, expected auto, none, affine"),
         ({"augment": 3}, "augment 3 was given, expected words such as 'affine'"),
         ({"augment": "affine"}, r"augment=affine .* images, but an example has the shape \(64,\)"),
         ({"image_shape": (8, 9)}, r"image_shape \(8, 9\) was given, expected one of 64 pixels"),

@@ -7,6 +7,7 @@ from kt_transfer.data.splits import draw_labels
 from kt_transfer.methods import Propagated, Scratch
 from kt_transfer.methods.learning import Examples, Problem, Start
 from kt_transfer.methods.propagation import half_splits
+from kt_transfer.methods.views import views_of
 from kt_transfer.models.classifiers import dense_encoder
 from kt_transfer.models.preprocessing import preprocessing_model
 from kt_transfer.training import graph as graphs
@@ -115,6 +116,22 @@ def test_it_is_learned_again_to_the_same(data, scaled):
     assert np.abs(answers(learner, 2) - first).max() > 0.01
     np.testing.assert_array_equal(answers(learner, 1), first)
     np.testing.assert_array_equal(answers(prepared(data, scaled, dropout=0.3), 1), first)
+
+
+def test_views_bring_pictures_of_a_class_together(data, scaled):
+    views = views_of("affine", data.input_shape, data.scaling_range)
+    problem = Problem(10, len(data.x), dense_encoder(64, (8,)), scaled, augment=views)
+    learner = Propagated().prepare(problem)
+
+    def agreement(**settings):
+        """Share of the edges, by their weights, that join two of a class."""
+        edges = learner.graph("raw", data.x, **settings).tocoo()
+        same = data.y[edges.row] == data.y[edges.col]
+        return edges.data[same].sum() / edges.data.sum()
+
+    assert agreement(seed=0, num_views=12) > agreement(seed=0) + 0.003
+    again = [learner.graph("raw", data.x, 1, 3) for _ in range(2)]
+    assert abs(again[0] - again[1]).max() == 0  # the same seed, the same views
 
 
 def test_a_graph_of_the_encoders_features_is_of_what_is_transferred(data, scaled):

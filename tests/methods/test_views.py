@@ -29,7 +29,7 @@ def test_a_spec_names_a_kind_and_a_strength(spec, found):
     ],
 )
 def test_what_names_none_is_refused(method, spec):
-    with pytest.raises(UserError, match=f"augment={spec} was given, expected auto, affine"):
+    with pytest.raises(UserError, match=f"augment={spec} was given, expected auto, none, affine"):
         method(augment=spec)
 
 
@@ -48,4 +48,12 @@ def test_views_are_of_the_strength_that_is_given():
     }
     assert changed["affine:0.01"] < changed["affine:1"] < changed["noise:0.5"]
     assert changed["shift:1"] > 0
-    assert views_of(None, (11, 11), (0.0, 255.0)) is None
+
+
+def test_views_of_its_own_are_those_of_images_alone():
+    x = np.zeros((5, 8, 8), np.uint8)
+    x[:, 3] = 200
+    own, affine = (views_of(spec, (8, 8), (0.0, 255.0))(x, (0, 1)) for spec in ("auto", "affine"))
+    np.testing.assert_array_equal(own, affine)
+    assert views_of("auto", (30,), (0.0, 1.0)) is None
+    assert views_of("none", (8, 8), (0.0, 255.0)) is views_of(None, (8, 8), (0.0, 255.0)) is None
