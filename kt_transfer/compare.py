@@ -30,6 +30,7 @@ from kt_transfer.data import Dataset
 from kt_transfer.data.rows import take_rows
 from kt_transfer.errors import UserError, named
 from kt_transfer.methods.candidates import chosen_methods, read_candidates, require_candidates
+from kt_transfer.methods.views import AUTO_VIEWS, views_of
 from kt_transfer.reporting.classification import confusion_matrix, softmax
 from kt_transfer.reporting.examples import Answers
 from kt_transfer.reporting.plots import plot_confusion_matrix, plot_history
@@ -77,6 +78,8 @@ def execute(config: CompareConfig, candidates: Mapping | None = None):
         data.require_labels()
         recording.check_data(session.say(config), data, config.folds)
         recording.note_data(run, data)
+        if any(_sees_views(method, data) for method in methods.values()):
+            session.say(config)(AUTO_VIEWS)
         table = Table(run.path)
         with strategy.scope():
             comparison = comparing.fill(config, methods, run, data, table, began)
@@ -116,6 +119,12 @@ def _methods(config: CompareConfig, candidates: Mapping | None) -> dict:
             remedy="give it another name, or leave the method out",
         )
     return methods | further
+
+
+def _sees_views(method, data: Dataset) -> bool:
+    """Whether a method learns from views though nobody asked for them."""
+    own = getattr(method, "augment", None)
+    return own == "auto" and views_of(own, data.input_shape, data.scaling_range) is not None
 
 
 def _save_winner(

@@ -27,7 +27,7 @@ from kt_transfer.methods.learning import (
     labels_of,
 )
 from kt_transfer.methods.parameters import TRANSFERRED_LEARNING_RATE
-from kt_transfer.methods.views import views_of
+from kt_transfer.methods.views import AUTO_VIEWS, views_of
 from kt_transfer.models.classifiers import dense_encoder
 from kt_transfer.models.freezing import layers_with_weights
 from kt_transfer.reporting.layers import format_layers, layer_rows, layer_weights
@@ -37,6 +37,7 @@ from kt_transfer.runs import folder as runs
 from kt_transfer.runs import recording, session
 from kt_transfer.runs.folder import Run
 from kt_transfer.settings import FinetuneConfig, narrow
+from kt_transfer.settings.finetune import HELD_OUT_SHARE
 from kt_transfer.sources.adapting import adapting_model, describe
 from kt_transfer.sources.loading import load_source
 from kt_transfer.training.callbacks import EpochLog
@@ -63,8 +64,11 @@ def execute(config: FinetuneConfig) -> Run:
         data = session.load_data(config, config.data)
         data.require_labels()
         recording.check_data(session.say(config), data)
-        draw = (config.labels, config.validation_split, config.seed, data.copies)
+        num_labels = config.labels or int(np.sum(data.y >= 0))
+        share = config.share_held_out(num_labels)
+        draw = (config.labels, share, config.seed, data.copies)
         labelled, validation = draw_and_hold_out(data.y, *draw)
+        _say_what_is_watched(config, num_labels, len(validation))
         train = labelled
         if method.sees_unlabelled:
             train = without_copies_of(validation, data.copies)
@@ -82,6 +86,8 @@ def execute(config: FinetuneConfig) -> Run:
                 ),
                 jit_compile=session.jit_choice(config),
             )
+            if problem.augment is not None and method.augment == "auto":
+                session.say(config)(AUTO_VIEWS)
             learner = method.prepare(problem)
             start = Start(encoder.get_weights() if method.needs_source else None)
             learner.initialize(config.seed, start)
@@ -129,6 +135,15 @@ def method_of(config: FinetuneConfig):
         return narrow(config, BY_NAME[config.method])
     from_scratch = config.source == "scratch" or config.reinitialize
     return narrow(config, Scratch if from_scratch else Parameters)
+
+
+def _say_what_is_watched(config: FinetuneConfig, num_labels: int, num_held_out: int) -> None:
+    """Say it where nothing is held out, though nobody asked for that."""
+    if config.validation_split is None and not num_held_out:
+        session.say(config)(
+            f"all {num_labels} labels are learned from, and the training loss alone is watched: "
+            f"--validation-split {HELD_OUT_SHARE} would hold some out"
+        )
 
 
 def _data_of(source: Run | None) -> str:

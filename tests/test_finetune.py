@@ -80,7 +80,7 @@ def test_layers_further_down_learn_more_slowly(source, tmp_path):
 
 
 def test_what_the_transfer_saved(source, tmp_path, invoke):
-    flags = ["--labels", "100", "--epochs", "5", "--out", "run"]
+    flags = ["--labels", "200", "--epochs", "5", "--out", "run"]
     done = invoke("finetune", "--source", source.path, *flags)
     assert done.code == 0, done.err
     assert "that scratch ends with" in done.out
@@ -93,6 +93,55 @@ def test_what_the_transfer_saved(source, tmp_path, invoke):
     )
 
 
+@pytest.mark.parametrize(
+    ("settings", "num_held_out"),
+    [
+        ({}, 0),
+        ({"labels": 199}, 0),
+        ({"labels": 200}, 20),
+        ({"validation_split": 0.2}, 20),
+        ({"patience": 3}, 10),
+        ({"lr_decay": "plateau"}, 10),
+        ({"compare_scratch": "yes"}, 10),
+        ({"labels": 200, "validation_split": 0.0}, 0),
+    ],
+    ids=str,
+)
+def test_few_labels_are_all_learned_from(source, tmp_path, capsys, settings, num_held_out):
+    given = {"labels": 100, "compare_scratch": "no"} | settings
+    run = finetune.run(source=str(source.path), epochs=1, out=tmp_path / "run", **given)
+    splits = np.load(run.path / "splits.npz")
+    assert len(splits["validation"]) == num_held_out
+    assert len(splits["labelled"]) == given["labels"] - num_held_out
+    watched = f"all {given['labels']} labels are learned from, and the training loss alone"
+    # Who holds out none of them on purpose knows.
+    expected = not num_held_out and "validation_split" not in settings
+    assert (watched in capsys.readouterr().out) == expected
+    history = (run.path / "history.csv").read_text().splitlines()
+    assert "val_loss" in history[0].split(",")
+    assert ("val_accuracy" in history[0]) == bool(num_held_out)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, True),
+        ({"freeze": 1}, False),
+        ({"freeze": "all"}, False),
+        ({"unfreeze_every": 1, "epochs": 5}, False),
+        ({"augment": "none"}, False),
+        ({"augment": "affine"}, False),  # it was asked for
+        ({"method": "features"}, False),
+    ],
+    ids=str,
+)
+def test_views_that_nobody_asked_for_are_said(source, tmp_path, capsys, settings, expected):
+    given = {"labels": 50, "epochs": 1, "compare_scratch": "no"} | settings
+    finetune.run(source=str(source.path), out=tmp_path / "run", **given)
+    said = "networks see each picture turned, stretched, slanted and shifted a little"
+    assert (said in capsys.readouterr().out) == expected
+
+
 @pytest.mark.parametrize("settings", [{}, {"compare_scratch": "auto", "reinitialize": True}])
 def test_no_comparison_where_there_is_nothing_to_compare(source, tmp_path, settings):
     run, metrics = transfer(source, tmp_path / "run", epochs=1, **settings)
@@ -102,7 +151,7 @@ def test_no_comparison_where_there_is_nothing_to_compare(source, tmp_path, setti
 
 def test_features_are_compared_too(source, tmp_path):
     _, metrics = transfer(
-        source, tmp_path / "run", method="features", epochs=5, compare_scratch="auto"
+        source, tmp_path / "run", method="features", epochs=5, compare_scratch="yes"
     )
     assert metrics["saved_by_transfer"]["scratch"]["epochs"] >= 1
     assert [row["trained"] for row in metrics["layers"]] == [False, False, False, True]

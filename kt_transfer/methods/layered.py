@@ -29,7 +29,9 @@ class Layered(Steps):
         layer_decay: Discriminative learning rates: each layer's is this share of the one above.
         dropout: Share of the encoder's outputs dropped in training.
         augment: Random views of the examples, as of a picture that is turned a little:
-            ``"affine[:STRENGTH]"``, ``"shift:PIXELS"`` or ``"noise:DEVIATION"``; ``None`` for none.
+            ``"affine[:STRENGTH]"`` or ``"shift:PIXELS"`` for images, ``"noise:DEVIATION"`` for any
+            data, or ``"none"``; ``"auto"`` is affine for images where no layer is ever locked,
+            else none: what locked layers make of an example is computed once.
     """
 
     freeze: NotNegative | Literal["all"] = 0
@@ -37,12 +39,14 @@ class Layered(Steps):
     unfreeze_every: AtLeastOne | None = None
     layer_decay: LayerDecay = 1.0
     dropout: Share = 0.0
-    augment: str | None = None
+    augment: str | None = "auto"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_fewer_epochs("head_epochs", self.head_epochs, self.epochs)
         augmentation_of(self.augment)
+        if self.augment == "auto" and (self.freeze or self.head_epochs or self.unfreeze_every):
+            object.__setattr__(self, "augment", "none")
 
     def prepare(self, problem):
         """A learner of this method; see :class:`~.networks.NetworkLearner`."""

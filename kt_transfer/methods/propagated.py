@@ -48,7 +48,7 @@ class Propagated(Steps):
     epochs: AtLeastOne = 250
     batch_size: AtLeastOne = 256
     lr_decay: LearningRateDecay = "cosine"
-    max_steps: AtLeastOne | None = 3000
+    max_steps: AtLeastOne | None = 6000
     graph_features: Literal["raw", "gradients", "encoder"] | None = None
     neighbours: AtLeastOne = 10
     graph_views: NotNegative = 12

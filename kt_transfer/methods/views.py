@@ -12,6 +12,10 @@ from kt_transfer.methods.bounds import require
 MOST_AFFINE = 10.0
 # What "auto" is for images; for the columns of a table it is none.
 AUTO_OF_IMAGES = "affine"
+AUTO_VIEWS = (
+    "networks see each picture turned, stretched, slanted and shifted a little, at random: "
+    "--augment none trains without"
+)
 
 
 def augmentation_of(spec: str | None) -> tuple[str, float] | None:

@@ -76,7 +76,8 @@ class CompareConfig(Training):
     augment: str | None = None
     """Random views of the examples for every network that learns the task: affine or
     affine:STRENGTH (turned, stretched, slanted and shifted a little) or shift:PIXELS for images,
-    noise:DEVIATION (of values scaled to [-1, 1]) for any data."""
+    noise:DEVIATION (of values scaled to [-1, 1]) for any data, or none (default: each method's own;
+    affine for images where all layers are trained)."""
 
     pretrain_epochs: AtLeastOne = 50
     """Passes over the unlabelled examples in pretraining."""

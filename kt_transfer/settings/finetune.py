@@ -33,6 +33,9 @@ FURTHER_METHODS = tuple(
 )
 Method = Literal["parameters", "features", *(method.name for method in FURTHER_METHODS)]
 
+# By default this share of the labelled examples is held out, of so many or more.
+HELD_OUT_SHARE, LEAST_TO_HOLD_OUT = 0.1, 200
+
 
 @dataclass(frozen=True, kw_only=True)
 @with_settings_of(*FURTHER_METHODS)
@@ -84,7 +87,8 @@ class FinetuneConfig(Training):
     augment: str | None = None
     """Random views of the examples, so that few labels teach more (a dense head): affine or
     affine:STRENGTH (turned, stretched, slanted and shifted a little) or shift:PIXELS for images,
-    noise:DEVIATION (of values scaled to [-1, 1]) for any data."""
+    noise:DEVIATION (of values scaled to [-1, 1]) for any data, or none (default: the method's own;
+    for parameters affine for images where no layer is locked)."""
 
     freeze: NotNegative | Literal["all"] = Parameters.freeze
     """Lock the first N layers of the encoder that have weights, or all of them."""
@@ -114,8 +118,10 @@ class FinetuneConfig(Training):
     labels: AtLeastOne | None = None
     """Use a stratified draw of this many labelled examples (default: all there are)."""
 
-    validation_split: Share = 0.1
-    """Share of the labelled examples held out to watch the training."""
+    validation_split: Share | None = None
+    """Share of the labelled examples held out to watch the training (default: 0.1; none of fewer
+    than 200, which teach more than they tell, unless --patience, --lr-decay plateau or
+    --compare-scratch yes needs some)."""
 
     lr_decay: LearningRateDecay | None = None
     """How the learning rate falls over the epochs (default: the method's own; none for
@@ -206,7 +212,8 @@ class FinetuneConfig(Training):
                 f"{named('method', 'features')} with it",
             )
         for name in ("dropout", "augment"):
-            if getattr(self, name) and self.chosen_head == "logistic_regression":
+            given = getattr(self, name) not in (None, 0, "none")
+            if given and self.chosen_head == "logistic_regression":
                 raise UserError(
                     setting=name,
                     given=getattr(self, name),
@@ -230,6 +237,13 @@ class FinetuneConfig(Training):
                 expected=f"{named('method', 'features')}",
                 remedy=f"give that, or leave {named('features_from')} out",
             )
+
+    def share_held_out(self, num_labels: int) -> float:
+        """Share of so many labelled examples that is held out."""
+        if self.validation_split is not None:
+            return self.validation_split
+        needed = self.patience or self.lr_decay == "plateau" or self.compare_scratch == "yes"
+        return HELD_OUT_SHARE if needed or num_labels >= LEAST_TO_HOLD_OUT else 0.0
 
     @property
     def transfers_parameters(self) -> bool:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from kt_transfer.methods.bounds import AtLeastOne
+from kt_transfer.methods.bounds import AtLeastOne, Share
 from kt_transfer.settings.distill import DistillConfig
-from kt_transfer.settings.finetune import FinetuneConfig
+from kt_transfer.settings.finetune import HELD_OUT_SHARE, FinetuneConfig
 from kt_transfer.settings.pretrain import PretrainConfig
 
 
@@ -36,6 +36,9 @@ class TuneFinetuneConfig(Search, FinetuneConfig):
 
     searched: ClassVar[str] = "finetune"
     """The command whose settings are searched."""
+
+    validation_split: Share = HELD_OUT_SHARE
+    """Share of the labelled examples held out to judge the trials by."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,6 +39,8 @@ class EpochLog(keras.callbacks.Callback):
         seconds = round(time.perf_counter() - self._began, 4)
         self.rows.append({"epoch": epoch, "seconds": seconds, **_numbers(logs)})
         names = list(dict.fromkeys(name for row in self.rows for name in row))
+        if "val_loss" not in names:  # a column of every history; empty where nothing is held out
+            names.append("val_loss")
         with replacing(self.path) as temporary, open(temporary, "w", newline="") as file:
             writer = csv.DictWriter(file, names)
             writer.writeheader()
