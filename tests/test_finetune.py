@@ -142,6 +142,35 @@ def test_views_that_nobody_asked_for_are_said(source, tmp_path, capsys, settings
     assert (said in capsys.readouterr().out) == expected
 
 
+def test_consistency_starts_from_the_source_that_is_given(source, tmp_path):
+    settings = {"method": "consistency", "epochs": 1, "labels": 50, "learning_rate": 1e-9}
+    runs = {
+        name: finetune.run(source=str(source.path), out=tmp_path / name, **settings, **more)
+        for name, more in (("given", {}), ("fresh", {"initial_weights": "fresh"}))
+    }
+    pretrained = source.load_model().get_layer("encoder").get_weights()[0]
+    for name, expected in (("given", "source"), ("fresh", "fresh")):
+        assert runs[name].read_json("config.json")["initial_weights"] == expected
+        own = runs[name].load_model().get_layer("encoder").get_weights()[0]
+        assert np.allclose(own, pretrained, atol=1e-4) == (name == "given")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"method": "consistency", "initial_weights": "source"},
+        {"method": "propagated", "graph_features": "encoder"},
+    ],
+    ids=str,
+)
+def test_what_needs_a_source_is_refused_without_one(settings):
+    name, value = list(settings.items())[1]
+    with pytest.raises(
+        UserError, match=f"{name}={value} was given .* expected a pretrained source"
+    ):
+        finetune.run(source="scratch", **settings)
+
+
 @pytest.mark.parametrize("settings", [{}, {"compare_scratch": "auto", "reinitialize": True}])
 def test_no_comparison_where_there_is_nothing_to_compare(source, tmp_path, settings):
     run, metrics = transfer(source, tmp_path / "run", epochs=1, **settings)

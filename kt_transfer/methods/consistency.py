@@ -33,8 +33,9 @@ class Consistency(Steps):
         augment: Random views of the examples: ``"affine[:STRENGTH]"`` or ``"shift:PIXELS"`` for
             images, ``"resample:SHARE"`` for the columns of a table, ``"noise:DEVIATION"`` for any
             data; ``"auto"`` is affine for images, else resample:0.2.
-        initial_weights: ``"fresh"`` ones, or those of the source, with a head that starts from
-            logistic regression on its features.
+        initial_weights: ``"fresh"`` ones, or those of the ``"source"``, with a head that starts
+            from logistic regression on its features; ``finetune`` takes a source's where it has
+            one.
     """
 
     name: ClassVar[str] = "consistency"

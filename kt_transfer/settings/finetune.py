@@ -134,6 +134,8 @@ class FinetuneConfig(Training):
     """Stop after this many epochs without a better validation loss, and keep the best."""
 
     def __post_init__(self) -> None:
+        if self.method == "consistency" and self.initial_weights is None and self._is_pretrained:
+            object.__setattr__(self, "initial_weights", "source")  # given to start from
         for name, value in self._left_to_the_method():  # resolved at once, as config.json has it
             object.__setattr__(self, name, value)
         if self.head_start is None:
@@ -211,6 +213,15 @@ class FinetuneConfig(Training):
                 remedy="logistic regression fits frozen features, so give "
                 f"{named('method', 'features')} with it",
             )
+        for name, value in (("initial_weights", "source"), ("graph_features", "encoder")):
+            if getattr(self, name) == value and not self._is_pretrained:
+                raise UserError(
+                    setting=name,
+                    given=value,
+                    when="where nothing is pretrained",
+                    expected="a pretrained source",
+                    remedy=f"give {named('source', 'RUN')}, or leave {named(name)} out",
+                )
         for name in ("dropout", "augment"):
             given = getattr(self, name) not in (None, 0, "none")
             if given and self.chosen_head == "logistic_regression":
@@ -248,7 +259,11 @@ class FinetuneConfig(Training):
     @property
     def transfers_parameters(self) -> bool:
         """Whether pretrained layers are trained on."""
-        return self.method == "parameters" and self.source != "scratch" and not self.reinitialize
+        return self.method == "parameters" and self._is_pretrained
+
+    @property
+    def _is_pretrained(self) -> bool:
+        return self.source != "scratch" and not self.reinitialize
 
     @property
     def chosen_head(self) -> str:
