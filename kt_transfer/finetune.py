@@ -68,7 +68,6 @@ def execute(config: FinetuneConfig) -> Run:
         share = config.share_held_out(num_labels)
         draw = (config.labels, share, config.seed, data.copies)
         labelled, validation = draw_and_hold_out(data.y, *draw)
-        _say_what_is_watched(config, num_labels, len(validation))
         train = labelled
         if method.sees_unlabelled:
             train = without_copies_of(validation, data.copies)
@@ -86,8 +85,6 @@ def execute(config: FinetuneConfig) -> Run:
                 ),
                 jit_compile=session.jit_choice(config),
             )
-            if problem.augment is not None and method.augment == "auto":
-                session.say(config)(AUTO_VIEWS)
             learner = method.prepare(problem)
             start = Start(encoder.get_weights() if method.needs_source else None)
             learner.initialize(config.seed, start)
@@ -99,6 +96,9 @@ def execute(config: FinetuneConfig) -> Run:
                 labels_of(data.y, labelled)[train],
                 validation=held_out(data.x, data.y, validation),
             )
+            if problem.augment is not None and method.augment == "auto":
+                session.say(config)(AUTO_VIEWS)
+            _say_what_is_watched(config, num_labels, len(validation))
             watching = recording.watching(
                 run, config.epochs, f"finetune {config.data}", config.quiet
             )

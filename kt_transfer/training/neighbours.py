@@ -121,8 +121,8 @@ def nearest_by_views(
     Example:
         >>> features = np.array([[0.0, 0.0], [3.0, 0.1], [0.0, 2.0]])
         >>> candidates, _ = nearest_neighbours(features, 2, seed=0)
-        >>> moved = [features + [1.0, 0.0]]  # along the first axis all may change
-        >>> rows, _ = nearest_by_views(features, candidates, lambda a, b: moved[:1], 1)
+        >>> moved = [features + [9.0, 0.0]]  # along the first axis all may change
+        >>> rows, _ = nearest_by_views(features, candidates, lambda first, end: moved, 1)
         >>> candidates[0].tolist(), rows[0].tolist()
         ([2, 1], [1])
     """

@@ -396,8 +396,9 @@ def test_each_method_learns_from_the_views_that_it_asks_for(monkeypatch, tmp_pat
             create(learner, method, problem)
 
         monkeypatch.setattr(kind, "__init__", prepare)
-    plain, turned = Scratch(epochs=2), Scratch(epochs=2, augment="affine")
-    student = Distilled(epochs=2, augment="shift:1", teacher=Parameters(epochs=2))
+    plain, turned = (Scratch(epochs=2, augment=views) for views in ("none", "affine"))
+    teacher = Parameters(epochs=2, augment="none")
+    student = Distilled(epochs=2, augment="shift:1", teacher=teacher)
     table = Table(tmp_path)
     measure_all(comparison(images, scratch=plain, turned=turned, student=student), table)
     assert prepared[plain].augment is None

@@ -341,7 +341,7 @@ def test_views_of_images_teach_more_than_the_images():
     settings = SMALL | {"epochs": 200, "learning_rate": 1e-3, "image_shape": (8, 8)}
     plain, turned = (
         TransferClassifier("scratch", **settings, augment=augment).fit(X, few_labels(50))
-        for augment in (None, "affine")
+        for augment in ("none", "affine")
     )
     assert turned.score(X[50:], Y[50:]) > plain.score(X[50:], Y[50:])
     # Pixels are scaled together, from the smallest to the largest.
