@@ -27,7 +27,7 @@ from kt_transfer.training.adversarial import AdversarialModel
 from kt_transfer.training.neighbours import in_blocks, nearest_distance
 
 # What labels that spread teach a network first. It is trained further, so a short while suffices.
-FIRST = Propagated(augment="none", max_steps=1000)
+FIRST = Propagated(augment="none", epochs=1000, max_steps=1000)
 # Of the distance to the nearest neighbour. On MNIST, 2.5 of 4.9 was better than less or more.
 EPSILON_SHARE = 0.5
 # Distances are measured from some examples to others, as many as take a second.
