@@ -15,7 +15,8 @@ from kt_transfer.training.mean_teacher import MeanTeacher
 # How far to look for the direction, as a share of how far to go in it: far enough that answers
 # differ by more than rounding, near enough that their divergence is still quadratic.
 PROBE = 0.04
-_TINY = 1e-30
+# Of which the square is a float as well: XLA divides by the product of two divisors.
+_TINY = 1e-15
 
 
 class AdversarialModel(MeanTeacher):
