@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from kt_transfer import FusedModel
 from kt_transfer.engine.strategy import choose_strategy
@@ -263,6 +264,14 @@ def test_replicas_share_a_batch():
         found.append((losses, *model.teacher.get_weights()))
     for one, two in zip(*found, strict=True):
         np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_where_no_direction_changes_an_answer_there_is_none(jit_compile):
+    """XLA divides by the product of divisors, which must not vanish."""
+    x = np.array([[0.0, 0.0], [1e-25, 0.0], [3.0, 4.0]], "float32")
+    found = tf.function(unit, jit_compile=jit_compile)(tf.constant(x)).numpy()
+    np.testing.assert_allclose(found, [[0.0, 0.0], [1.0, 0.0], [0.6, 0.8]], rtol=1e-5)
 
 
 def test_inputs_of_any_rank_have_one_length_each():
