@@ -19,7 +19,7 @@ PROPAGATED = (
 )
 VAT = (
     *("finetune", "--source", "scratch", "--method", "vat", "--labels", 60),
-    *("--hidden-units", 16, "--averaging", 0.9, "--out"),
+    *("--hidden-units", 16, "--first", "fresh", "--averaging", 0.9, "--out"),
 )
 LONG = ("pretrain", "--hidden-units", 16, "--latent-dim", 4, "--jit-compile", "no", "--out")
 
