@@ -103,11 +103,11 @@ class AdversarialModel(MeanTeacher):
         """Logits of both, and of the unlabelled ones as perturbed."""
         labelled, unlabelled = self.preprocessing(labelled), self.preprocessing(unlabelled)
         size = labelled.shape[0]
-        # Before the pass that moves it on: masks of dropout are drawn by it.
-        state = [ops.convert_to_tensor(v) for v in self.network.non_trainable_variables]
+        # Copied before the pass that moves it on: masks of dropout are drawn by it.
+        state = [tf.identity(v.value) for v in self.network.non_trainable_variables]
 
         def perturbed(perturbation):
-            weights = [ops.convert_to_tensor(v) for v in self.network.trainable_variables]
+            weights = [v.value for v in self.network.trainable_variables]
             seen = ops.concatenate([labelled, unlabelled + perturbation])
             logits, _ = self.network.stateless_call(weights, state, seen, training=True)
             return logits[size:]
