@@ -48,7 +48,8 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         method: ``"parameters"`` (the pretrained encoder, trained further), ``"features"`` (its
             features, with logistic regression), ``"distilled"`` (a student of ``parameters``),
             ``"propagated"`` (a fresh network, taught by labels that spread among the unlabelled
-            examples), ``"scratch"`` (the same network without pretraining) or ``"linear"``
+            examples), ``"vat"`` (that network, taught to answer alike all around them as well),
+            ``"scratch"`` (the same network without pretraining) or ``"linear"``
             (logistic regression on the scaled input).
         hidden_units: Widths of the encoder's hidden layers.
         latent_dim: Width of its code.

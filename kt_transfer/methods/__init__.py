@@ -15,7 +15,8 @@ from kt_transfer.methods.linear import Linear
 from kt_transfer.methods.parameters import Parameters
 from kt_transfer.methods.propagated import Propagated
 from kt_transfer.methods.scratch import Scratch
+from kt_transfer.methods.vat import Vat
 
 # In the order in which they are trained and reported.
-METHODS = (Scratch, Linear, Parameters, Distilled, Propagated, Consistency, Features)
+METHODS = (Scratch, Linear, Parameters, Distilled, Propagated, Consistency, Vat, Features)
 BY_NAME = {method.name: method for method in METHODS}

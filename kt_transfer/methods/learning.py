@@ -79,6 +79,14 @@ def labels_of(y: np.ndarray, labelled: np.ndarray) -> np.ndarray:
     return labels
 
 
+def labelled_among(examples: Examples) -> Examples:
+    """Those that have a label, without what is held out."""
+    rows, weights = np.flatnonzero(examples.y >= 0), examples.sample_weight
+    return Examples(
+        take_rows(examples.x, rows), examples.y[rows], None if weights is None else weights[rows]
+    )
+
+
 def held_out(x, y: np.ndarray, rows: np.ndarray) -> tuple | None:
     """Examples and labels of the held-out rows, as validation data; ``None`` without any."""
     return (take_rows(x, rows), y[rows]) if len(rows) else None

@@ -17,6 +17,7 @@ from kt_transfer.methods.learning import (
     Start,
     copy_of,
     jit_choice,
+    labelled_among,
     regress,
     start_fresh,
 )
@@ -25,6 +26,7 @@ from kt_transfer.models.freezing import freeze_layers, layers_with_weights
 from kt_transfer.reporting.classification import softmax
 from kt_transfer.training.augmentation import resample
 from kt_transfer.training.consistency import ConsistencyModel
+from kt_transfer.training.mean_teacher import MeanTeacher
 
 # Of a row of a table, whose views have no other meaning, so many values are replaced.
 RESAMPLED_SHARE = 0.2
@@ -69,17 +71,7 @@ class ConsistencyLearner:
             align=method.alignment != "none",
             labelled_batch_size=method.batch_size,
         )
-        self._model.compile(keras.optimizers.Adam(method.learning_rate), metrics=["accuracy"])
-        # Of which the feed's batches are: the labelled ones are the model's own.
-        unlabelled = method.batch_size * method.unlabelled_ratio
-        self._fit = RepeatedFit(
-            self._model,
-            self._model,
-            dataclasses.replace(method, batch_size=unlabelled),
-            problem.num_examples,
-            max_steps=method.max_steps,
-            jit_compile=jit_choice(problem, network, problem.preprocessing),
-        )
+        self._fit = fit_of(self._model, method, problem)
 
     @property
     def network(self) -> keras.Model:
@@ -116,13 +108,7 @@ class ConsistencyLearner:
         """
         start, regression = start or Start(), None
         self.initialize(seed, start)
-        rows = np.flatnonzero(examples.y >= 0)
-        weights = examples.sample_weight
-        labelled = Examples(
-            take_rows(examples.x, rows),
-            examples.y[rows],
-            None if weights is None else weights[rows],
-        )
+        labelled = labelled_among(examples)
         network = self._model.network
         if self.method.regresses:
             given = (network.get_layer("encoder"), self.preprocessing, labelled)
@@ -167,6 +153,25 @@ class ConsistencyLearner:
             return np.full(num_classes, 1 / num_classes)
         counts = np.bincount(labelled.y, labelled.sample_weight, num_classes)
         return counts / counts.sum()
+
+
+def fit_of(model: MeanTeacher, method, problem: Problem) -> RepeatedFit:
+    """Compile such a model, and make its fit, the batches of which are unlabelled examples.
+
+    Args:
+        model: What learns, the labelled examples of which are its own.
+        method: With the settings of steps, ``unlabelled_ratio`` and ``max_steps``.
+        problem: What it is prepared for.
+    """
+    model.compile(keras.optimizers.Adam(method.learning_rate), metrics=["accuracy"])
+    return RepeatedFit(
+        model,
+        model,
+        dataclasses.replace(method, batch_size=method.batch_size * method.unlabelled_ratio),
+        problem.num_examples,
+        max_steps=method.max_steps,
+        jit_compile=jit_choice(problem, model.network, problem.preprocessing),
+    )
 
 
 def resampled(x, seed):

@@ -96,7 +96,8 @@ def with_settings_of(*methods):
                 if name in common or name in config_class.__annotations__:
                     continue
                 text = " ".join(texts[name].split()).replace("``", "")
-                help_text = f"{text} (--method {method.name})"
+                owners = [m.name for m in methods if hasattr(m, name)]
+                help_text = f"{text} (--method {', '.join(owners)})"
                 kind = Annotated[hints[name] | None, tyro.conf.arg(help=help_text)]
                 config_class.__annotations__[name] = kind
                 setattr(config_class, name, None)

@@ -66,8 +66,8 @@ class FinetuneConfig(Training):
 
     method: Method = "parameters"
     """Transfer the parameters and train on, or the features of the frozen encoder; or what needs no
-    source: linear, logistic regression on the inputs; propagated and consistency, which learn from
-    the unlabelled examples as well."""
+    source: linear, logistic regression on the inputs; propagated, consistency and vat, which learn
+    from the unlabelled examples as well."""
 
     features_from: str = Features.features_from
     """Features to take (--method features): bottleneck for the encoder's output, the name of one

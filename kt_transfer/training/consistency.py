@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from kt_transfer.training.mean_teacher import MeanTeacher
+
 # Of the class shares among the teacher's answers, which are averaged over steps as well.
 SHARES_DECAY = 0.99
 _LEAST_SHARE = 1e-6
 
 
-class ConsistencyModel(keras.Model):
+class ConsistencyModel(MeanTeacher):
     """Trains a network on a few labelled and many unlabelled examples.
 
     A teacher, whose weights are averages of the network's over the steps (Tarvainen & Valpola,
@@ -29,10 +32,8 @@ class ConsistencyModel(keras.Model):
     Distribution alignment (Berthelot et al., 2020, https://arxiv.org/abs/1911.09785) multiplies p
     by the ratio of the classes' prior to the running mean of p, and normalizes it.
 
-    The labelled examples are few: :meth:`hold` keeps them in the model, and each step takes the
-    next ones in turn. The batches of ``fit`` are unlabelled; their targets are ignored. Everything
-    random is a function of seed and step, so that a resumed fit continues exactly. What is
-    evaluated and predicted is what the teacher says.
+    How examples are held and weights averaged: :class:`~.mean_teacher.MeanTeacher`. Everything
+    random is a function of seed and step, so that a resumed fit continues exactly.
 
     Args:
         network: A built classifier from inputs to logits.
@@ -59,6 +60,8 @@ class ConsistencyModel(keras.Model):
         ['accuracy', 'consistency_loss', 'labelled_loss', 'loss', 'trusted']
     """
 
+    in_training_only: ClassVar[tuple[str, ...]] = ("consistency_loss", "trusted")
+
     def __init__(
         self,
         network: keras.Model,
@@ -72,35 +75,27 @@ class ConsistencyModel(keras.Model):
         labelled_batch_size: int = 64,
         name: str = "consistency",
     ):
-        super().__init__(name=name)
-        self.network, self.preprocessing = network, preprocessing
-        self.teacher = type(network).from_config(network.get_config())
-        self.views, self.threshold, self.weight = views, threshold, weight
-        self.averaging, self.align = averaging, align
-        self.labelled_batch_size = labelled_batch_size
+        super().__init__(
+            network,
+            preprocessing,
+            weight=weight,
+            averaging=averaging,
+            labelled_batch_size=labelled_batch_size,
+            name=name,
+        )
+        self.views, self.threshold, self.align = views, threshold, align
         num_classes = network.output_shape[-1]
         self.shares = self.add_weight(
             (num_classes,), initializer="ones", trainable=False, name="shares"
         )
-        self.seed = keras.Variable(0, trainable=False, dtype="int64", name="seed")
-        self._cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        self._labelled_tracker = keras.metrics.Mean(name="labelled_loss")
         self._consistency_tracker = keras.metrics.Mean(name="consistency_loss")
         self._trusted_tracker = keras.metrics.Mean(name="trusted")
-        # In a closure, so that a checkpoint does not repeat the examples.
-        self._held = lambda: None
         self.built = True
         self.begin(0)
 
-    @property
-    def trainable_weights(self):
-        """Those of the network: the teacher's are averages."""
-        return self.network.trainable_weights
-
     def begin(self, seed: int) -> None:
         """Begin anew from the network's weights."""
-        self.seed.assign(seed)
-        self.teacher.set_weights(self.network.get_weights())
+        super().begin(seed)
         num_classes = self.shares.shape[0]
         self.shares.assign(np.full(num_classes, 1 / num_classes, np.float32))
 
@@ -113,61 +108,38 @@ class ConsistencyModel(keras.Model):
             sample_weight: How much each counts beside the others; ``None`` for all alike.
             prior: Share of each class, shape ``(classes,)``, needed for alignment.
         """
-        x, y = np.asarray(x[:]), np.asarray(y, np.int64)
-        weights = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight)
-        weights = (weights / weights.mean()).astype(np.float32)
-        # Folds of nearly one size share a program.
-        rows = 1 << max(len(y) - 1, 0).bit_length()
-        values = {
-            name: np.resize(value, (rows, *value.shape[1:]))
-            for name, value in (("x", x), ("y", y), ("weights", weights))
-        }
-        values["count"] = np.int64(len(y))
-        values["prior"] = np.asarray(
-            np.ones(self.shares.shape) if prior is None else prior, np.float32
-        )
-        held = self._held()
-        if held is None or held["x"].shape != values["x"].shape:
-            with self.distribute_strategy.scope():
-                held = {
-                    name: keras.Variable(value, trainable=False, dtype=str(value.dtype), name=name)
-                    for name, value in values.items()
-                }
-            self._held = lambda: held
-        for name, value in values.items():
-            held[name].assign(value)
+        prior = np.ones(self.shares.shape) if prior is None else prior
+        super().hold(x, y, sample_weight, prior=np.asarray(prior, np.float32))
 
-    def call(self, inputs, training=None):
-        """The teacher's logits; in training, everything that the loss is made of."""
-        if not training:
-            return self.teacher(self.preprocessing(inputs), training=False)
-        context = tf.distribute.get_replica_context()
-        num_replicas, replica = context.num_replicas_in_sync, context.replica_id_in_sync_group
-        step = tf.cast(self.optimizer.iterations.value, tf.int32)
-        share = step * num_replicas + replica
-        seed = tf.cast(self.seed.value, tf.int32)
-        held = self._held()
-        size = -(-self.labelled_batch_size // num_replicas)
-        rows = (share * size + tf.range(size)) % tf.cast(held["count"].value, tf.int32)
-        x, labels, weights = (tf.gather(held[name].value, rows) for name in ("x", "y", "weights"))
-        answers = ops.softmax(self.teacher(self.preprocessing(inputs), training=False))
+    def pass_through(self, labelled, unlabelled, seeds) -> dict:
+        """Logits of views of both, and what the teacher says of the unlabelled ones."""
+        answers = ops.softmax(self.teacher(self.preprocessing(unlabelled), training=False))
         if self.align:
             answers = self._aligned(answers)
         seen = ops.concatenate(
             [
-                self.preprocessing(self.views(given, tf.stack([seed, 2 * share + number])))
-                for number, given in enumerate((x, inputs))
+                self.preprocessing(self.views(x, seed))
+                for x, seed in zip((labelled, unlabelled), seeds, strict=True)
             ]
         )
-        logits = self.network(seen, training=True)
+        logits, size = self.network(seen, training=True), labelled.shape[0]
         return {
             "labelled": logits[:size],
-            "labels": labels,
-            "weights": weights,
             "unlabelled": logits[size:],
             "classes": ops.argmax(answers, axis=-1),
             "trusted": ops.cast(ops.max(answers, axis=-1) >= self.threshold, "float32"),
         }
+
+    def unlabelled_loss(self, passed: dict, sample_weight):
+        """Cross-entropy of the classes that the teacher is confident of."""
+        trusted, classes, logits = (passed[name] for name in ("trusted", "classes", "unlabelled"))
+        counted = trusted
+        if sample_weight is not None:
+            counted = trusted * ops.cast(sample_weight, trusted.dtype)
+        each = self._cross_entropy.call(classes, logits)
+        self._consistency_tracker.update_state(each * trusted)
+        self._trusted_tracker.update_state(trusted)
+        return self._cross_entropy(classes, logits, counted)
 
     def _aligned(self, answers):
         """Probabilities with the class shares of the prior, as far as they are known."""
@@ -177,40 +149,3 @@ class ConsistencyModel(keras.Model):
         prior = self._held()["prior"]
         aligned = answers * (prior / ops.maximum(self.shares, _LEAST_SHARE))
         return aligned / ops.sum(aligned, axis=-1, keepdims=True)
-
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """L, plus the network's regularizers; in evaluation, the cross-entropy of the labels."""
-        if not isinstance(y_pred, dict):
-            self._labelled_tracker.update_state(self._cross_entropy.call(y, y_pred))
-            return self._cross_entropy(y, y_pred, sample_weight)
-        labels, logits = y_pred["labels"], y_pred["labelled"]
-        loss = self._cross_entropy(labels, logits, y_pred["weights"])
-        self._labelled_tracker.update_state(self._cross_entropy.call(labels, logits))
-        trusted, classes, logits = (y_pred[name] for name in ("trusted", "classes", "unlabelled"))
-        counted = trusted
-        if sample_weight is not None:
-            counted = trusted * ops.cast(ops.reshape(sample_weight, (-1,)), trusted.dtype)
-        loss = loss + self.weight * self._cross_entropy(classes, logits, counted)
-        each = self._cross_entropy.call(classes, logits)
-        self._consistency_tracker.update_state(each * trusted)
-        self._trusted_tracker.update_state(trusted)
-        if self.losses:
-            loss = loss + ops.cast(super().compute_loss(x=x, training=training), loss.dtype)
-        return loss
-
-    def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        """Metrics of the labelled examples of a step, or of those that are evaluated."""
-        if isinstance(y_pred, dict):
-            return super().compute_metrics(x, y_pred["labels"], y_pred["labelled"])
-        found = super().compute_metrics(x, y, y_pred, sample_weight)
-        return {k: v for k, v in found.items() if k not in ("consistency_loss", "trusted")}
-
-    def train_step(self, data):
-        """A step of the network, which then counts in the teacher's averages."""
-        logs = super().train_step(data)
-        step = ops.cast(self.optimizer.iterations, "float32")  # 1 after the first
-        kept = ops.minimum(self.averaging, step / (9.0 + step))
-        for average, variable in zip(self.teacher.variables, self.network.variables, strict=True):
-            if "float" in variable.dtype:  # others are states of random layers
-                average.assign(average + (1 - kept) * (variable - average))
-        return logs

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from kt_transfer.data.overlap import same_examples
 from kt_transfer.data.rows import quarter_of_memory, take_rows
 
 # Above so many examples, neighbours are looked for in the nearest of √n lists alone.
@@ -13,6 +14,8 @@ _MOST_EXACT, _LISTS_READ = 10_000, 16
 _ITERATIONS = 10
 # So many examples show the directions in which all vary.
 _MOST_TO_FIT = 20_000
+# So many show how far apart neighbours are.
+_MOST_MEASURED = 2_000
 # How much less a change along views counts, see nearest_by_views.
 _FREEDOM = 5.0
 # Descriptions of so many pictures stay in a processor's cache.
@@ -93,6 +96,33 @@ def nearest_neighbours(
     # Of many copies of an example, it may not be among the nearest itself.
     kept[kept.all(axis=1), -1] = False
     return rows[kept].reshape(count, num), squared[kept].reshape(count, num)
+
+
+def nearest_distance(features: np.ndarray, *, seed: int) -> float:
+    """How far examples are from their nearest neighbours: the median, of 2,000 or fewer.
+
+    Examples that are equal count once.
+
+    Args:
+        features: Shape ``(n, width)``.
+        seed: Of the examples that are looked at.
+
+    Returns:
+        A Euclidean distance; 0 where all examples are equal.
+
+    Example:
+        >>> nearest_distance(np.array([[0.0], [0.0], [1.0], [3.0], [3.0]]), seed=0)
+        1.0
+    """
+    import faiss
+
+    first = np.unique(same_examples(features)[0], return_index=True)[1]
+    features = np.ascontiguousarray(features[np.sort(first)], np.float32)
+    if len(features) < 2:
+        return 0.0
+    some = np.random.default_rng(seed).permutation(len(features))[:_MOST_MEASURED]
+    squared, _ = faiss.knn(features[some], features, 2)
+    return float(np.sqrt(np.median(squared[:, 1])))
 
 
 def nearest_by_views(

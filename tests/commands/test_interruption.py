@@ -17,6 +17,10 @@ PROPAGATED = (
     *("finetune", "--source", "scratch", "--method", "propagated", "--labels", 60),
     *("--augment", "affine", "--hidden-units", 16, "--out"),
 )
+VAT = (
+    *("finetune", "--source", "scratch", "--method", "vat", "--labels", 60),
+    *("--hidden-units", 16, "--first", "fresh", "--averaging", 0.9, "--out"),
+)
 LONG = ("pretrain", "--hidden-units", 16, "--latent-dim", 4, "--jit-compile", "no", "--out")
 
 
@@ -32,7 +36,8 @@ def test_ctrl_c_names_the_command_that_goes_on(interrupt, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "more"), [(LONG, ("--noise", 0.2)), (PROPAGATED, ("--dropout", 0.2))]
+    ("words", "more"),
+    [(LONG, ("--noise", 0.2)), (PROPAGATED, ("--dropout", 0.2)), (VAT, ("--epsilon", 0.5))],
 )
 def test_an_interrupted_run_goes_on_to_exactly_the_same_weights(
     invoke, tmp_path, monkeypatch, words, more

@@ -6,7 +6,7 @@ import pytest
 from kt_transfer import distill, finetune, load_data, pretrain
 from kt_transfer.comparison import comparing
 from kt_transfer.engine.strategy import choose_strategy
-from kt_transfer.methods import Distilled, Features, Linear, Parameters, Propagated, Scratch
+from kt_transfer.methods import Distilled, Features, Linear, Parameters, Propagated, Scratch, Vat
 from kt_transfer.runs.folder import Run
 from kt_transfer.settings import CompareConfig
 
@@ -34,6 +34,10 @@ CANDIDATES = {
     "propagated": (
         Propagated(epochs=2, graph_features="raw", neighbours=5),
         {"method": "propagated", "epochs": 2, "graph_features": "raw", "neighbours": 5},
+    ),
+    "vat": (
+        Vat(epochs=2, first="fresh", epsilon=0.5),
+        {"method": "vat", "epochs": 2, "first": "fresh", "epsilon": 0.5},
     ),
     "dense head": (
         Features(head="dense", epochs=4, features_from="all"),
