@@ -239,8 +239,10 @@ def spread(values: list[float], digits: int = 2) -> str:
 
 
 def plus_minus(values: list[float], digits: int = 2, signed: bool = False) -> str:
-    """Mean and standard deviation."""
+    """Mean and standard deviation; of one value, itself."""
     mean = f"{statistics.mean(values):{'+' if signed else ''}.{digits}f}"
+    if len(values) == 1:
+        return mean
     return f"{mean} ± {statistics.stdev(values):.{digits}f}"
 
 
