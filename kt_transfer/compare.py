@@ -78,8 +78,6 @@ def execute(config: CompareConfig, candidates: Mapping | None = None):
         data.require_labels()
         recording.check_data(session.say(config), data, config.folds)
         recording.note_data(run, data)
-        if any(_sees_views(method, data) for method in methods.values()):
-            session.say(config)(AUTO_VIEWS)
         table = Table(run.path)
         with strategy.scope():
             comparison = comparing.fill(config, methods, run, data, table, began)
@@ -91,7 +89,8 @@ def execute(config: CompareConfig, candidates: Mapping | None = None):
         run.write_json("comparison.json", found)
         then = _commands_after(config, version)
         write_report(config, run, data, comparison, found, table.rows.values(), answers, then)
-    _tell(config, run, found, version, then)
+    views = any(_sees_views(method, data) for method in methods.values())
+    _tell(config, run, found, version, then, views)
     frame = table.frame()
     frame.attrs.update(
         run=str(run.path),
@@ -165,12 +164,16 @@ def _save_winner(
     return test, Answers(examples, y, softmax(logits), data.class_names, data.value_range)
 
 
-def _tell(config, run: Run, found: dict, version: Path, then: list[tuple[str, str]]) -> None:
+def _tell(
+    config, run: Run, found: dict, version: Path, then: list[tuple[str, str]], views: bool
+) -> None:
     """The table, what it means in plain words, and what comes next."""
     say = session.say(config)
     say(f"{config.metric} on held-out examples of {config.data}, against scratch:\n")
     for line in describe_comparison(found):
         say(line)
+    if views:
+        say(AUTO_VIEWS)
     report = f"report {run.path / 'report.html'}"
     checked = "outputs match Keras, checked without Keras"
     say(f"run {run.path}   {report}   served model {version}: {checked}")

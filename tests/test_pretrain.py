@@ -28,10 +28,11 @@ def test_labels_add_a_classification_loss(tmp_path):
     assert {"decoder_mse", "head_accuracy", "val_decoder_mse"} <= set(header)
 
 
-def test_its_labels_are_those_that_finetune_trains_on(tmp_path):
-    source = pretrain.run(out=tmp_path / "source", labels=50, seed=3, **QUICK)
+@pytest.mark.parametrize("settings", [{"labels": 200}, {"labels": 50, "validation_split": 0.1}])
+def test_its_labels_are_those_that_finetune_trains_on(tmp_path, settings):
+    source = pretrain.run(out=tmp_path / "source", labels=settings["labels"], seed=3, **QUICK)
     target = finetune.run(
-        source=str(source.path), out=tmp_path / "target", labels=50, seed=3, epochs=1, quiet=True
+        source=str(source.path), out=tmp_path / "target", seed=3, epochs=1, quiet=True, **settings
     )
     ours, theirs = source.read_arrays("splits.npz"), target.read_arrays("splits.npz")
     np.testing.assert_array_equal(np.sort(ours["labelled"]), np.sort(theirs["labelled"]))
