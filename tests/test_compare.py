@@ -194,9 +194,11 @@ def test_two_devices_come_to_the_same_verdicts(compared, found, command, tmp_pat
     assert json.loads((tmp_path / "run" / "run.json").read_text())["num_replicas"] == 2
     for one, other in zip(found["verdicts"], two["verdicts"], strict=True):
         assert one["verdict"] == other["verdict"], one
-    # Where no noise is drawn, by each replica for itself, the scores are the same as well.
+        # Where neither views nor noise are drawn, by each replica for itself, so are the scores.
+        if one["method"] == "linear":
+            assert one["mean"] == pytest.approx(other["mean"], abs=1e-6)
     for one, other in zip(found["scratch"], two["scratch"], strict=True):
-        assert one["mean"] == pytest.approx(other["mean"], abs=0.02)
+        assert one["mean"] == pytest.approx(other["mean"], abs=0.1)
 
 
 def test_a_run_as_source_hands_its_autoencoder_on(chain, invoke):
