@@ -168,30 +168,39 @@ class PropagatedLearner:
         if start is not None and start.encoder_weights is not None:
             self._source.set_weights(start.encoder_weights)
         known = np.flatnonzero(examples.y >= 0)
-        kinds, alphas, masses = self._choices()
-        splits = []
-        if len(kinds) * len(alphas) * len(masses) > 1:
-            copies = same_examples(take_rows(examples.x, known))[0]
-            splits = half_splits(examples.y[known], copies, seed)
-        best = None
-        for kind in kinds:
-            graph = self.graph(kind, examples.x, seed)
-            for alpha in alphas:
-                found = self._accuracies(graph, alpha, masses, examples, known, splits)
-                for class_mass, accuracy in zip(masses, found, strict=True):
-                    if best is None or accuracy > best[2]:
-                        best = Choice(kind, alpha, class_mass), graph, accuracy
-        choice, graph, accuracy = best
-        if self.problem.augment is not None and self.method.graph_views:
+        choice, graph, accuracy = self._best(examples, known, seed)
+        num_views = 0 if self.problem.augment is None else self.method.graph_views
+        if graph is None or num_views:
             # Of what was chosen alone: views take most of the time.
-            graph = self.graph(choice.graph_features, examples.x, seed, self.method.graph_views)
+            graph = self.graph(choice.graph_features, examples.x, seed, num_views)
         scores = self._scores(graph, choice.alpha, examples, known)
         if choice.class_mass:
             scores = self._with_class_masses(scores, examples, known)
         reached = scores.max(axis=1) > 0
         labels = np.where(reached, scores.argmax(axis=1), -1)
         labels[known] = examples.y[known]
-        return Spread(labels, choice, accuracy if splits else None)
+        return Spread(labels, choice, accuracy)
+
+    def _best(self, examples: Examples, known, seed: int):
+        """The settings that held-out labels choose, their graph without views, and their accuracy.
+
+        The first of all, no graph and no accuracy where there is nothing to choose, or nothing
+        can be held out.
+        """
+        kinds, alphas, masses = self._choices()
+        splits = []
+        if len(kinds) * len(alphas) * len(masses) > 1:
+            copies = same_examples(take_rows(examples.x, known))[0]
+            splits = half_splits(examples.y[known], copies, seed)
+        best = Choice(kinds[0], alphas[0], masses[0]), None, None
+        for kind in kinds if splits else ():
+            graph = self.graph(kind, examples.x, seed)
+            for alpha in alphas:
+                found = self._accuracies(graph, alpha, masses, examples, known, splits)
+                for class_mass, accuracy in zip(masses, found, strict=True):
+                    if best[2] is None or accuracy > best[2]:
+                        best = Choice(kind, alpha, class_mass), graph, accuracy
+        return best
 
     def graph(self, kind: str, x, seed: int, num_views: int = 0):
         """The graph of examples by one kind of features.
@@ -247,8 +256,8 @@ class PropagatedLearner:
         return lambda x: scaled(x).numpy().reshape(len(x), -1)
 
     def _accuracies(self, graph, alpha: float, masses, examples: Examples, known, splits):
-        """On labels that are held out, without and with class masses; 0 without splits."""
-        right = np.zeros((max(len(splits), 1), len(masses)))
+        """On labels that are held out, without and with class masses."""
+        right = np.zeros((len(splits), len(masses)))
         for number, (train, held) in enumerate(splits):
             scores = self._scores(graph, alpha, examples, known[train])
             for column, class_mass in enumerate(masses):

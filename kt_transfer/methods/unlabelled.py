@@ -21,15 +21,13 @@ from kt_transfer.methods.learning import (
     regress,
     start_fresh,
 )
+from kt_transfer.methods.views import RESAMPLED_SHARE
 from kt_transfer.models.classifiers import classifier
 from kt_transfer.models.freezing import freeze_layers, layers_with_weights
 from kt_transfer.reporting.classification import softmax
 from kt_transfer.training.augmentation import resample
 from kt_transfer.training.consistency import ConsistencyModel
 from kt_transfer.training.mean_teacher import MeanTeacher
-
-# Of a row of a table, whose views have no other meaning, so many values are replaced.
-RESAMPLED_SHARE = 0.2
 
 
 class ConsistencyLearner:

@@ -12,6 +12,8 @@ from kt_transfer.methods.bounds import require
 MOST_AFFINE = 10.0
 # What "auto" is for images; for the columns of a table it is none.
 AUTO_OF_IMAGES = "affine"
+# Of a row of a table, where views are needed, so many values are replaced.
+RESAMPLED_SHARE = 0.2
 AUTO_VIEWS = (
     "networks see each picture turned, stretched, slanted and shifted a little, at random: "
     "--augment none trains without"
@@ -77,11 +79,12 @@ def views_of(spec: str | None, input_shape: tuple[int, ...], value_range) -> Cal
         return None
     needs = {"affine": "images", "shift": "images", "resample": "rows of a table"}.get(chosen[0])
     if needs == ("rows of a table" if are_images else "images"):
+        instead = AUTO_OF_IMAGES if are_images else f"resample:{RESAMPLED_SHARE}"
         raise UserError(
             setting="augment",
             given=spec,
             expected=needs,
             but=f"an example has the shape {tuple(input_shape)}",
-            remedy=f"give {AUTO_OF_IMAGES if are_images else 'resample:0.2'}, or noise:DEVIATION",
+            remedy=f"give {instead}, or noise:DEVIATION",
         )
     return augmentation(*chosen, value_range)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -197,7 +198,7 @@ def _fitted_regression(features, labels, copies, judged, seed: int, weights):
     """The fitted scaler and the regression on the scaled features."""
     from sklearn.preprocessing import StandardScaler
 
-    if judged[2] > 1 and len(labels) > MANY_EXAMPLES:
+    if judged.smallest_class > 1 and len(labels) > MANY_EXAMPLES:
         return _fitted_along_path(features, labels, copies, judged, seed, weights)
     scalers = [StandardScaler(), StandardScaler(with_std=False)]
     return _searched(features, labels, copies, judged, seed, weights, scalers)[:2]
@@ -212,7 +213,7 @@ def _searched(features, labels, copies, judged, seed: int, weights, scalers):
     from sklearn.pipeline import Pipeline
     from threadpoolctl import threadpool_limits
 
-    judged, label_of, smallest_class = judged
+    numbers, label_of, smallest_class = judged
     pipeline = Pipeline([("scaler", scalers[0]), ("regression", LogisticRegression(max_iter=1000))])
     weighted = {}
     if weights is not None:
@@ -225,7 +226,7 @@ def _searched(features, labels, copies, judged, seed: int, weights, scalers):
         else:
             folds = StratifiedKFold(min(5, smallest_class), shuffle=True, random_state=seed)
             splits = [
-                _with_copies(copies, judged[held]) for _, held in folds.split(judged, label_of)
+                _with_copies(copies, numbers[held]) for _, held in folds.split(numbers, label_of)
             ]
             loss = make_scorer(
                 log_loss,
@@ -240,9 +241,22 @@ def _searched(features, labels, copies, judged, seed: int, weights, scalers):
     return fitted["scaler"], fitted["regression"], score
 
 
-def _judged(labels, copies) -> tuple[np.ndarray, np.ndarray, int]:
-    """Distinct examples that may be held out, as numbers of copies, their labels, and the size of
-    the smallest class among them."""
+class _Judged(NamedTuple):
+    """Distinct examples that may be held out.
+
+    Attributes:
+        numbers: Their numbers of copies.
+        labels: Their labels.
+        smallest_class: Size of the smallest class among them.
+    """
+
+    numbers: np.ndarray
+    labels: np.ndarray
+    smallest_class: int
+
+
+def _judged(labels, copies) -> _Judged:
+    """The examples that regularization may be chosen by."""
     first = np.sort(np.unique(copies, return_index=True)[1])
     present, inverse, counts = np.unique(labels[first], return_inverse=True, return_counts=True)
     # A class may occur only as a contradictory copy of another example.
@@ -251,7 +265,7 @@ def _judged(labels, copies) -> tuple[np.ndarray, np.ndarray, int]:
     kept = (counts[inverse] > 1) & ~np.isin(copies[first], needed)
     judged = first[kept]
     remaining = np.unique(labels[judged], return_counts=True)[1]
-    return copies[judged], labels[judged], min(remaining, default=0)
+    return _Judged(copies[judged], labels[judged], min(remaining, default=0))
 
 
 def _with_copies(copies: np.ndarray, held: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -268,10 +282,11 @@ def _fitted_along_path(features, labels, copies, judged, seed: int, weights):
     from sklearn.model_selection import train_test_split
     from sklearn.preprocessing import StandardScaler
 
-    judged, label_of, _ = judged
     scaler = StandardScaler().fit(features, sample_weight=weights)
     scaled = scaler.transform(features)
-    halves = train_test_split(judged, test_size=0.2, stratify=label_of, random_state=seed)
+    halves = train_test_split(
+        judged.numbers, test_size=0.2, stratify=judged.labels, random_state=seed
+    )
     place = np.full(len(labels), len(labels))  # in the order of this split
     for half in halves:
         place[half] = np.arange(len(half))

@@ -134,7 +134,8 @@ class FinetuneConfig(Training):
     """Stop after this many epochs without a better validation loss, and keep the best."""
 
     def __post_init__(self) -> None:
-        if self.method == "consistency" and self.initial_weights is None and self._is_pretrained:
+        starts_anywhere = hasattr(BY_NAME[self.method], "initial_weights")
+        if starts_anywhere and self.initial_weights is None and self._is_pretrained:
             object.__setattr__(self, "initial_weights", "source")  # given to start from
         for name, value in self._left_to_the_method():  # resolved at once, as config.json has it
             object.__setattr__(self, name, value)
