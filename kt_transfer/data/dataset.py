@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kt_transfer.data.overlap import same_examples
+from kt_transfer.data.overlap import joined, same_examples
 from kt_transfer.data.ranges import Range, range_of
+from kt_transfer.data.schema import Schema
 from kt_transfer.errors import UserError, listed, named
 
 UNLABELLED = -1
@@ -26,11 +27,13 @@ class Like(NamedTuple):
         input_shape: Shape of one raw example.
         dtype: Name of its type.
         least: Minimum number of examples: 1 for predictions, 2 for training.
+        schema: The columns of a table that it takes, if it takes one.
     """
 
     input_shape: tuple[int, ...]
     dtype: str
     least: int = 1
+    schema: Schema | None = None
 
 
 class Part(NamedTuple):
@@ -62,6 +65,11 @@ class Dataset:
         rows: The row of each training example in the source.
         rows_test: The same for the test examples.
         notes: Messages about how the source was read, one line each.
+        schema: Of a table: its columns. Only then may values be missing, as NaN.
+        ids: Of a table: the name of each row of the source, in its order; ``ids[rows]`` are those
+            of the training examples, ``ids[rows_test]`` those of the test examples.
+        groups: The group of each row of the source, in its order, or ``-1``: no split separates
+            the rows of a group.
     """
 
     spec: str
@@ -75,6 +83,9 @@ class Dataset:
     rows_test: np.ndarray
     has_observed_range: bool = False
     notes: tuple[str, ...] = ()
+    schema: Schema | None = None
+    ids: np.ndarray | None = None
+    groups: np.ndarray | None = None
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -123,12 +134,14 @@ class Dataset:
 
     @functools.cached_property
     def copies(self) -> np.ndarray:
-        """A number for each training example, shared by equal ones, of shape ``(n,)``.
+        """A number for each training example, shared by those that no split may separate, of shape
+        ``(n,)``: equal ones, and those of a group.
 
         ``-1`` for those that also occur in the test part, which are excluded from training.
         """
         train, test = self.same
-        return np.where(np.isin(train, test), -1, train)
+        groups = None if self.groups is None else self.groups[self.rows]
+        return np.where(np.isin(train, test), -1, joined(train, groups))
 
     @functools.cached_property
     def same(self) -> tuple[np.ndarray, np.ndarray]:

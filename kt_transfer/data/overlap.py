@@ -41,6 +41,38 @@ def same_examples(*arrays) -> list[np.ndarray]:
     return np.split(numbers, ends[:-1])
 
 
+def joined(copies: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
+    """Numbers of equal examples, shared by all examples of a group as well.
+
+    Args:
+        copies: A number for each example, shared by equal ones, ``(n,)``.
+        groups: The group of each, ``(n,)``, or ``-1``; ``None`` if there are none.
+
+    Returns:
+        A number for each example, ``(n,)``: the position of the first that it is joined to, be it
+        by way of others.
+
+    Example:
+        >>> joined(np.array([0, 1, 0, 3, 4]), np.array([-1, 7, 7, -1, -1]))
+        array([0, 0, 0, 3, 4])
+    """
+    if groups is None:
+        return copies
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    n = len(copies)
+    # Every example is tied to its number, and to its group; those come after the examples.
+    tied = [np.unique(numbers, return_inverse=True)[1] for numbers in (copies, groups)]
+    grouped = np.flatnonzero(groups >= 0)
+    ends = np.concatenate([n + tied[0], n + n + tied[1][grouped]])
+    begins = np.concatenate([np.arange(n), grouped])
+    ties = coo_array((np.ones(len(ends), bool), (begins, ends)), shape=(3 * n + 1, 3 * n + 1))
+    part = connected_components(ties, directed=False)[1][:n]
+    _, first, place = np.unique(part, return_index=True, return_inverse=True)
+    return first[place]
+
+
 def shared_rows(x, known: Iterable) -> np.ndarray:
     """For each example, whether it occurs among the known ones, whatever its shape.
 

@@ -23,9 +23,18 @@ LARGEST_VALUE = 1e300
 
 
 def observed_range(x) -> tuple[float, float]:
-    """The smallest and the largest value; the upper end is raised if they are equal."""
-    pieces = [x[start : start + _ROWS_AT_ONCE] for start in range(0, len(x), _ROWS_AT_ONCE)]
-    low, high = min(float(p.min()) for p in pieces), max(float(p.max()) for p in pieces)
+    """The smallest and the largest value; the upper end is raised if they are equal.
+
+    Missing values, NaN, do not count; 0 to 1 if all are missing.
+    """
+    low, high = np.inf, -np.inf
+    for start in range(0, len(x), _ROWS_AT_ONCE):
+        piece = x[start : start + _ROWS_AT_ONCE]
+        # fmin and fmax take the number where one of two is NaN.
+        low = float(np.fmin(low, np.fmin.reduce(piece, axis=None)))
+        high = float(np.fmax(high, np.fmax.reduce(piece, axis=None)))
+    if low > high:
+        return 0.0, 1.0
     return (low, high) if high > low else (low, low + _one_at(low))
 
 
@@ -43,7 +52,7 @@ def column_ranges(x) -> tuple[np.ndarray, np.ndarray]:
     effect.
 
     Args:
-        x: Training examples of shape ``(n, columns)``.
+        x: Training examples of shape ``(n, columns)``; missing values, NaN, do not count.
 
     Returns:
         The lower and the upper ends, ``float64`` of shape ``(columns,)``, never equal.
@@ -60,7 +69,7 @@ def column_ranges(x) -> tuple[np.ndarray, np.ndarray]:
     middle, reach = np.empty((2, x.shape[1]))
     for column in range(x.shape[1]):
         values = some[:, column].astype(np.float64)
-        if len(some) < len(x) and values.min() == values.max():
+        if len(some) < len(x) and not np.fmin.reduce(values) < np.fmax.reduce(values):
             # The sample may miss a rare value, which must not count as an outlier.
             values = np.asarray(x[:, column] if isinstance(x, np.ndarray) else values, np.float64)
         middle[column], reach[column] = _middle_and_reach(values)
@@ -68,6 +77,9 @@ def column_ranges(x) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _middle_and_reach(values: np.ndarray) -> tuple[float, float]:
+    values = values[~np.isnan(values)]
+    if not len(values):
+        return 0.0, 1.0
     middle = np.quantile(values, 0.5, method="lower")
     away = np.abs(values - middle)
     away = away[away > 0]

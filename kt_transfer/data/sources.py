@@ -7,8 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from kt_transfer.data import digits, idx, images, npz, tfds
+from kt_transfer.data import digits, idx, images, npz, tables, tfds
 from kt_transfer.data.dataset import Dataset, Like
+from kt_transfer.data.tables import TableOptions
 from kt_transfer.errors import UserError, settings_named
 
 
@@ -26,6 +27,8 @@ _AT_PATHS = {
     "images": _AtPath("images:DIR", "a folder with one folder of pictures per class", images.load),
     "npz": _AtPath("npz:FILE", "a file", npz.load),
 }
+# Tables besides, whose reader is told what their columns are, and whose path may be a pattern.
+_TABLES = {"csv": tables.load_csv, "parquet": tables.load_parquet}
 
 
 def load_data(
@@ -34,6 +37,7 @@ def load_data(
     data_dir: str | os.PathLike | None = None,
     flag: str = "--data",
     like: Like | None = None,
+    table: TableOptions | None = None,
 ) -> Dataset:
     """Load a data set.
 
@@ -41,12 +45,14 @@ def load_data(
         spec: ``digits`` (the UCI digits that scikit-learn ships: 1,797 images of 8 × 8),
             ``tfds:NAME[:VERSION]``, ``idx:DIR`` (the four MNIST-format files, ``.gz`` or
             not), ``images:DIR`` (one folder of pictures per class, ``unlabelled`` for those
-            without one; or ``train/``, ``test/`` and ``val/`` with such folders) or ``npz:FILE``
-            (arrays ``x``, ``y``, optional ``x_test``, ``y_test``).
+            without one; or ``train/``, ``test/`` and ``val/`` with such folders), ``npz:FILE``
+            (arrays ``x``, ``y``, optional ``x_test``, ``y_test``), or ``csv:FILES`` or
+            ``parquet:FILES`` (one table, or several by a pattern as ``part-*.csv``).
         data_dir: TensorFlow Datasets directory, for ``tfds:``.
         flag: The flag or setting that a mistake is reported for.
         like: What a model was made for: pictures are read in that size, with these channels, and
-            few examples are enough.
+            few examples are enough; of a table its columns are taken.
+        table: What the columns of a table are.
 
     Returns:
         The :class:`Dataset`, with raw, unscaled examples.
@@ -60,11 +66,14 @@ def load_data(
         ((1438, 8, 8), dtype('uint8'), (0.0, 16.0))
     """
     with settings_named(data=flag.removeprefix("--").replace("-", "_")):
-        return _load(spec, data_dir, like)
+        return _load(spec, data_dir, like, table)
 
 
-def _load(spec: str, data_dir, like: Like | None) -> Dataset:
+def _load(spec: str, data_dir, like: Like | None, table: TableOptions | None) -> Dataset:
     kind, where = _parse(spec)
+    if kind in _TABLES:
+        return _TABLES[kind](spec, Path(where), table, like)
+    _require_no_columns(spec, table)
     if kind == "digits":
         return digits.load(spec)
     if kind == "tfds":
@@ -85,6 +94,8 @@ def require_data(spec: str, *, data_dir: str | os.PathLike | None = None) -> Non
     kind, where = _parse(spec)
     if kind == "tfds":
         tfds.prepare(spec, where, data_dir)
+    elif kind in _TABLES:
+        tables.files_at(spec, Path(where))
     elif kind != "digits" and not Path(where).expanduser().exists():
         raise UserError(
             setting="data",
@@ -95,11 +106,25 @@ def require_data(spec: str, *, data_dir: str | os.PathLike | None = None) -> Non
         )
 
 
+def _require_no_columns(spec: str, table: TableOptions | None) -> None:
+    """Refuse settings of a table's columns where there is no table."""
+    for setting, given in (table.given() if table else {}).items():
+        raise UserError(
+            setting=setting,
+            given=given,
+            expected="csv: or parquet:",
+            but=f"{spec} is no table",
+            remedy="leave it out",
+        )
+
+
 def _parse(spec: str) -> tuple[str, str]:
     kind, _, where = spec.partition(":")
-    if kind in ("tfds", *_AT_PATHS) and where or spec == "digits":
+    if kind in ("tfds", *_AT_PATHS, *_TABLES) and where or spec == "digits":
         return kind, where
-    *forms, last = ["digits", "tfds:NAME[:VERSION]", *(kind.form for kind in _AT_PATHS.values())]
+    at_paths = [kind.form for kind in _AT_PATHS.values()]
+    forms = ["digits", "tfds:NAME[:VERSION]", *at_paths, *(f"{kind}:FILES" for kind in _TABLES)]
+    *forms, last = forms
     raise UserError(
         setting="data",
         given=spec,

@@ -1,0 +1,350 @@
+"""What the cells of a table say: numbers, booleans, dates or words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from kt_transfer.data.ranges import LARGEST_VALUE
+from kt_transfer.data.schema import BOOLEAN_WORDS, MISSING_WORDS, Column
+
+EXPECTED = {
+    "number": f"a number up to ±{LARGEST_VALUE:g}",
+    "boolean": " or ".join(f"{yes}/{no}" for yes, no in BOOLEAN_WORDS),
+    "date": "a date as 2024-12-31 or 2024-12-31T23:59:59, all with a time zone or none",
+    "category": "a word",
+}
+# Tried in turn. Microseconds reach from year 1 to 9999, nanoseconds only around today.
+_DATE_TYPES = tuple(pa.timestamp(unit, zone) for unit in ("us", "ns") for zone in (None, "UTC"))
+_PER_DAY = {"us": 86_400 * 10**6, "ns": 86_400 * 10**9}
+_MISSING = pa.array(MISSING_WORDS, pa.string())
+_NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
+
+
+class BadCell(Exception):
+    """A value that is not of its column's kind.
+
+    Attributes:
+        column: Name of the column.
+        row: Its row, counted from 0.
+        value: What stands there.
+        expected: What should.
+    """
+
+    def __init__(self, row: int, value: object, expected: str, column: str = ""):
+        super().__init__(f"{value!r} in row {row}")
+        if isinstance(value, str) and len(value) > 60:
+            value = value[:59] + "…"
+        self.row, self.value, self.expected, self.column = row, value, expected, column
+
+
+class Cells(NamedTuple):
+    """The cells of a column, read as one kind.
+
+    Attributes:
+        kind: One of ``schema.KINDS``; ``None`` if all are missing, or their type is no such kind.
+        values: ``float64`` of shape ``(n,)``, NaN for missing; of words their position in
+            ``words``.
+        words: The distinct words of a category.
+    """
+
+    kind: str | None
+    values: np.ndarray
+    words: list[str] | None = None
+
+
+def matrix(columns: Iterable[Column], values: Mapping[str, object]) -> np.ndarray:
+    """The values of columns of known kinds, as ``Schema.matrix`` describes.
+
+    Args:
+        columns: The columns.
+        values: By name: arrow columns, or anything that ``plain`` takes. A ``dict`` is emptied on
+            the way, so that a large table is not held twice.
+
+    Raises:
+        BadCell: If a value is not of its kind.
+        ValueError: If columns differ in length.
+    """
+    columns, rows = list(columns), None
+    for place, column in enumerate(columns):
+        cells = named_cells(column.name, plain(values.pop(column.name)), column.kind)
+        if rows is None:
+            rows = np.empty((len(cells.values), len(columns)))
+        if len(cells.values) != len(rows):
+            raise ValueError(f"{column.name!r} has {len(cells.values)} values, others {len(rows)}")
+        rows[:, place] = cells.values
+        if column.kind == "category":
+            rows[:, place] = coded(cells.values, codes_in(cells.words, column.vocabulary))
+    return rows
+
+
+def codes_in(words: list[str], vocabulary: tuple[str, ...]) -> np.ndarray:
+    """The code of each word: its position in the vocabulary, or the vocabulary's length."""
+    code_of = {word: code for code, word in enumerate(vocabulary)}
+    return np.array([code_of.get(word, len(vocabulary)) for word in words], np.float64)
+
+
+def coded(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Positions among words, NaN for missing, as the codes of these words."""
+    known = ~np.isnan(values)
+    result = np.full(len(values), np.nan)
+    result[known] = codes[values[known].astype(np.int64)]
+    return result
+
+
+def named_cells(name: str, column: pa.ChunkedArray, kind: str | None) -> Cells:
+    """A column's cells, read as the given kind or, without one, as what they look like.
+
+    Raises:
+        BadCell: With this name, if one is not of the kind, or is infinite.
+    """
+    try:
+        return looked_at(column) if kind is None else cells_as(kind, column)
+    except BadCell as bad:
+        bad.column = name
+        raise
+
+
+def plain(values) -> pa.ChunkedArray:
+    """A column of any origin as an arrow column of text without margins, numbers or dates.
+
+    Text that stands for a missing value becomes null.
+    """
+    if not isinstance(values, pa.ChunkedArray | pa.Array):
+        values = _from_python(values)
+    if isinstance(values, pa.Array):
+        values = pa.chunked_array([values], values.type)
+    if pa.types.is_dictionary(values.type):
+        values = values.cast(values.type.value_type)
+    if pa.types.is_string_view(values.type) or pa.types.is_binary(values.type):
+        values = values.cast(pa.string())
+    if pa.types.is_decimal(values.type):
+        values = values.cast(pa.float64())
+    return without_margins(values, missing_read=False) if is_text(values) else values
+
+
+def _from_python(values) -> pa.ChunkedArray | pa.Array:
+    try:
+        return pa.array(values, from_pandas=True)
+    except (pa.ArrowException, TypeError, ValueError):
+        # Of mixed types, such as numbers among words, or more than arrow's integers hold.
+        absent = [value is None or value != value for value in values]
+        texts = (None if no else str(value) for value, no in zip(values, absent, strict=True))
+        return pa.array(list(texts), pa.string())
+
+
+def without_margins(column: pa.ChunkedArray, *, missing_read: bool) -> pa.ChunkedArray:
+    """Text without spaces around it, and null where it stands for a missing value.
+
+    Args:
+        column: Text.
+        missing_read: Whether that is already done for text without margins.
+    """
+    margins = [
+        pc.any(test(column, space)).as_py()
+        for test in (pc.starts_with, pc.ends_with)
+        for space in (" ", "\t")
+    ]
+    if any(margins):
+        column = pc.utf8_trim_whitespace(column)
+    if any(margins) or not missing_read:
+        missing = pc.is_in(column, value_set=_MISSING.cast(column.type))
+        column = pc.if_else(missing, pa.scalar(None, column.type), column)
+    return column
+
+
+def with_points(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Text in which every number with a decimal comma has a point instead."""
+    if not pc.any(pc.match_substring(column, ",")).as_py():
+        return column
+    return pc.replace_substring_regex(column, r"^([+-]?\d*),(\d+([eE][+-]?\d+)?)$", r"\1.\2")
+
+
+def is_text(column: pa.ChunkedArray) -> bool:
+    """Whether a column holds text."""
+    return pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+
+
+def looked_at(column: pa.ChunkedArray) -> Cells:
+    """A column's cells, read as the kind that they look like.
+
+    Raises:
+        BadCell: If they are numbers, one of which is infinite.
+    """
+    kind = _kind_of_type(column.type)
+    if column.null_count == len(column):
+        return Cells(None, np.full(len(column), np.nan))
+    if kind in ("date", "boolean"):
+        return cells_as(kind, column)
+    if kind == "number" or (kind == "text" and _all_are_numbers(column)):
+        values = numbers(column)
+        return Cells("boolean" if _zero_or_one(values) else "number", values)
+    if kind != "text":
+        return Cells(None, np.full(len(column), np.nan))
+    codes, found = words(column)
+    if any({word.lower() for word in found} <= {*pair} for pair in BOOLEAN_WORDS):
+        return cells_as("boolean", column)
+    days = _parsed_dates(column)
+    return Cells("category", codes, found) if days is None else Cells("date", days)
+
+
+def cells_as(kind: str, column: pa.ChunkedArray) -> Cells:
+    """A column's cells, read as this kind.
+
+    Raises:
+        BadCell: If one of them is not of this kind.
+    """
+    if kind == "category":
+        return Cells(kind, *words(column))
+    return Cells(kind, {"number": numbers, "boolean": booleans, "date": days}[kind](column))
+
+
+def numbers(column: pa.ChunkedArray) -> np.ndarray:
+    """The numbers that cells hold, ``float64`` of shape ``(n,)``, NaN for missing.
+
+    Raises:
+        BadCell: If one is no number, or infinite.
+    """
+    kind = _kind_of_type(column.type)
+    if kind == "text":
+        values = _cast(column, pa.float64())
+        if values is None:
+            raise _first_bad(column, lambda some: _cast(some, pa.float64()), "number")
+    elif kind == "boolean":
+        values = column.cast(pa.uint8()).cast(pa.float64())
+    elif kind == "number":
+        values = column.cast(pa.float64(), safe=False)
+    else:
+        values = _only_missing(column, "number")
+    result = np.array(values.to_numpy(), np.float64)
+    # NaN has many bit patterns, and equal examples are found by their bytes.
+    result[np.isnan(result)] = np.nan
+    beyond = np.flatnonzero(np.abs(result) > LARGEST_VALUE)
+    if len(beyond):
+        row = int(beyond[0])
+        raise BadCell(row, column[row].as_py(), EXPECTED["number"])
+    return result
+
+
+def booleans(column: pa.ChunkedArray) -> np.ndarray:
+    """The same for what is true (1) or false (0)."""
+    kind = _kind_of_type(column.type)
+    if kind == "text" and not _all_are_numbers(column):
+        value_of = {w: 1.0 - n for pair in BOOLEAN_WORDS for n, w in enumerate(pair)}
+        codes, found = words(column)
+        values = coded(codes, np.array([value_of.get(word.lower(), 2.0) for word in found]))
+    else:
+        values = numbers(column)
+    neither = np.flatnonzero(~(np.isnan(values) | (values == 0) | (values == 1)))
+    if len(neither):
+        row = int(neither[0])
+        raise BadCell(row, column[row].as_py(), EXPECTED["boolean"])
+    return values
+
+
+def days(column: pa.ChunkedArray) -> np.ndarray:
+    """The same for dates, in days since 1970-01-01."""
+    kind = _kind_of_type(column.type)
+    if kind == "date":
+        return _days_of(column.cast(_in_microseconds(column.type), safe=False))
+    if kind != "text":
+        return np.array(_only_missing(column, "date").to_numpy(), np.float64)
+    values = _parsed_dates(column)
+    if values is None:
+        raise _first_bad(column, _parsed_dates, "date")
+    return values
+
+
+def words(column: pa.ChunkedArray) -> tuple[np.ndarray, list[str]]:
+    """The same for words: positions among the distinct ones, and these.
+
+    Numbers and dates are the words that they are written as, whole numbers without a point.
+    """
+    if pa.types.is_floating(column.type):
+        whole = _cast(column, pa.int64())
+        column = column if whole is None else whole
+    if not is_text(column):
+        column = column.cast(pa.string())
+    encoded = column.dictionary_encode().unify_dictionaries()
+    found = encoded.chunk(0).dictionary.to_pylist() if encoded.num_chunks else []
+    places = [chunk.indices.fill_null(-1).to_numpy() for chunk in encoded.chunks]
+    codes = np.concatenate([np.empty(0, np.float64), *places])
+    codes[codes < 0] = np.nan
+    return codes, found
+
+
+def share_of_numbers(cells: Cells) -> tuple[float, int]:
+    """Of a category: the share of its filled cells that hold a number, and the first other row."""
+    are = np.array(pc.match_substring_regex(pa.array(cells.words, pa.string()), _NUMBER))
+    number = coded(cells.values, are.astype(np.float64))
+    filled = ~np.isnan(number)
+    return float(number[filled].mean()), int(np.flatnonzero(filled & (number == 0))[:1].sum())
+
+
+def _kind_of_type(kind: pa.DataType) -> str | None:
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return "text"
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        return "number"
+    if pa.types.is_boolean(kind):
+        return "boolean"
+    return "date" if pa.types.is_date(kind) or pa.types.is_timestamp(kind) else None
+
+
+def _all_are_numbers(text: pa.ChunkedArray) -> bool:
+    """Whether all cells are numbers, none of them written as a code is: 007, but not 0.7."""
+    if _cast(text, pa.float64()) is None:
+        return False
+    zeros = text.filter(pc.starts_with(text, "0"))
+    return not pc.any(pc.match_substring_regex(zeros, r"^0\d")).as_py()
+
+
+def _zero_or_one(values: np.ndarray) -> bool:
+    return bool((np.isnan(values) | (values == 0) | (values == 1)).all())
+
+
+def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray | None:
+    """The cells in another type; ``None`` if one of them has no equal there."""
+    try:
+        return column.cast(kind)
+    except pa.ArrowInvalid:
+        return None
+
+
+def _parsed_dates(text: pa.ChunkedArray) -> np.ndarray | None:
+    for kind in _DATE_TYPES:
+        if (values := _cast(text, kind)) is not None:
+            return _days_of(values)
+    return None
+
+
+def _in_microseconds(kind: pa.DataType) -> pa.DataType:
+    return pa.timestamp("us", kind.tz if pa.types.is_timestamp(kind) else None)
+
+
+def _days_of(dates: pa.ChunkedArray) -> np.ndarray:
+    counts = dates.cast(pa.int64()).cast(pa.float64(), safe=False).to_numpy()
+    result = counts / _PER_DAY[dates.type.unit]
+    result[np.isnan(result)] = np.nan
+    return result
+
+
+def _only_missing(column: pa.ChunkedArray, kind: str) -> pa.ChunkedArray:
+    """Nothing but missing values, for a type that holds none of this kind."""
+    if column.null_count < len(column):
+        row = int(np.argmax(pc.is_valid(column).to_numpy()))
+        raise BadCell(row, str(column[row].as_py()), EXPECTED[kind])
+    return pa.chunked_array([pa.nulls(len(column), pa.float64())])
+
+
+def _first_bad(column: pa.ChunkedArray, read, kind: str) -> BadCell:
+    """The first cell that cannot be read: the end of the shortest beginning that cannot."""
+    good, bad = 0, len(column)
+    while bad - good > 1:
+        middle = (good + bad) // 2
+        good, bad = (good, middle) if read(column[:middle]) is None else (middle, bad)
+    return BadCell(good, column[good].as_py(), EXPECTED[kind])

@@ -1,0 +1,371 @@
+"""Read the files of a table, CSV or Parquet, as arrow columns."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.csv as arrow_csv
+import pyarrow.parquet as arrow_parquet
+
+from kt_transfer.data.schema import MISSING_WORDS, short, shown
+from kt_transfer.errors import UserError
+from kt_transfer.files.reading import machine_memory, require_plausible_size
+
+_SEPARATORS = (",", ";", "\t", "|")
+# The longer marks first, as one begins with the other.
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+# Text of Western Europe, as older spreadsheets write it; almost any bytes are text in it, so last.
+_UNMARKED = ("utf-8", "cp1252")
+_BYTES_AT_ONCE = 2**22
+# A row must fit into a block, and threads share the work by blocks.
+_LARGEST_ROW = 2**24
+_SAMPLE = 2**18
+_SAMPLE_ROWS = 20
+# A table of 1,000 rows and so many columns takes 5 s to read (measured), mostly for each column.
+MOST_COLUMNS = 20_000
+# A name that pandas gives to row numbers in a Parquet file; in CSV it has none.
+_INDEX_NAME = re.compile(r"__index_level_\d+__|Unnamed: \d+|")
+
+
+class Table(NamedTuple):
+    """The columns of one or several files.
+
+    Attributes:
+        columns: Arrow columns by name; text is without margins, and null where it is missing.
+        num_rows: Number of rows.
+        files: Name of each file, with the number of its rows.
+        first_row: Number of the first row as a spreadsheet shows it: 2 below a header.
+        nameless: Number of columns without a name, which are left out.
+        decimal_comma: Whether numbers may have decimal commas, since these separate no columns.
+        notes: How it was read, where that is not evident.
+    """
+
+    columns: dict[str, pa.ChunkedArray]
+    num_rows: int
+    files: list[tuple[str, int]]
+    first_row: int
+    nameless: int
+    decimal_comma: bool
+    notes: list[str]
+
+    def place(self, row: int) -> str:
+        """A row, counted from 0 over all files, as a person finds it."""
+        for name, rows in self.files:
+            if row < rows:
+                return f"row {row + self.first_row:,} of {name}"
+            row -= rows
+        raise IndexError(row)
+
+
+class _Form(NamedTuple):
+    """How a CSV file is written."""
+
+    encoding: str
+    separator: str
+
+
+def read_csv(spec: str, paths: Sequence[Path]) -> Table:
+    """Read CSV files, ``.gz`` or not, whose separators and encodings are found out.
+
+    Raises:
+        UserError: If one is no table, or they differ in columns.
+    """
+    forms = [_form(spec, path) for path in paths]
+    tables = [_csv(spec, path, form) for path, form in zip(paths, forms, strict=True)]
+    notes = [
+        f"{path.name} is read as {form.encoding}, since it is no UTF-8"
+        for path, form in zip(paths, forms, strict=True)
+        if form.encoding == "cp1252"
+    ]
+    comma = any(form.separator != "," for form in forms)
+    return _joined(spec, paths, tables, 2, comma, notes)
+
+
+def read_parquet(spec: str, paths: Sequence[Path]) -> Table:
+    """Read Parquet files.
+
+    Raises:
+        UserError: If one cannot be read, or they differ in columns.
+    """
+    return _joined(spec, paths, [_parquet(spec, path) for path in paths], 1, False, [])
+
+
+def _joined(spec, paths, tables: list[pa.Table], first_row, comma, notes) -> Table:
+    names = tables[0].column_names
+    for path, table in zip(paths[1:], tables[1:], strict=True):
+        _require_same_columns(spec, paths[0].name, names, path.name, table.column_names)
+    try:
+        # A file in which a column is whole numbers, and another in which it has fractions.
+        joined = pa.concat_tables(
+            [table.select(names) for table in tables], promote_options="permissive"
+        )
+    except pa.ArrowException as error:
+        raise UserError(
+            setting="data",
+            given=spec,
+            expected="columns of one type in all files",
+            but=str(error).splitlines()[0],
+            remedy="convert them",
+        ) from error
+    files = [(path.name, table.num_rows) for path, table in zip(paths, tables, strict=True)]
+    if not joined.num_rows:
+        raise UserError(
+            setting="data",
+            given=spec,
+            expected="rows of data",
+            but=f"{shown([path.name for path in paths], 3)} holds names of columns alone",
+            remedy="add rows",
+        )
+    named = [name for name in names if not _INDEX_NAME.fullmatch(name)]
+    return Table(
+        {name: joined.column(name) for name in named},
+        joined.num_rows,
+        files,
+        first_row,
+        len(names) - len(named),
+        comma,
+        notes,
+    )
+
+
+def _require_same_columns(spec, first: str, wanted, other: str, found) -> None:
+    absent, further = (
+        [n for n in a if n not in {*b}] for a, b in ((wanted, found), (found, wanted))
+    )
+    if absent or further:
+        which = f"without {shown(absent, 3)}" if absent else f"with {shown(further, 3)} besides"
+        raise UserError(
+            setting="data",
+            given=spec,
+            when=f"with {other} {which}",
+            expected=f"the columns of {first}",
+            remedy="correct the files, or give those that have the same columns",
+        )
+
+
+def _require_names(spec: str, name: str, names: Sequence[str]) -> None:
+    """Refuse columns that a name does not tell apart, or that are more than can be read."""
+    if len(names) > MOST_COLUMNS:
+        raise UserError(
+            setting="data",
+            given=spec,
+            when=f"with {len(names):,} columns in {name}",
+            expected=f"at most {MOST_COLUMNS:,}",
+            remedy="leave some out, or give numbers of that many columns as npz:FILE",
+        )
+    seen: set[str] = set()
+    for column in filter(None, names):
+        if column in seen:
+            raise UserError(
+                setting="data",
+                given=spec,
+                when=f"with two columns {short(column)} in {name}",
+                expected="names that differ",
+                remedy="rename one",
+            )
+        seen.add(column)
+    if not any(not _INDEX_NAME.fullmatch(column) for column in names):
+        raise UserError(
+            setting="data",
+            given=spec,
+            when=f"with no name in the first row of {name}",
+            expected="names of columns there",
+            remedy="add them",
+        )
+
+
+# -- CSV -------------------------------------------------------------------------------------------
+
+
+def _form(spec: str, path: Path) -> _Form:
+    """The encoding and separator of a file, whose whole content is text in that encoding."""
+    try:
+        with pa.input_stream(str(path)) as stream:
+            beginning = stream.read(_SAMPLE)
+        marked = [encoding for mark, encoding in _MARKS if beginning.startswith(mark)][:1]
+        encoding = next((e for e in marked or _UNMARKED if _decodes(path, e)), None)
+    except (OSError, EOFError, ValueError, pa.ArrowException) as error:
+        raise _unreadable(spec, path, str(error)) from error
+    if encoding is None:
+        tried = "UTF-16 or UTF-32, as its first bytes say" if marked else "UTF-8 or Windows-1252"
+        raise _unreadable(spec, path, f"it is no text in {tried}")
+    text = beginning.decode(encoding, "ignore")
+    if not text.strip():
+        raise _unreadable(spec, path, "it is empty")
+    return _Form(encoding, _separator(text, whole=len(beginning) < _SAMPLE))
+
+
+def _decodes(path: Path, encoding: str) -> bool:
+    decoder, size = codecs.getincrementaldecoder(encoding)(), 0
+    packed = path.stat().st_size
+    with pa.input_stream(str(path)) as stream:
+        while piece := stream.read(_BYTES_AT_ONCE):
+            require_plausible_size(packed, size := size + len(piece))
+            try:
+                if "\0" in decoder.decode(piece):  # no text, such as UTF-16 without a mark
+                    return False
+            except UnicodeDecodeError:
+                return False
+    try:
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _separator(text: str, whole: bool) -> str:
+    """The separator that divides the first rows into equally many cells, the most of them."""
+
+    def cells(separator: str) -> list[int]:
+        lines = iter(text.splitlines(keepends=True)[: None if whole else -1])
+        rows = csv.reader(lines, delimiter=separator)
+        counts = []
+        try:
+            for row in rows:
+                counts += [len(row)] if row else []
+                if len(counts) == _SAMPLE_ROWS:
+                    break
+        except csv.Error:  # a cell that is longer than any of a table
+            pass
+        return counts or [0]
+
+    counts = {separator: cells(separator) for separator in _SEPARATORS}
+    even = {s: found[0] for s, found in counts.items() if len({*found}) == 1 and found[0] > 1}
+    # Where no separator divides all rows alike, the header decides, and the reader names the row.
+    return max(_SEPARATORS, key=lambda s: (even.get(s, 0), counts[s][0]))
+
+
+def _csv(spec: str, path: Path, form: _Form) -> pa.Table:
+    names = _names_of_csv(spec, path, form)
+    _require_no_data_as_names(spec, path.name, names)
+    _require_names(spec, path.name, names)
+    convert = arrow_csv.ConvertOptions(
+        # Types are looked for later, in whole columns: here the first block would decide.
+        column_types=dict.fromkeys(_reading(spec, path, form, _raw_names), pa.string()),
+        null_values=MISSING_WORDS,
+        strings_can_be_null=True,
+        check_utf8=False,  # done
+    )
+
+    def read(source, options, parsing):
+        return arrow_csv.read_csv(
+            source, read_options=options, parse_options=parsing, convert_options=convert
+        )
+
+    return _reading(spec, path, form, read).rename_columns(names)
+
+
+def _names_of_csv(spec: str, path: Path, form: _Form) -> list[str]:
+    return [name.strip() for name in _reading(spec, path, form, _raw_names)]
+
+
+def _raw_names(source, options, parsing) -> list[str]:
+    with arrow_csv.open_csv(source, read_options=options, parse_options=parsing) as reader:
+        return reader.schema.names
+
+
+def _reading(spec: str, path: Path, form: _Form, read: Callable):
+    """What ``read`` makes of a file, or the sentence that says why it cannot."""
+    parsing = arrow_csv.ParseOptions(delimiter=form.separator, newlines_in_values=True)
+
+    def attempt(use_threads: bool):
+        options = arrow_csv.ReadOptions(
+            block_size=_LARGEST_ROW, use_threads=use_threads, encoding=_codec(form.encoding)
+        )
+        return read(str(path), options, parsing)
+
+    try:
+        try:
+            return attempt(use_threads=True)
+        except pa.ArrowInvalid as error:
+            if "columns, got" not in str(error):
+                raise
+            return attempt(use_threads=False)  # which says in which row
+    except (pa.ArrowException, OSError, EOFError, ValueError) as error:
+        raise _csv_error(spec, path, str(error)) from error
+
+
+def _codec(encoding: str) -> str:
+    # Arrow leaves out the mark of UTF-8 by itself, and reads UTF-8 alone without a detour.
+    return "utf8" if encoding == "utf-8-sig" else encoding.replace("utf-8", "utf8")
+
+
+def _csv_error(spec: str, path: Path, said: str) -> UserError:
+    if ragged := re.search(r"Row #(\d+): Expected (\d+) columns, got (\d+)", said):
+        row, wanted, found = map(int, ragged.groups())
+        return UserError(
+            setting="data",
+            given=spec,
+            when=f"with {found} cell{'s' if found != 1 else ''} in row {row:,} of {path.name}",
+            expected=f"{wanted} as in its first row",
+            remedy="correct that row (text that holds a separator or a quote must be quoted)",
+        )
+    if "cannot infer number of columns" in said:
+        return _unreadable(spec, path, "it holds names of columns alone, and no rows")
+    if "straddling" in said:
+        most = f"{_LARGEST_ROW >> 20} MiB"
+        said = f"a row is longer than {most}, as after a quote that is never closed"
+    return _unreadable(spec, path, said)
+
+
+def _require_no_data_as_names(spec: str, file: str, names: Sequence[str]) -> None:
+    """Refuse a first row of numbers, unless they may number the columns."""
+    if not all(re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", name) for name in names):
+        return
+    if all(name.isdigit() for name in names) and sorted(map(int, names)) == [*map(int, names)]:
+        return
+    raise UserError(
+        setting="data",
+        given=spec,
+        when=f"with the numbers {shown(names, 4)} in the first row of {file}",
+        expected="names of columns there",
+        remedy="add a row of names above the data",
+    )
+
+
+# -- Parquet ---------------------------------------------------------------------------------------
+
+
+def _parquet(spec: str, path: Path) -> pa.Table:
+    try:
+        with arrow_parquet.ParquetFile(path) as file:
+            about, names = file.metadata, file.schema_arrow.names
+            # What it says of itself is checked before memory is taken for it.
+            require_plausible_size(path.stat().st_size, _size(about))
+            if (size := 8 * about.num_rows * about.num_columns) > machine_memory():
+                raise ValueError(f"its {about.num_rows:,} rows would take {size:,} bytes of memory")
+            _require_names(spec, path.name, names)
+            table = file.read()
+            table.validate(full=True)
+            return table
+    except (pa.ArrowException, OSError, EOFError, ValueError, MemoryError) as error:
+        raise _unreadable(spec, path, str(error), "a Parquet file") from error
+
+
+def _size(about) -> int:
+    return sum(about.row_group(k).total_byte_size for k in range(about.num_row_groups))
+
+
+def _unreadable(spec: str, path: Path, why: str, expected: str = "a table as text") -> UserError:
+    why = short(why.splitlines()[0]) if "\n" in why or len(why) > 200 else why
+    return UserError(
+        setting="data",
+        given=spec,
+        expected=f"{expected} with names of columns",
+        but=f"{path.name} cannot be read ({why})",
+        remedy="write it again"
+        if expected == "a Parquet file"
+        else "save it as UTF-8, with names of columns in its first row",
+    )
