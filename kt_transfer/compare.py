@@ -123,7 +123,7 @@ def _methods(config: CompareConfig, candidates: Mapping | None) -> dict:
 def _sees_views(method, data: Dataset) -> bool:
     """Whether a method learns from views though nobody asked for them."""
     own = getattr(method, "augment", None)
-    return own == "auto" and views_of(own, data.input_shape, data.scaling_range) is not None
+    return own == "auto" and views_of(own, data.input_shape, data.noise_range) is not None
 
 
 def _save_winner(

@@ -45,7 +45,7 @@ from kt_transfer.runs import folder as runs
 from kt_transfer.runs import recording, session
 from kt_transfer.runs.folder import Run
 from kt_transfer.settings import DistillConfig, narrow
-from kt_transfer.sources.adapting import adapting_model, describe
+from kt_transfer.sources.adapting import adapted, describe_for
 from kt_transfer.sources.loading import like, load_student
 from kt_transfer.sources.teachers import Teacher, load_teachers, no_better_than_chance
 
@@ -66,6 +66,8 @@ def execute(config: DistillConfig) -> Run:
     """Strategy, data, teacher and student, fit, save, what was gained."""
     opened = [runs.open_teacher(path) for path in config.teacher]
     first = next((run for run in opened if run is not None), None)
+    if first is not None:
+        config = session.reading_as(first, config)
     config = dataclasses.replace(config, data=config.data or _data_of(first))
     with session.start_run("distill", config) as run:
         strategy = recording.begin(run, config)
@@ -75,7 +77,7 @@ def execute(config: DistillConfig) -> Run:
         labelled, validation = _labels(config, first, data)
         train = without_copies_of(validation, data.copies)
         recording.note_data(run, data, train=train, labelled=labelled, validation=validation)
-        views = views_of(config.augment, data.input_shape, data.scaling_range)
+        views = views_of(config.augment, data.input_shape, data.noise_range)
         with strategy.scope():
             teacher = _teacher(config, opened, data)
             student, preprocessing = _student(config, run, data)
@@ -149,13 +151,12 @@ def _teacher(config: DistillConfig, opened: list[Run | None], data: Dataset) -> 
 def _student(config: DistillConfig, run: Run, data: Dataset):
     """The student that is given, if any, and the preprocessing that makes raw examples fit it."""
     if config.student is None:
-        return None, recording.preprocessing_for(dense_encoder(data.input_dim, ()), data)
+        return None, recording.preprocessing_for(dense_encoder(data.num_features, ()), data)
     student, expected = load_student(config.student, data, config.student_range)
-    raw = data.raw_for(expected.by_column)
-    line = describe(*raw[:2], expected, who="student")
+    line = describe_for(data, expected, who="student")
     run.update_json("run.json", expects=expected.to_note(), adaptation=line)
     session.say(config)(line)
-    return student, adapting_model(*raw, expected)
+    return student, adapted(data, expected)
 
 
 def _class_map(config: DistillConfig) -> dict[str, str] | None:
@@ -270,7 +271,8 @@ def _data(config: DistillConfig, teacher: Run | None):
     """The examples as the first teacher that is a run takes them, its classes in its order."""
     if teacher is None:
         return session.load_data(config, config.data)
-    wanted = like(teacher.load_model("preprocessing.keras"), least=2)
+    preprocessing = teacher.load_model("preprocessing.keras")
+    wanted = like(preprocessing, least=2, schema=teacher.schema)
     data = session.load_data(config, config.data, like=wanted)
     shares_classes = config.class_map is None and config.loss != "none"
     if shares_classes and set(data.class_names) == set(teacher.label_names):

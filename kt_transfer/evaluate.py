@@ -16,12 +16,11 @@ import numpy as np
 
 from kt_transfer.engine.fused_model import FusedModel, predict_raw
 from kt_transfer.errors import UserError, named
-from kt_transfer.models.preprocessing import raw_values
 from kt_transfer.reporting import classification
 from kt_transfer.reporting.plots import plot_confusion_matrix, plot_reconstructions
 from kt_transfer.reporting.terminal import format_table
 from kt_transfer.runs import folder as runs
-from kt_transfer.runs import session
+from kt_transfer.runs import recording, session
 from kt_transfer.runs.folder import Run
 from kt_transfer.settings import EvaluateConfig
 from kt_transfer.sources.loading import examples_of, like, preprocessing_for_new
@@ -45,11 +44,12 @@ def run(**settings) -> dict:
 def execute(config: EvaluateConfig) -> dict:
     """Run the command."""
     source = runs.open_run(config.run)
+    config = session.reading_as(source, config)
     spec = config.data or source.data
     out = Path(config.out or source.path)
     _require_free(out / "evaluation.json", spec, config)
     network, preprocessing = source.load_models()
-    data = session.load_data(config, spec, like=like(preprocessing))
+    data = session.load_data(config, spec, like=like(preprocessing, schema=source.schema))
     preprocessing = preprocessing_for_new(source, preprocessing, data, session.say(config))
     measure = _reconstruction if source.is_autoencoder else _classification
     results = {
@@ -119,15 +119,14 @@ def _classification(config, source: Run, network, preprocessing, data, out: Path
 def _reconstruction(config, source: Run, network, preprocessing, data, out: Path) -> dict:
     parts = data.parts(config.split)
     errors = np.concatenate([_squared_errors(network, preprocessing, part.x) for part in parts])
-    x = parts[0].x[:10]
-    outputs = predict_raw(network, preprocessing, x)
-    plots = Run(out).folder("plots")
-    summary = examples_of(source)
+    plots, summary = Run(out).folder("plots"), examples_of(source)
     scaling_range = data.value_range if summary is None else summary.scaling_range
-    pictures = raw_values(outputs, data.input_shape, scaling_range)
-    plot_reconstructions(x, pictures, plots / "reconstructions.png")
+    shown = parts[0].x[:10], scaling_range, data.layout
+    plot_reconstructions(
+        *recording.reconstructed(network, preprocessing, *shown), plots / "reconstructions.png"
+    )
     metrics = {
-        "mse": float(errors.mean() / data.input_dim),
+        "mse": float(errors.mean() / np.prod(network.output_shape[1:])),
         "squared_error": float(errors.mean()),
         "num_examples": len(errors),
     }

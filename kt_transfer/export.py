@@ -14,13 +14,15 @@ from pathlib import Path
 
 import numpy as np
 
+from kt_transfer.data.schema import Column, Schema
 from kt_transfer.runs import folder as runs
 from kt_transfer.runs import session
 from kt_transfer.runs.folder import Run
 from kt_transfer.serving.formats import FORMATS
+from kt_transfer.serving.named_columns import served_names
 from kt_transfer.settings import ExportConfig
 
-NUM_CHECKED = 16
+NUM_CHECKED, SHARE_MISSING = 16, 0.1
 
 
 def run(**settings) -> Path:
@@ -61,7 +63,8 @@ def write_version(source: Run, name: str, export_dir: Path, format: str = "saved
         autoencoder=autoencoder,
         autoencoder_preprocessing=autoencoder_preprocessing,
         metadata=_metadata(source, name, classifier),
-        examples=_examples(preprocessing),
+        examples=_examples(preprocessing, source.schema),
+        schema=source.schema,
     )
 
 
@@ -74,9 +77,12 @@ def _models(source: Run, network):
 
 
 def _metadata(source: Run, name: str, classifier) -> dict:
-    description = source.read_json("run.json")
+    description, schema = source.read_json("run.json"), source.schema
     data = description.get("data", {})
-    return {
+    of_table = {}
+    if schema is not None:
+        of_table = {"schema": schema.to_note(), "columns": served_names(schema)}
+    return of_table | {
         "name": name,
         "run": str(source.path.resolve()),
         "command": description["command"],
@@ -91,11 +97,23 @@ def _metadata(source: Run, name: str, classifier) -> dict:
     }
 
 
-def _examples(preprocessing) -> np.ndarray:
-    """Random raw inputs; ``uint8`` values cover the whole range."""
+def _examples(preprocessing, schema: Schema | None) -> np.ndarray:
+    """Random raw inputs; ``uint8`` values cover the whole range, categories the vocabulary."""
     raw = preprocessing.inputs[0]
     rng = np.random.default_rng(0)
     shape = (NUM_CHECKED, *raw.shape[1:])
+    if schema is not None:
+        rows = np.stack([_cells(column, rng) for column in schema.columns], axis=1)
+        return np.where(rng.random(shape) < SHARE_MISSING, np.nan, rows)
     if raw.dtype == "uint8":
         return rng.integers(0, 256, shape, dtype=np.uint8)
     return rng.normal(size=shape).astype(raw.dtype)
+
+
+def _cells(column: Column, rng) -> np.ndarray:
+    """Random values of a column of a table: codes with an unknown one, days, or numbers."""
+    if column.kind == "category":
+        return rng.integers(0, len(column.vocabulary) + 1, NUM_CHECKED).astype(np.float64)
+    low, high = (0.0 if end is None else end for end in (column.low, column.high))
+    values = rng.uniform(low, high, NUM_CHECKED)
+    return values if column.kind == "number" else np.round(values)

@@ -38,7 +38,7 @@ from kt_transfer.runs import recording, session
 from kt_transfer.runs.folder import Run
 from kt_transfer.settings import FinetuneConfig, narrow
 from kt_transfer.settings.finetune import HELD_OUT_SHARE
-from kt_transfer.sources.adapting import adapting_model, describe
+from kt_transfer.sources.adapting import adapted, describe_for
 from kt_transfer.sources.loading import load_source
 from kt_transfer.training.callbacks import EpochLog
 
@@ -57,6 +57,8 @@ def run(**settings) -> Run:
 def execute(config: FinetuneConfig) -> Run:
     """Strategy, data, the source's encoder with a new head, fit, save."""
     source = runs.open_source(config.source)
+    if config.data is None and source is not None:
+        config = session.reading_as(source, config)
     config = dataclasses.replace(config, data=config.data or _data_of(source))
     method = method_of(config)
     with session.start_run("finetune", config) as run:
@@ -79,9 +81,9 @@ def execute(config: FinetuneConfig) -> Run:
                 len(train),
                 encoder,
                 preprocessing,
-                flat=recording.preprocessing_for(dense_encoder(data.input_dim, ()), data),
+                flat=recording.preprocessing_for(dense_encoder(data.num_features, ()), data),
                 augment=views_of(
-                    getattr(method, "augment", None), data.input_shape, data.scaling_range
+                    getattr(method, "augment", None), data.input_shape, data.noise_range
                 ),
                 jit_compile=session.jit_choice(config),
             )
@@ -153,17 +155,17 @@ def _data_of(source: Run | None) -> str:
 def _backbone(config: FinetuneConfig, source: Run | None, data: Dataset):
     """The encoder, the preprocessing that makes raw examples fit it, and what it expects."""
     if config.source == "scratch":
-        encoder = dense_encoder(data.input_dim, config.hidden_units, config.latent_dim)
+        encoder = dense_encoder(data.num_features, config.hidden_units, config.latent_dim)
         return encoder, recording.preprocessing_for(encoder, data), None
     encoder, expected = load_source(config.source, source, data, config.source_range)
-    return encoder, adapting_model(*data.raw_for(expected.by_column), expected), expected
+    return encoder, adapted(data, expected), expected
 
 
 def _note_adaptation(config: FinetuneConfig, run: Run, data: Dataset, expected) -> None:
     """Say and write down how examples are made to fit the source."""
     if expected is None:
         return
-    line = describe(data.input_shape, data.range_for(expected.by_column), expected)
+    line = describe_for(data, expected)
     run.update_json("run.json", expects=expected.to_note(), adaptation=line)
     session.say(config)(line)
 

@@ -54,8 +54,11 @@ def execute(config: LabelConfig) -> Path:
         if output.exists() and not config.overwrite:
             raise runs.exists_already(output)
     source = runs.open_run(config.run)
+    config = session.reading_as(source, config)
     network, preprocessing = source.load_classifier()
-    data = session.load_data(config, config.data or source.data, like=like(preprocessing))
+    data = session.load_data(
+        config, config.data or source.data, like=like(preprocessing, schema=source.schema)
+    )
     preprocessing = preprocessing_for_new(source, preprocessing, data, session.say(config))
     pool = _without_label(source, data)
     x = take_rows(data.x, pool)

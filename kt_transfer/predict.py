@@ -9,6 +9,7 @@ if __name__ == "__main__":  # answers --help and reports errors before TensorFlo
 
     sys.exit(main(["predict", *sys.argv[1:]]))
 
+import dataclasses
 import time
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def execute(config: PredictConfig) -> Path:
     path = Path(config.out or f"runs/predict-{time.strftime('%Y%m%d-%H%M%S')}.csv")
     if path.exists() and not config.overwrite:
         raise runs.exists_already(path)
-    spec, names, predictor, like = _from_run(config) if config.run else _from_export(config)
+    config, spec, names, predictor, like = _from_run(config) if config.run else _from_export(config)
     data = session.load_data(config, spec, like=like)
     probabilities_of, parts = predictor(data), data.parts(config.split)
     probabilities = np.concatenate([probabilities_of(part.x) for part in parts])
@@ -59,6 +60,8 @@ def execute(config: PredictConfig) -> Path:
             "row": np.concatenate([part.rows for part in parts]),
         }
     )
+    if data.ids is not None:
+        table[config.id] = np.concatenate([data.ids[part.rows] for part in parts])
     table["class_id"] = class_id
     table["label"] = np.array(names)[class_id]
     for number, name in enumerate(names):
@@ -74,7 +77,7 @@ def execute(config: PredictConfig) -> Path:
 
 
 def _from_run(config: PredictConfig):
-    """Spec, class names and predictor of a run folder, and the form of its examples."""
+    """The config, spec, class names and predictor of a run folder, and the form of its examples."""
     source = runs.open_run(config.run)
     network, raw = source.load_classifier()
 
@@ -82,7 +85,9 @@ def _from_run(config: PredictConfig):
         preprocessing = preprocessing_for_new(source, raw, data, session.say(config))
         return lambda x: softmax(predict_raw(network, preprocessing, x))
 
-    return config.data or source.data, source.label_names, predictor, like(raw)
+    wanted = like(raw, schema=source.schema)
+    spec = config.data or source.data
+    return session.reading_as(source, config), spec, source.label_names, predictor, wanted
 
 
 def _from_export(config: PredictConfig):
@@ -110,5 +115,7 @@ def _from_export(config: PredictConfig):
             session.say(config)(message)
         return model
 
-    like = Like(model.shape, model.dtype)
-    return config.data or metadata["data"], metadata["labels"], predictor, like
+    like = Like(model.shape, model.dtype, schema=model.schema)
+    if model.schema is not None and config.label_column is None:
+        config = dataclasses.replace(config, label_column=model.schema.label_column)
+    return config, config.data or metadata["data"], metadata["labels"], predictor, like

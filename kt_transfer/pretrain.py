@@ -18,10 +18,12 @@ import numpy as np
 from kt_transfer.data import hold_out
 from kt_transfer.data.rows import take_rows
 from kt_transfer.data.splits import draw_and_hold_out, without_copies_of
+from kt_transfer.data.table_features import category_sizes
 from kt_transfer.engine.fused_model import FusedModel, predict_raw, scaling
 from kt_transfer.errors import UserError, named
 from kt_transfer.methods.reconstruction import reconstruct_itself, reconstructing
 from kt_transfer.models.autoencoders import (
+    category_sizes_of,
     dense_autoencoder,
     sparse_autoencoder,
     transferable_encoder,
@@ -29,7 +31,7 @@ from kt_transfer.models.autoencoders import (
 from kt_transfer.models.classifiers import classifier, compile_classifier
 from kt_transfer.models.convolutional import conv_autoencoder
 from kt_transfer.models.freezing import layers_with_weights
-from kt_transfer.models.preprocessing import as_image, image_shape, raw_values
+from kt_transfer.models.preprocessing import as_image, image_shape
 from kt_transfer.reporting.collapse import describe_collapse, find_collapse
 from kt_transfer.reporting.layers import format_layers, layer_rows, layer_weights
 from kt_transfer.reporting.plots import plot_history, plot_reconstructions
@@ -145,7 +147,8 @@ def _reconstruct(config, autoencoder, preprocessing, data, train, labelled) -> _
 def _reconstruct_and_classify(config, autoencoder, preprocessing, data, train, labelled) -> _Task:
     """Train an autoencoder with a head on its code for the labelled examples."""
     joint = semi_supervised.joint_model(autoencoder, data.num_classes)
-    semi_supervised.compile_joint(joint, _adam(config), config.label_weight)
+    num_categorical = sum(category_sizes_of(autoencoder))
+    semi_supervised.compile_joint(joint, _adam(config), config.label_weight, num_categorical)
     labels = np.where(np.isin(train, labelled), data.y[train], -1)
     positions, targets = semi_supervised.repeat_labelled(labels)
     model = _fused(joint, semi_supervised.joint_transform(preprocessing), config)
@@ -183,10 +186,12 @@ def _build(config: PretrainConfig, data):
         _require_images(data)
         return conv_autoencoder(image_shape(data.input_shape), config.filters, **shape)
     shape["hidden_units"] = config.hidden_units
+    if data.layout is not None:
+        shape["category_sizes"] = category_sizes(data.layout.features)
     if config.model == "dense":
-        return dense_autoencoder(data.input_dim, **shape)
+        return dense_autoencoder(data.num_features, **shape)
     return sparse_autoencoder(
-        data.input_dim,
+        data.num_features,
         sparsity=config.sparsity,
         sparsity_weight=config.sparsity_weight,
         sparsity_target=config.sparsity_target,
@@ -215,7 +220,8 @@ def _measure(config: PretrainConfig, run, task, preprocessing, data, validation)
     some = data.x_test[:1000]
     inputs = np.asarray(preprocessing(some))
     plot = run.folder("plots") / "reconstructions.png"
-    plot_reconstructions(*_pictures(network, preprocessing, data), plot)
+    shown = data.x_test[:10], data.scaling_range, data.layout
+    plot_reconstructions(*recording.reconstructed(network, preprocessing, *shown), plot)
     metrics = {
         "test": {
             **model.evaluate(data.x_test, batch_size=1024, verbose=0, return_dict=True),
@@ -242,13 +248,6 @@ def _measure_head(joint, preprocessing, data) -> dict:
 
 def _measure_classifier(config, run, task, preprocessing, data, validation) -> dict:
     return recording.classifier_metrics(task.network, preprocessing, data, validation)
-
-
-def _pictures(network, preprocessing, data, count: int = 10):
-    """The first test examples and their reconstructions, in raw values."""
-    originals = data.x_test[:count]
-    outputs = network(preprocessing(originals), training=False)
-    return originals, raw_values(outputs, data.input_shape, data.scaling_range)
 
 
 def _remedy_for_dead_units(config: PretrainConfig) -> str:

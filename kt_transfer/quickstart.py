@@ -46,6 +46,7 @@ def execute(config: QuickstartConfig) -> Run:
             for name in (
                 *("data", "data_dir", "seed", "epochs", "batch_size"),
                 *("strategy", "num_devices", "jit_compile", "quiet"),
+                *session.OF_TABLES,
             )
         }
         if config.learning_rate is not None:

@@ -47,7 +47,10 @@ def comparison_of(config, methods: dict, data: Dataset, run: Run) -> Comparison:
         data.y,
         num_classes=data.num_classes,
         preprocessing=for_folds(
-            preprocessing_model(data.input_shape, data.scaling_range, data.x.dtype), data
+            preprocessing_model(
+                data.input_shape, data.scaling_range, data.x.dtype, layout=data.layout
+            ),
+            data,
         ),
         budgets=budgets,
         num_folds=config.folds,
@@ -55,7 +58,7 @@ def comparison_of(config, methods: dict, data: Dataset, run: Run) -> Comparison:
         methods=methods,
         sources=sources_of(config, data),
         copies=data.copies,
-        value_range=data.scaling_range,
+        value_range=data.noise_range,
         # What was kept with other epochs is of no use.
         folder=run.checkpoint / f"{config.epochs}-{config.pretrain_epochs}",
     )

@@ -12,6 +12,8 @@ from keras import ops
 
 from kt_transfer.data.ranges import column_ranges, middle_and_reach, observed_range
 
+_ROWS_AT_ONCE = 2**14
+
 
 class _Line(keras.layers.Layer):
     """What a Rescaling layer does, with numbers that can be set."""
@@ -41,7 +43,7 @@ def refittable(preprocessing: keras.Model, value_range: tuple[float, float]) -> 
     """
 
     def replaced(layer):
-        if layer.name in ("center", "scale"):
+        if layer.name in ("center", "scale", "seen"):
             return _Line(layer, value_range)
         return type(layer).from_config(layer.get_config())
 
@@ -62,11 +64,23 @@ def refit(preprocessing: keras.Model, x) -> None:
         middle, reach = middle_and_reach((column_ranges if by_column else observed_range)(x))
         center.offset.assign(-middle)
         scale.scale.assign(1 / reach)
+        if "seen" in lines:
+            _note_seen(preprocessing, lines["seen"], x)
     elif "scale" in lines:
         line, (low, high) = lines["scale"], observed_range(x)
         slope = (line.ends[1] - line.ends[0]) / (high - low)
         line.scale.assign(slope)
         line.offset.assign(line.ends[0] - low * slope)
+
+
+def _note_seen(preprocessing: keras.Model, line: _Line, x) -> None:
+    """Let the flags of a table that the examples never raise be 0 for all."""
+    flags = keras.Model(preprocessing.input, line.input)
+    seen = np.zeros(line.scale.shape, bool)
+    for start in range(0, len(x), _ROWS_AT_ONCE):
+        block = flags(x[start : start + _ROWS_AT_ONCE])
+        seen |= (ops.convert_to_numpy(block) != 0).any(axis=0)
+    line.scale.assign(seen)
 
 
 def fixed(preprocessing: keras.Model) -> keras.Model:

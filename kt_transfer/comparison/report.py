@@ -15,12 +15,11 @@ from kt_transfer.comparison.comparison import Comparison
 from kt_transfer.comparison.summary import describe_worths
 from kt_transfer.comparison.verdicts import curve
 from kt_transfer.data import Dataset
-from kt_transfer.engine.fused_model import predict_raw
-from kt_transfer.models.preprocessing import raw_values
 from kt_transfer.reporting.comparison_plots import plot_folds, plot_label_efficiency, save_png
 from kt_transfer.reporting.examples import Answers
 from kt_transfer.reporting.page import comparison_page
 from kt_transfer.reporting.plots import plot_reconstructions
+from kt_transfer.runs import recording
 from kt_transfer.runs.folder import SESSION_SETTINGS, Run, replacing
 
 _NUM_RECONSTRUCTIONS = 8
@@ -98,11 +97,10 @@ def _reconstructions(run: Run, data: Dataset, comparison: Comparison):
     Where it began with none, that of the first source which has one; ``None`` if none has.
     """
     autoencoder, preprocessing = _autoencoder(run, comparison)
-    if autoencoder is None or int(np.prod(autoencoder.output_shape[1:])) != data.input_dim:
+    if autoencoder is None or int(np.prod(autoencoder.output_shape[1:])) != data.num_features:
         return None
-    x = data.x_test[:_NUM_RECONSTRUCTIONS]
-    outputs = predict_raw(autoencoder, preprocessing, x)
-    return x, raw_values(outputs, data.input_shape, data.scaling_range)
+    shown = data.x_test[:_NUM_RECONSTRUCTIONS], data.scaling_range, data.layout
+    return recording.reconstructed(autoencoder, preprocessing, *shown)
 
 
 def _autoencoder(run: Run, comparison: Comparison):

@@ -11,17 +11,16 @@ from kt_transfer.comparison.comparison import Source
 from kt_transfer.comparison.refitting import refittable
 from kt_transfer.data import Dataset, load_data
 from kt_transfer.data.overlap import shared_rows
-from kt_transfer.data.ranges import is_by_column
 from kt_transfer.data.rows import take_rows
+from kt_transfer.data.table_features import category_sizes
 from kt_transfer.errors import UserError, named
 from kt_transfer.methods.pretraining import MASKED_SHARE
 from kt_transfer.methods.reconstruction import AutoencoderLearner
 from kt_transfer.methods.steps import Steps
 from kt_transfer.models.autoencoders import dense_autoencoder, transferable_encoder
-from kt_transfer.models.preprocessing import as_image
 from kt_transfer.runs import recording, session
 from kt_transfer.runs.folder import Run, open_source
-from kt_transfer.sources.adapting import Expected, adapting_model, describe, why_incompatible
+from kt_transfer.sources.adapting import Expected, adapted, describe_for, why_incompatible
 from kt_transfer.sources.loading import load_source
 
 # Unlabelled examples are many: as pretrain takes them.
@@ -39,12 +38,16 @@ def sources_of(config, data: Dataset) -> list[Source]:
 
 def _pretrained_on(other: Dataset, config, data: Dataset) -> Source:
     """An autoencoder trained on a data set: anew in every fold if that is the target itself."""
+    sizes = () if other.layout is None else category_sizes(other.layout.features)
     autoencoder = dense_autoencoder(
-        other.input_dim, config.hidden_units, config.latent_dim, noise=MASKED_SHARE
+        other.num_features,
+        config.hidden_units,
+        config.latent_dim,
+        noise=MASKED_SHARE,
+        category_sizes=sizes,
     )
-    image = other.input_shape if as_image(other.input_shape) else None
-    expected = Expected((other.input_dim,), image, by_column=is_by_column(other.scaling_range))
-    if reason := why_incompatible(data.input_shape, expected):
+    expected = Expected.of(other)
+    if reason := why_incompatible(data.input_shape, expected, data.schema):
         raise UserError(
             setting="source_data",
             given=other.spec,
@@ -57,7 +60,7 @@ def _pretrained_on(other: Dataset, config, data: Dataset) -> Source:
     return Source(
         other.spec,
         transferable_encoder(autoencoder),
-        for_folds(adapting_model(*data.raw_for(expected.by_column), expected), data),
+        for_folds(adapted(data, expected), data),
         _learner(
             autoencoder,
             other,
@@ -111,18 +114,18 @@ def _given_source(config, name: str, data: Dataset) -> Source:
     for ancestor in lineage[1:]:
         if _data_of(ancestor) == data.fingerprint:
             raise _has_seen(name, data, f"it descends from {ancestor.path}")
-    for seen in dict.fromkeys(own.settings["data"] for own in lineage):
-        _require_apart(name, seen, data, config)
+    for own in {own.settings["data"]: own for own in lineage}.values():
+        _require_apart(name, own, data, config)
     encoder, expected = load_source(name, run, data)
-    raw = data.raw_for(expected.by_column)
-    session.say(config)(f"{name}: {describe(*raw[:2], expected)}")
-    return Source(name, encoder, for_folds(adapting_model(*raw, expected), data))
+    session.say(config)(f"{name}: {describe_for(data, expected)}")
+    return Source(name, encoder, for_folds(adapted(data, expected), data))
 
 
-def _require_apart(name: str, seen: str, data: Dataset, config) -> None:
+def _require_apart(name: str, ancestor: Run, data: Dataset, config) -> None:
     """Refuse a run whose training examples are, by another name, among the target's."""
+    seen, table = ancestor.settings["data"], session.table_options(ancestor.settings)
     try:
-        other = load_data(seen, data_dir=config.data_dir)
+        other = load_data(seen, data_dir=config.data_dir, table=table)
     except UserError:
         session.say(config)(
             f"{name}: {seen}, which it learned from, is not there any more to be checked"

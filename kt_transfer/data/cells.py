@@ -181,8 +181,7 @@ def looked_at(column: pa.ChunkedArray) -> Cells:
     if kind in ("date", "boolean"):
         return cells_as(kind, column)
     if kind == "number" or (kind == "text" and _all_are_numbers(column)):
-        values = numbers(column)
-        return Cells("boolean" if _zero_or_one(values) else "number", values)
+        return Cells("number", numbers(column))  # 0 and 1 too: so they stand in a request
     if kind != "text":
         return Cells(None, np.full(len(column), np.nan))
     codes, found = words(column)
@@ -301,10 +300,6 @@ def _all_are_numbers(text: pa.ChunkedArray) -> bool:
         return False
     zeros = text.filter(pc.starts_with(text, "0"))
     return not pc.any(pc.match_substring_regex(zeros, r"^0\d")).as_py()
-
-
-def _zero_or_one(values: np.ndarray) -> bool:
-    return bool((np.isnan(values) | (values == 0) | (values == 1)).all())
 
 
 def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray | None:

@@ -14,6 +14,7 @@ import numpy as np
 from kt_transfer.data.overlap import joined, same_examples
 from kt_transfer.data.ranges import Range, range_of
 from kt_transfer.data.schema import Schema
+from kt_transfer.data.table_features import Layout, features_of
 from kt_transfer.errors import UserError, listed, named
 
 UNLABELLED = -1
@@ -98,6 +99,19 @@ class Dataset:
         return int(np.prod(self.input_shape))
 
     @property
+    def num_features(self) -> int:
+        """Number of features that a flat network takes of one example."""
+        return self.input_dim if self.layout is None else len(self.layout.features)
+
+    @functools.cached_property
+    def layout(self) -> Layout | None:
+        """The features of the columns of a table; ``None`` for data without a schema."""
+        if self.schema is None:
+            return None
+        rows = self.x if len(self.x) else self.x_test
+        return Layout(features_of(self.schema, rows), self.schema)
+
+    @property
     def num_classes(self) -> int:
         """Number of classes; 0 if nothing is labelled."""
         return len(self.class_names)
@@ -117,6 +131,14 @@ class Dataset:
         """``scaling_range`` for a network trained on columns scaled individually; ``value_range``
         for any other."""
         return self.scaling_range if by_column else self.value_range
+
+    @property
+    def noise_range(self) -> Range:
+        """``scaling_range`` for random views: of width 0 for codes, to which no noise is added."""
+        if self.schema is None:
+            return self.scaling_range
+        codes = np.array([column.kind == "category" for column in self.schema.columns])
+        return tuple(np.where(codes, 0.0, end) for end in self.scaling_range)
 
     def raw_for(self, by_column: bool) -> tuple:
         """Shape, range and type of raw examples, as a preprocessing model takes them."""

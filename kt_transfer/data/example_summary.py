@@ -69,7 +69,7 @@ class ExampleSummary:
 
 def summarize(data: Dataset) -> ExampleSummary:
     """Describe a data set that a model is trained on."""
-    x = _some(data.x)
+    x = _some(data.x, data)
     return ExampleSummary(
         dtype=str(data.x.dtype),
         value_range=tuple(map(float, data.value_range)),
@@ -202,18 +202,22 @@ def _columns(data: Dataset, x: np.ndarray):
 
 
 def _some_of(data: Dataset) -> np.ndarray:
-    return np.concatenate([_some(part) for part in (data.x, data.x_test) if len(part)])
+    return np.concatenate([_some(part, data) for part in (data.x, data.x_test) if len(part)])
 
 
 def _range(data: Dataset) -> tuple[float, float]:
     return _ends(_some_of(data))
 
 
-def _some(x) -> np.ndarray:
-    """At most ``_MOST_ROWS`` rows, evenly spaced."""
+def _some(x, data: Dataset) -> np.ndarray:
+    """At most ``_MOST_ROWS`` rows, evenly spaced; of a table with a schema the numbers alone."""
     rows = np.unique(np.linspace(0, len(x) - 1, min(len(x), _MOST_ROWS)).astype(int))
-    some = take_rows(x, rows)[:]
-    return some.astype(np.float64)
+    some = take_rows(x, rows)[:].astype(np.float64)
+    if data.schema is None:
+        return some
+    codes = np.array([column.kind == "category" for column in data.schema.columns])
+    middle, _ = middle_and_reach(data.scaling_range)
+    return np.where(codes, 0.0, np.where(np.isnan(some), middle, some))
 
 
 def _typical_range(x: np.ndarray) -> tuple[float, float]:

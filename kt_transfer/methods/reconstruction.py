@@ -10,6 +10,7 @@ import numpy as np
 from kt_transfer.methods.learning import Examples, RepeatedFit, start_fresh
 from kt_transfer.methods.steps import Steps
 from kt_transfer.models.autoencoders import (
+    category_sizes_of,
     num_active_units,
     tie_initial_weights,
     transferable_encoder,
@@ -72,7 +73,8 @@ def reconstructing(autoencoder: keras.Model, settings: Steps, **compile_options)
     k = num_active_units(autoencoder)
     trained, callbacks = with_falling_k(autoencoder, k, settings.epochs)
     optimizer = keras.optimizers.Adam(settings.learning_rate)
-    trained.compile(optimizer, loss=ReconstructionLoss(), **compile_options)
+    loss = ReconstructionLoss(num_categorical=sum(category_sizes_of(autoencoder)))
+    trained.compile(optimizer, loss=loss, **compile_options)
     return trained, callbacks
 
 

@@ -15,6 +15,8 @@ from kt_transfer.models.penalties import PENALTIES, SPARSITIES
 # units on MNIST, logistic regression on 15,000 labels, held-out training images: 4.6 % errors
 # with 3 k, 5.3 % with k.
 TRANSFERRED_UNITS = 3
+# Name of the layers that make probabilities of a category's reconstruction.
+_CATEGORY = "category_"
 
 
 def dense_autoencoder(
@@ -25,6 +27,7 @@ def dense_autoencoder(
     *,
     noise: float = 0.0,
     noise_kind: str = "masking",
+    category_sizes: Sequence[int] = (),
 ) -> keras.Model:
     """A dense autoencoder, x ↦ D(E(x)), whose decoder mirrors the encoder.
 
@@ -42,6 +45,8 @@ def dense_autoencoder(
         noise_kind: ``"masking"`` drops that share of the inputs, from 0 to below 1, and scales the
             rest by 1 / (1 - noise), as in dropout; ``"gaussian"`` adds noise of that standard
             deviation, from 0 to 1.
+        category_sizes: For the rows of a table, the number of features of each category, which
+            are the last ones: the reconstruction of each is a probability.
 
     Returns:
         A functional model with the layers ``"encoder"`` and ``"decoder"``, each a functional
@@ -53,8 +58,9 @@ def dense_autoencoder(
         (None, 8)
     """
     corrupt = noise_layer(noise, noise_kind)
+    output = (output_activation, category_sizes)
     return _autoencoder(
-        input_dim, hidden_units, latent_dim, output_activation, corrupt, "relu", lambda code: code
+        input_dim, hidden_units, latent_dim, output, corrupt, "relu", lambda code: code
     )
 
 
@@ -70,6 +76,7 @@ def sparse_autoencoder(
     num_active: int | None = None,
     noise: float = 0.0,
     noise_kind: str = "masking",
+    category_sizes: Sequence[int] = (),
 ) -> keras.Model:
     """A dense autoencoder with a sparse code z = E(x).
 
@@ -93,6 +100,7 @@ def sparse_autoencoder(
         num_active: k, from 1 to ``latent_dim`` (``"k_sparse"``; default: a quarter).
         noise: Strength of the corruption, as in :func:`dense_autoencoder`.
         noise_kind: Kind of the corruption, likewise.
+        category_sizes: Likewise.
 
     Returns:
         As :func:`dense_autoencoder`.
@@ -115,7 +123,8 @@ def sparse_autoencoder(
     if not 1 <= k <= latent_dim:
         raise ValueError(f"num_active {k}, expected from 1 to latent_dim = {latent_dim}")
     corrupt = noise_layer(noise, noise_kind)
-    shape = (input_dim, hidden_units, latent_dim, output_activation, corrupt)
+    output = (output_activation, category_sizes)
+    shape = (input_dim, hidden_units, latent_dim, output, corrupt)
     if sparsity == "k_sparse":
         autoencoder = _autoencoder(*shape, "relu", lambda code: _k_largest(code, k))
         tie_initial_weights(autoencoder)
@@ -213,8 +222,18 @@ def code_layer(x, latent_dim: int, activation: str = "relu"):
     )(x)
 
 
+def category_sizes_of(autoencoder: keras.Model) -> tuple[int, ...]:
+    """Number of features of each category that an autoencoder reconstructs, the last ones."""
+    layers_of_decoder = autoencoder.get_layer("decoder").layers
+    return tuple(
+        layer.output.shape[-1]
+        for layer in layers_of_decoder
+        if layer.name.startswith(_CATEGORY) and isinstance(layer, layers.Softmax)
+    )
+
+
 def _autoencoder(
-    input_dim, hidden_units, latent_dim, output_activation, corrupt, code_activation, constrain
+    input_dim, hidden_units, latent_dim, output, corrupt, code_activation, constrain
 ) -> keras.Model:
     x = keras.Input((input_dim,), name="features")
     hidden = dense_stack(x, hidden_units)
@@ -223,13 +242,26 @@ def _autoencoder(
 
     z = keras.Input((latent_dim,), name="code")
     hidden = dense_stack(z, list(hidden_units)[::-1])
-    output = layers.Dense(input_dim, activation=output_activation, name="reconstruction")(hidden)
-    decoder = keras.Model(z, output, name="decoder")
+    decoder = keras.Model(z, _reconstruction(hidden, input_dim, *output), name="decoder")
 
     x = keras.Input((input_dim,), name="features")
     # Outside the encoder, so that no noise layer is transferred.
     corrupted = corrupt(x) if corrupt else x
     return keras.Model(x, decoder(encoder(corrupted)), name="autoencoder")
+
+
+def _reconstruction(hidden, input_dim: int, activation: str, category_sizes: Sequence[int]):
+    """The output of a decoder: values by the activation, categories as probabilities."""
+    if not category_sizes:
+        return layers.Dense(input_dim, activation=activation, name="reconstruction")(hidden)
+    logits = layers.Dense(input_dim, name="reconstruction")(hidden)
+    start = input_dim - sum(category_sizes)
+    parts = [layers.Activation(activation, name="values")(logits[:, :start])] * bool(start)
+    for number, size in enumerate(category_sizes):
+        part = logits[:, start : start + size]
+        parts.append(layers.Softmax(name=f"{_CATEGORY}{number}")(part))
+        start += size
+    return parts[0] if len(parts) == 1 else layers.Concatenate(name="features")(parts)
 
 
 def _penalized(z, penalty, weight: float):

@@ -8,6 +8,8 @@ import keras
 import numpy as np
 
 from kt_transfer.data.ranges import WITHIN, Range, is_by_column, middle_and_reach, raw_rows
+from kt_transfer.data.table_features import Layout
+from kt_transfer.models.table_features import table_features
 
 
 def preprocessing_model(
@@ -16,6 +18,7 @@ def preprocessing_model(
     dtype: str = "uint8",
     *,
     flatten: bool = True,
+    layout: Layout | None = None,
 ) -> keras.Model:
     """Scale raw values from their range to [-1, 1], as flat features or as an image.
 
@@ -28,6 +31,8 @@ def preprocessing_model(
         dtype: Type of the raw values.
         flatten: Whether to flatten each example; otherwise it becomes an image of shape
             :func:`image_shape`.
+        layout: For the rows of a table with a schema, the features that they become, as by
+            :func:`~kt_transfer.models.table_features.table_features`.
 
     Returns:
         A functional model, ``(batch, *input_shape)`` to ``(batch, features)`` or
@@ -42,14 +47,22 @@ def preprocessing_model(
         array([[-1.,  1.,  1., -1.]], dtype=float32)
     """
     raw = keras.Input(input_shape, dtype=str(dtype), name="raw")
-    x = scaled(raw, value_range)
+    x = scaled(raw, value_range, has_missing=layout is not None)
+    if layout is not None:
+        return keras.Model(raw, table_features(raw, x, layout), name="preprocessing")
     # Not Flatten, whose output dimension is unknown for shape (1,).
     shape = (math.prod(input_shape),) if flatten else image_shape(input_shape)
     shaped = keras.layers.Reshape(shape, name="flatten" if flatten else "image")(x)
     return keras.Model(raw, shaped, name="preprocessing")
 
 
-def scaled(raw, value_range: Range, wanted: tuple[float, float] = (-1.0, 1.0)):
+def scaled(
+    raw,
+    value_range: Range,
+    wanted: tuple[float, float] = (-1.0, 1.0),
+    *,
+    has_missing: bool = False,
+):
     """Scale raw values to the wanted range with stock layers.
 
     If each column has its own range, this range is mapped to the inner ``WITHIN`` of the wanted
@@ -59,6 +72,7 @@ def scaled(raw, value_range: Range, wanted: tuple[float, float] = (-1.0, 1.0)):
         raw: Symbolic input.
         value_range: Smallest and largest raw value, or the ranges of the columns.
         wanted: The values that they become.
+        has_missing: Whether values may be NaN, which becomes the middle of its column's range.
     """
     low, high = value_range
     if not is_by_column(value_range) and (raw.dtype == "uint8" or (low, high) == wanted):
@@ -71,6 +85,8 @@ def scaled(raw, value_range: Range, wanted: tuple[float, float] = (-1.0, 1.0)):
     # As arrays, since Keras converts plain numbers to float32 whatever the layer's dtype.
     offset, scale = np.array(-middle), np.array(1 / reach)
     x = keras.layers.Rescaling(1.0, offset, dtype=exact, name="center")(raw)
+    if has_missing:
+        x = keras.ops.nan_to_num(x)
     x = keras.layers.Rescaling(scale, dtype=exact, name="scale")(x)
     if is_by_column(value_range):
         x = _with_ends_compressed(x)

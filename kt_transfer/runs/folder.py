@@ -187,6 +187,23 @@ class Run:
         return self.read_json("config.json")
 
     @property
+    def schema(self):
+        """The :class:`~kt_transfer.data.schema.Schema` of a table it was trained on, or ``None``."""
+        from kt_transfer.data.schema import Schema
+
+        if not self.has("schema.json"):
+            return None
+        try:
+            return Schema.from_note(self.read_json("schema.json"))
+        except ValueError as error:
+            raise damaged(self.path, "schema.json", error) from error
+
+    @property
+    def features(self) -> list | None:
+        """The features that a network makes of that table, as lists; ``None`` without one."""
+        return self.read_json("schema.json").get("features") if self.has("schema.json") else None
+
+    @property
     def data(self) -> str:
         """The spec of the training data."""
         if "data" not in self.settings:

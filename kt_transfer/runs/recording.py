@@ -9,11 +9,18 @@ import numpy as np
 
 from kt_transfer.data import Dataset
 from kt_transfer.data.example_summary import summarize
+from kt_transfer.data.ranges import Range
 from kt_transfer.data.remarks import remarks, require_variety
 from kt_transfer.data.rows import take_rows
+from kt_transfer.data.table_features import Layout
 from kt_transfer.engine.fused_model import predict_raw
 from kt_transfer.engine.strategy import choose_strategy
-from kt_transfer.models.preprocessing import can_take, preprocessing_model, takes_images
+from kt_transfer.models.preprocessing import (
+    can_take,
+    preprocessing_model,
+    raw_values,
+    takes_images,
+)
 from kt_transfer.reporting.classification import classification_metrics
 from kt_transfer.reporting.plots import plot_history
 from kt_transfer.runs.folder import Run
@@ -49,13 +56,27 @@ def note_data(run: Run, data: Dataset, **splits: np.ndarray) -> None:
     run.write_arrays("splits.npz", **splits, test=np.arange(len(data.x_test)))
     note = {"spec": data.spec, "fingerprint": data.fingerprint, "notes": data.notes}
     run.update_json("run.json", data=note, made_for=summarize(data).to_note())
+    if data.layout is not None:
+        run.write_json("schema.json", data.schema.to_note() | {"features": data.layout.features})
 
 
 def preprocessing_for(network, data: Dataset):
     """The preprocessing model from a data set to a network, flat or as images."""
     return preprocessing_model(
-        data.input_shape, data.scaling_range, data.x.dtype, flatten=not takes_images(network)
+        data.input_shape,
+        data.scaling_range,
+        data.x.dtype,
+        flatten=not takes_images(network),
+        layout=data.layout,
     )
+
+
+def reconstructed(autoencoder, preprocessing, x, scaling_range: Range, layout: Layout | None):
+    """Examples and what an autoencoder makes of them, both in raw values; of a table, features."""
+    outputs = predict_raw(autoencoder, preprocessing, x)
+    if layout is not None:
+        return np.asarray(preprocessing(x)), outputs
+    return x, raw_values(outputs, x.shape[1:], scaling_range)
 
 
 def watching(run: Run, epochs: int, title: str, quiet: bool) -> list[keras.callbacks.Callback]:

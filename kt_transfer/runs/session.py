@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import dataclasses
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Callable
 
-from kt_transfer.errors import UserError, named
+from kt_transfer.errors import UserError, named, settings_named
 from kt_transfer.runs import folder as runs
+
+# The settings that say how a table is read, as the reader has them.
+OF_TABLES = {
+    "label_column": "label_column",
+    "ignore": "ignore",
+    "id": "id_column",
+    "group": "group_column",
+    "categorical": "categorical",
+    "numeric": "numeric",
+}
 
 
 @contextlib.contextmanager
@@ -88,9 +99,35 @@ def load_data(config, spec: str, *, flag: str = "--data", like=None):
     """
     from kt_transfer import data
 
-    loaded = data.load_data(spec, data_dir=config.data_dir, flag=flag, like=like)
+    with settings_named(id_column="id", group_column="group"):
+        loaded = data.load_data(
+            spec, data_dir=config.data_dir, flag=flag, like=like, table=table_options(vars(config))
+        )
     say_notes(config, spec, loaded.notes)
     return loaded
+
+
+def table_options(settings: dict):
+    """How the settings of a command read a table; those of an old run may lack them."""
+    from kt_transfer.data import TableOptions
+
+    given = {
+        OF_TABLES[name]: tuple(value) if isinstance(value, list) else value
+        for name, value in settings.items()
+        if name in OF_TABLES
+    }
+    return TableOptions(**given)
+
+
+def reading_as(run: runs.Run, config):
+    """The config with what it does not say of how a table is read: as the run did."""
+    defaults = {field.name: field.default for field in dataclasses.fields(config)}
+    given = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in run.settings.items()
+        if name in OF_TABLES and getattr(config, name) == defaults[name]
+    }
+    return dataclasses.replace(config, **given)
 
 
 def say_notes(config, spec: str, notes) -> None:

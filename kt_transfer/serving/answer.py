@@ -1,4 +1,4 @@
-"""``python -m kt_transfer.serving.answer MODEL INPUTS.npy ANSWERS.npz``.
+"""``python -m kt_transfer.serving.answer MODEL INPUTS.npz ANSWERS.npz``.
 
 Calls every signature of a SavedModel as a server would, in a process in which Keras cannot be
 imported: with all examples at once, and with the first one alone.
@@ -18,12 +18,13 @@ def main() -> None:
     import tensorflow as tf
 
     model = tf.saved_model.load(path)
-    examples = np.load(inputs)
+    with np.load(inputs) as file:
+        examples = dict(file)
     written = {}
     for name, signature in model.signatures.items():
-        (key,) = signature.structured_input_signature[1]
-        for size, some in (("one", examples[:1]), ("all", examples)):
-            for output, value in signature(**{key: tf.constant(some)}).items():
+        for size, rows in (("one", slice(1)), ("all", slice(None))):
+            some = {name: tf.constant(values[rows]) for name, values in examples.items()}
+            for output, value in signature(**some).items():
                 array = value.numpy()
                 if array.dtype == object:
                     array = np.array([label.decode() for label in array.tolist()])

@@ -11,21 +11,33 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from kt_transfer.data.schema import Schema
 from kt_transfer.errors import UserError
 from kt_transfer.files.reading import read_json
 from kt_transfer.models.finite import why_not_finite
 from kt_transfer.serving.inspection import require_harmless
+from kt_transfer.serving.named_columns import (
+    column_specs,
+    served_names,
+    to_columns,
+    to_matrix,
+)
 from kt_transfer.serving.signatures import require_same_answers, served_functions
 from kt_transfer.serving.versions import publish_version
 
+_ROWS_AT_ONCE = 1024
 
-def export_saved_model(folder: Path, *, metadata: dict, examples: np.ndarray, **models) -> Path:
+
+def export_saved_model(
+    folder: Path, *, metadata: dict, examples: np.ndarray, schema: Schema | None = None, **models
+) -> Path:
     """Write the next version under ``folder``, verified before it appears.
 
     Args:
         folder: ``saved_models/NAME``; the version is the next free number.
         metadata: Content of ``metadata.json``.
         examples: Raw examples on which the outputs must match those of the Keras models.
+        schema: The columns of a table, which the signatures then take by name.
         **models: Models and class names, as for
             :func:`~kt_transfer.serving.signatures.served_functions`, whose functions become the
             signatures.
@@ -38,25 +50,35 @@ def export_saved_model(folder: Path, *, metadata: dict, examples: np.ndarray, **
         RuntimeError: If the outputs differ.
     """
     module, functions, raw = served_functions(**models)
-    signatures = {
-        name: tf.function(_on_any_batch(function), input_signature=[raw], autograph=False)
-        for name, function in functions.items()
-    }
+    functions = {name: _on_any_batch(function) for name, function in functions.items()}
+    specs = {raw.name: raw} if schema is None else column_specs(schema)
+    inputs = {raw.name: examples} if schema is None else to_columns(examples, schema)
+
+    def signature(function):
+        def of_inputs(**columns):
+            return function(columns[raw.name] if schema is None else to_matrix(columns, schema))
+
+        return tf.function(of_inputs, autograph=False).get_concrete_function(**specs)
+
+    signatures = {name: signature(function) for name, function in functions.items()}
 
     def write(unfinished: Path) -> float:
         tf.saved_model.save(module, os.fspath(unfinished), signatures=signatures)
-        return check_saved_model(unfinished, signatures, examples)
+        return check_saved_model(unfinished, functions, examples, inputs)
 
     return publish_version(folder, write, metadata)
 
 
-def check_saved_model(path: Path, signatures: dict, examples: np.ndarray) -> float:
+def check_saved_model(
+    path: Path, functions: dict, examples: np.ndarray, inputs: dict[str, np.ndarray]
+) -> float:
     """Compare a SavedModel, loaded in a process without Keras, with its original functions.
 
     Args:
         path: The SavedModel.
-        signatures: The functions it was saved from, by name.
+        functions: The functions of raw examples that it was saved from, by name.
         examples: Raw examples, to compare as a batch and with the first one alone.
+        inputs: The same as the signatures take them, by name.
 
     Returns:
         The largest absolute difference.
@@ -65,16 +87,15 @@ def check_saved_model(path: Path, signatures: dict, examples: np.ndarray) -> flo
         RuntimeError: If it does not load, or the difference exceeds ``TOLERANCE``.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        inputs = Path(scratch) / "inputs.npy"
-        np.save(inputs, examples)
-        answers = Path(scratch) / "answers.npz"
-        command = [sys.executable, "-m", "kt_transfer.serving.answer", path, inputs, answers]
+        asked, answers = (Path(scratch) / f"{name}.npz" for name in ("inputs", "answers"))
+        np.savez(asked, **inputs)
+        command = [sys.executable, "-m", "kt_transfer.serving.answer", path, asked, answers]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(f"the SavedModel does not load without Keras: {done.stderr[-2000:]}")
         with np.load(answers) as file:
             served = dict(file)
-    return require_same_answers("SavedModel", signatures, examples, served)
+    return require_same_answers("SavedModel", functions, examples, served)
 
 
 def _on_any_batch(function):
@@ -91,14 +112,17 @@ def _on_any_batch(function):
     return served
 
 
-def _check_metadata(metadata, signature) -> None:
+def _check_metadata(metadata, signature, schema: Schema | None) -> None:
     """``ValueError`` if metadata is invalid or belongs to another model."""
     labels = metadata.get("labels") if isinstance(metadata, dict) else None
     if not isinstance(labels, list) or not all(isinstance(name, str) for name in labels):
         raise ValueError("metadata.json has no list 'labels' of names")
     if not isinstance(metadata.get("data"), str):
         raise ValueError("metadata.json does not name its 'data'")
-    if len(signature.structured_input_signature[1]) != 1:
+    inputs = signature.structured_input_signature[1]
+    if schema is not None and set(inputs) != set(served_names(schema).values()):
+        raise ValueError("metadata.json names other columns than its signature serving_default")
+    if schema is None and len(inputs) != 1:
         raise ValueError("its signature serving_default takes other than one input")
     if not labels:
         return
@@ -123,8 +147,9 @@ def load_saved_model(path: Path, trust: bool = False) -> tuple[ServedClassifier,
         if not trust:
             require_harmless(Path(path), "model", "trust_model")
         model = tf.saved_model.load(os.fspath(path))
-        signature = model.signatures["serving_default"]
-        _check_metadata(metadata, signature)
+        signature, note = model.signatures["serving_default"], metadata.get("schema")
+        schema = None if note is None else Schema.from_note(note)
+        _check_metadata(metadata, signature, schema)
     except UserError:
         raise
     # The errors of TensorFlow and protobuf for damaged files have no common base class.
@@ -145,7 +170,7 @@ def load_saved_model(path: Path, trust: bool = False) -> tuple[ServedClassifier,
             but=f"it {reason}",
             remedy="export a run whose training went well",
         )
-    return ServedClassifier(model), metadata
+    return ServedClassifier(model, schema), metadata
 
 
 class ServedClassifier:
@@ -154,18 +179,27 @@ class ServedClassifier:
     Attributes:
         shape: Shape of one raw example.
         dtype: Name of the input type, to which examples are cast.
+        schema: The columns that it takes by name; ``None`` for one array.
     """
 
-    def __init__(self, model):
+    def __init__(self, model, schema: Schema | None = None):
         self._model = model  # keeps the variables alive
-        self._signature = model.signatures["serving_default"]
+        self._signature, self.schema = model.signatures["serving_default"], schema
+        if schema is not None:
+            self.shape, self.dtype = (len(schema.columns),), "float64"
+            return
         ((self._key, spec),) = self._signature.structured_input_signature[1].items()
         self.shape, self.dtype = tuple(spec.shape[1:]), spec.dtype.name
 
     def __call__(self, x) -> np.ndarray:
         """Probabilities, ``(n, ...)`` to ``(n, classes)``."""
         pieces = [
-            self._signature(**{self._key: tf.constant(x[start : start + 1024].astype(self.dtype))})
-            for start in range(0, len(x), 1024)
+            self._signature(**self._inputs(x[start : start + _ROWS_AT_ONCE]))
+            for start in range(0, len(x), _ROWS_AT_ONCE)
         ]
         return np.concatenate([piece["probabilities"].numpy() for piece in pieces])
+
+    def _inputs(self, x) -> dict:
+        x = x.astype(self.dtype)
+        arrays = {self._key: x} if self.schema is None else to_columns(x, self.schema)
+        return {name: tf.constant(array) for name, array in arrays.items()}

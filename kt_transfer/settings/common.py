@@ -41,7 +41,32 @@ class Common:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Training(Common):
+class Reading(Common):
+    """What every command that reads data understands; how a table is read comes from the run that
+    a command starts from, where it is not given."""
+
+    label_column: str | None = None
+    """The column of a table (csv:, parquet:) that holds the classes; an empty cell is no label."""
+
+    ignore: tuple[str, ...] = ()
+    """Columns of a table to leave out."""
+
+    id: str | None = None
+    """The column of a table that names its rows, such as a customer number; not an input."""
+
+    group: str | None = None
+    """The column of a table whose equal values belong together, such as a patient: no split
+    separates them; not an input."""
+
+    categorical: tuple[str, ...] = ()
+    """Columns of a table to take as categories, though they look like numbers."""
+
+    numeric: tuple[str, ...] = ()
+    """Columns of a table to take as numbers; a cell that holds none is a mistake."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training(Reading):
     """What every command that trains understands."""
 
     out: Path | None = None

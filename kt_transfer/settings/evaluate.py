@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from kt_transfer.settings.common import Common
+from kt_transfer.settings.common import Reading
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateConfig(Common):
+class EvaluateConfig(Reading):
     """Measure a run on a data set."""
 
     run: Path

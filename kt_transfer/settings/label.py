@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kt_transfer.methods.bounds import AtLeastOne, NotNegative
-from kt_transfer.settings.common import Common
+from kt_transfer.settings.common import Reading
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelConfig(Common):
+class LabelConfig(Reading):
     """Choose which unlabelled examples to label next: uncertain ones that differ."""
 
     run: Path

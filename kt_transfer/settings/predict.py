@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Literal
 
 from kt_transfer.errors import UserError, named
-from kt_transfer.settings.common import Common
+from kt_transfer.settings.common import Reading
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictConfig(Common):
+class PredictConfig(Reading):
     """Write the predictions of a run or an exported model to a CSV file."""
 
     run: Path | None = None

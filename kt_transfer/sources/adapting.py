@@ -9,8 +9,13 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from kt_transfer.data import Dataset
 from kt_transfer.data.ranges import Range, is_by_column
+from kt_transfer.data.schema import Schema
+from kt_transfer.data.table_features import VALUE, Feature, Layout
+from kt_transfer.errors import listed
 from kt_transfer.models.preprocessing import as_image, scaled
+from kt_transfer.models.table_features import table_features
 
 # One value for all channels, or one per channel.
 Value = float | tuple[float, ...]
@@ -27,6 +32,7 @@ class Expected:
             channel; ``None`` for unscaled raw values.
         reversed_channels: Whether the order of channels is blue, green, red.
         by_column: Whether each column of a table was scaled by its own range.
+        features: What its features are, where it was trained on a table with named columns.
     """
 
     shape: tuple[int, ...]
@@ -34,6 +40,7 @@ class Expected:
     values: tuple[Value, Value] | None = (-1.0, 1.0)
     reversed_channels: bool = False
     by_column: bool = False
+    features: tuple[Feature, ...] | None = None
 
     def to_note(self) -> dict:
         """A JSON-compatible dictionary, for ``run.json``."""
@@ -42,20 +49,38 @@ class Expected:
     @classmethod
     def from_note(cls, note: dict) -> Expected:
         """The inverse of :meth:`to_note`."""
-        return cls(**{name: _as_tuples(value) for name, value in note.items()})
+        expected = cls(**{name: _as_tuples(value) for name, value in note.items()})
+        if expected.features is None:
+            return expected
+        return dataclasses.replace(
+            expected, features=tuple(Feature(*feature) for feature in expected.features)
+        )
+
+    @classmethod
+    def of(cls, data: Dataset) -> Expected:
+        """What a flat network expects that is trained on these examples."""
+        image = data.input_shape if as_image(data.input_shape) else None
+        features = None if data.layout is None else data.layout.features
+        by_column = is_by_column(data.scaling_range)
+        return cls((data.num_features,), image, by_column=by_column, features=features)
 
 
-def why_incompatible(input_shape: tuple[int, ...], expected: Expected) -> str | None:
+def why_incompatible(
+    input_shape: tuple[int, ...], expected: Expected, schema: Schema | None = None
+) -> str | None:
     """Why examples cannot be adapted to a network; ``None`` if they can.
 
     Args:
         input_shape: Shape of one raw example.
         expected: The input of the network.
+        schema: The columns of a table.
 
     Example:
         >>> why_incompatible((30,), Expected((64,)))
         'a row of 30 values cannot become 64 values'
     """
+    if expected.features is not None or schema is not None:
+        return _why_other_columns(expected, schema)
     if not _changes_image(input_shape, expected):
         return None
     have, want = as_image(input_shape), _wanted_image(expected)
@@ -71,6 +96,8 @@ def adapting_model(
     value_range: Range,
     dtype: str,
     expected: Expected,
+    *,
+    schema: Schema | None = None,
 ) -> keras.Model:
     """A model of stock layers from raw examples to the input of a network.
 
@@ -84,6 +111,8 @@ def adapting_model(
         value_range: Smallest and largest raw value, or the ranges of the columns.
         dtype: Type of the raw values.
         expected: The input of the network, for which :func:`why_incompatible` is ``None``.
+        schema: The columns of a table; those that the network was trained on are found by name, and
+            one that is not there counts as missing.
 
     Returns:
         A functional model, ``(batch, *input_shape)`` to ``(batch, *expected.shape)``.
@@ -100,7 +129,11 @@ def adapting_model(
         exact = "float64" if raw.dtype == "float64" else "float32"
         x = layers.Rescaling(1.0, name="as_floats", dtype=exact)(raw)
     else:
-        x = scaled(raw, value_range, (0.0, 1.0) if by_channel else values)
+        wanted = (0.0, 1.0) if by_channel else values
+        x = scaled(raw, value_range, wanted, has_missing=schema is not None)
+    if schema is not None:
+        features = table_features(raw, x, Layout(expected.features, schema))
+        return keras.Model(raw, features, name="preprocessing")
     if _changes_image(input_shape, expected):
         x = _as_wanted(x, as_image(input_shape), _wanted_image(expected))
     if expected.reversed_channels:
@@ -112,6 +145,33 @@ def adapting_model(
     if tuple(x.shape[1:]) != expected.shape:
         x = layers.Reshape(expected.shape, name="flatten")(x)
     return keras.Model(raw, x, name="preprocessing")
+
+
+def with_own_features(expected: Expected, data: Dataset) -> Expected:
+    """What a model of unknown origin expects of a table: its features, if there are as many."""
+    if data.layout is None or expected.shape != (data.num_features,):
+        return expected
+    return dataclasses.replace(expected, features=data.layout.features, by_column=True)
+
+
+def adapted(data: Dataset, expected: Expected) -> keras.Model:
+    """:func:`adapting_model` for the examples of a data set."""
+    return adapting_model(*data.raw_for(expected.by_column), expected, schema=data.schema)
+
+
+def describe_for(data: Dataset, expected: Expected, who: str = "source") -> str:
+    """:func:`describe` for a data set; of a table, which columns there are on one side alone."""
+    if data.schema is None:
+        return describe(data.input_shape, data.range_for(expected.by_column), expected, who)
+    theirs = list(dict.fromkeys(feature.column for feature in expected.features))
+    ours = [column.name for column in data.schema.columns]
+    absent = [name for name in theirs if name not in ours]
+    unknown = [name for name in ours if name not in theirs]
+    there = "all" if not absent else f"{len(theirs) - len(absent)} of them"
+    notes = [f"{there} in {data.spec}"]
+    notes += [f"{listed(absent, 5)} count as missing"] * bool(absent)
+    notes += [f"{listed(unknown, 5)} of it are left out"] * bool(unknown)
+    return f"{who} expects {len(theirs)} columns: {', '.join(notes)}"
 
 
 def describe(
@@ -139,6 +199,24 @@ def describe(
         f"{who} expects {_wanted(expected)} {_range(expected.values)}: examples "
         f"{_size(input_shape)} {_range(value_range)} are {', '.join(steps)}"
     )
+
+
+def _why_other_columns(expected: Expected, schema: Schema | None) -> str | None:
+    """Why the columns of a table cannot become the features of a network."""
+    if expected.features is None:
+        return f"its columns cannot become the {_wanted(expected)} of unknown meaning"
+    theirs = list(dict.fromkeys(feature.column for feature in expected.features))
+    if schema is None:
+        return f"it takes the columns of a table ({listed(theirs, 3)})"
+    kinds = {column.name: column.kind for column in schema.columns}
+    if not any(name in kinds for name in theirs):
+        return f"it has none of the columns {listed(theirs, 3)}"
+    numbers = {feature.column for feature in expected.features if feature.kind == VALUE}
+    for name in theirs:
+        if name in kinds and (name in numbers) == (kinds[name] == "category"):
+            there = "a number" if name in numbers else "a category"
+            return f"the column {name} is {there} for it, and a {kinds[name]} here"
+    return None
 
 
 def _changes_image(input_shape, expected: Expected) -> bool:

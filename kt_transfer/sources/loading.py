@@ -10,6 +10,8 @@ import numpy as np
 
 from kt_transfer.data import Dataset, Like
 from kt_transfer.data.example_summary import ExampleSummary, why_not_cast, why_unlike
+from kt_transfer.data.schema import Schema
+from kt_transfer.data.table_features import Feature
 from kt_transfer.errors import UserError, named
 from kt_transfer.files.reading import require_plausible_zip
 from kt_transfer.models.autoencoders import transferable_encoder
@@ -19,7 +21,7 @@ from kt_transfer.models.preprocessing import as_image
 from kt_transfer.models.scaling import raw_range, usual_values
 from kt_transfer.runs.checks import damaged
 from kt_transfer.runs.folder import APPLICATION, Run
-from kt_transfer.sources.adapting import Expected, why_incompatible
+from kt_transfer.sources.adapting import Expected, why_incompatible, with_own_features
 from kt_transfer.sources.applications import (
     expected_by,
     fetch_application,
@@ -54,7 +56,7 @@ def load_source(
         encoder, expected = _from_application(source, data)
     else:
         encoder, expected, _ = _from_file(source, data, value_range)
-    if reason := why_incompatible(data.input_shape, expected):
+    if reason := why_incompatible(data.input_shape, expected, data.schema):
         raise misfit(source, data, reason)
     return encoder, expected
 
@@ -80,7 +82,9 @@ def _from_run(run: Run) -> tuple[keras.Model, Expected]:
     image = tuple(raw) if as_image(raw) else None
     summary = examples_of(run)
     by_column = summary is not None and summary.columns is not None
-    return encoder, Expected(tuple(encoder.input_shape[1:]), image, by_column=by_column)
+    features = run.features and tuple(Feature(*feature) for feature in run.features)
+    shape = tuple(encoder.input_shape[1:])
+    return encoder, Expected(shape, image, by_column=by_column, features=features)
 
 
 def load_student(
@@ -100,7 +104,7 @@ def load_student(
         UserError: If it cannot be loaded, or the examples cannot be adapted to it.
     """
     encoder, expected, model = _from_file(path, data, value_range, "student")
-    if reason := why_incompatible(data.input_shape, expected):
+    if reason := why_incompatible(data.input_shape, expected, data.schema):
         raise misfit(path, data, reason, "student")
     student, head = classifier(encoder, data.num_classes, name="student"), head_of(model)
     if head is not None and head.kernel.shape == student.get_layer("head").kernel.shape:
@@ -138,7 +142,7 @@ def _from_file(
             remedy=f"say with {named(f'{setting}_range')} what the smallest and the largest are to "
             "become",
         ) from error
-    return encoder, Expected(shape, values=values), model
+    return encoder, with_own_features(Expected(shape, values=values), data), model
 
 
 def values_for(model: keras.Model, data: Dataset, value_range):
@@ -168,7 +172,7 @@ def _from_application(source: str, data: Dataset) -> tuple[keras.Model, Expected
     application = find_application(source.removeprefix(APPLICATION))
     image, least = as_image(data.input_shape), smallest_side(application)
     if image is None:
-        raise misfit(source, data, f"a row of {data.input_dim} values cannot become an image")
+        raise misfit(source, data, f"a row of {data.num_features} values cannot become an image")
     if 2 * min(image[:2]) < least:
         raise misfit(
             source,
@@ -177,7 +181,7 @@ def _from_application(source: str, data: Dataset) -> tuple[keras.Model, Expected
             f"{least}x{least} that it takes at least",
         )
     expected = expected_by(application, image)
-    if reason := why_incompatible(data.input_shape, expected):
+    if reason := why_incompatible(data.input_shape, expected, data.schema):
         raise misfit(source, data, reason)
     return body(fetch_application(application, expected.shape)), expected
 
@@ -250,10 +254,11 @@ def in_a_sentence(error: Exception) -> str:
     return reason.split("\n")[0].split(". ")[0].rstrip(".")
 
 
-def like(preprocessing: keras.Model, least: int = 1) -> Like:
+def like(preprocessing: keras.Model, least: int = 1, schema: Schema | None = None) -> Like:
     """The form of raw examples that a run takes, to read new ones in the same form."""
     raw = preprocessing.input
-    return Like(tuple(raw.shape[1:]), keras.backend.standardize_dtype(raw.dtype), least)
+    dtype = keras.backend.standardize_dtype(raw.dtype)
+    return Like(tuple(raw.shape[1:]), dtype, least, schema)
 
 
 def examples_of(run: Run) -> ExampleSummary | None:

@@ -23,7 +23,13 @@ from kt_transfer.models.outputs import (
 from kt_transfer.runs.folder import Run
 from kt_transfer.serving.inspection import require_harmless
 from kt_transfer.serving.served_layer import ServedLayer, names_of_export, note_of_export
-from kt_transfer.sources.adapting import Expected, adapting_model, describe, why_incompatible
+from kt_transfer.sources.adapting import (
+    Expected,
+    adapted,
+    describe_for,
+    why_incompatible,
+    with_own_features,
+)
 from kt_transfer.sources.loading import (
     adaptation_to,
     fill_shape,
@@ -163,7 +169,7 @@ def _open_file(path: Path, data: Dataset, value_range, say: Callable) -> _Foreig
         values = values_for(network, data, value_range)
         if values not in (None, value_range, (-1.0, 1.0)):
             expected = Expected(shape, values=values)
-            say(describe(data.input_shape, data.value_range, expected, who=str(path)))
+            say(describe_for(data, expected, who=str(path)))
         emitted = network.output_shape
         if len(emitted) != 2 or emitted[-1] < 2:
             raise ValueError(f"emits {emitted[1:]} for an example, expected a number for a class")
@@ -293,9 +299,10 @@ def _is_correct(model: keras.Model, data: Dataset, rows: np.ndarray) -> np.ndarr
 
 
 def _adapting(data: Dataset, expected: Expected) -> keras.Model:
-    if reason := why_incompatible(data.input_shape, expected):
+    expected = with_own_features(expected, data)
+    if reason := why_incompatible(data.input_shape, expected, data.schema):
         raise ValueError(f"does not fit: {reason}")
-    return adapting_model(*data.raw_for(expected.by_column), expected)
+    return adapted(data, expected)
 
 
 def _emitting_logits(path, model: keras.Model, data: Dataset, output: str, declared: str | None):

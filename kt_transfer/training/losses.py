@@ -5,24 +5,53 @@ from __future__ import annotations
 import keras
 from keras import ops
 
+# Of a word, so that its logarithm is finite.
+_LEAST_PROBABILITY = 1e-7
+
 
 @keras.saving.register_keras_serializable("kt_transfer")
 class ReconstructionLoss(keras.losses.Loss):
     """‖x − x̂‖²: squared error, summed over the features, averaged over the batch.
 
+    Of a category of a table it is the cross-entropy −log p of its word instead, p being the
+    probability that the reconstruction gives it.
+
+    Args:
+        num_categorical: How many of the features, the last ones, belong to categories.
+
     Example:
         >>> loss = ReconstructionLoss()
         >>> float(loss(np.array([[1.0, 2.0]]), np.array([[0.0, 0.0]])))
         5.0
+        >>> loss = ReconstructionLoss(num_categorical=2)
+        >>> round(float(loss(np.array([[1.0, 1.0, 0.0]]), np.array([[0.0, 0.5, 0.5]]))), 4)
+        1.6931
     """
 
-    def __init__(self, name="reconstruction_loss", reduction="sum_over_batch_size", dtype=None):
+    def __init__(
+        self,
+        name="reconstruction_loss",
+        reduction="sum_over_batch_size",
+        dtype=None,
+        num_categorical=0,
+    ):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
+        self.num_categorical = num_categorical
 
     def call(self, y_true, y_pred):
-        """Squared error of each example, shape ``(batch,)``."""
+        """Loss of each example, shape ``(batch,)``."""
+        num_examples, entropy = ops.shape(y_pred)[0], 0.0
+        if self.num_categorical:
+            start = y_pred.shape[-1] - self.num_categorical
+            probabilities = ops.maximum(y_pred[:, start:], _LEAST_PROBABILITY)
+            entropy = -ops.sum(y_true[:, start:] * ops.log(probabilities), axis=-1)
+            y_true, y_pred = y_true[:, :start], y_pred[:, :start]
         squared = ops.square(y_true - y_pred)
-        return ops.sum(ops.reshape(squared, (ops.shape(squared)[0], -1)), axis=-1)
+        return ops.sum(ops.reshape(squared, (num_examples, -1)), axis=-1) + entropy
+
+    def get_config(self):
+        """What a saved loss is made again from."""
+        return {**super().get_config(), "num_categorical": self.num_categorical}
 
 
 class TemperatureKL(keras.losses.Loss):

@@ -65,12 +65,21 @@ def joint_model(autoencoder: keras.Model, num_classes: int) -> keras.Model:
 
 
 def compile_joint(
-    model: keras.Model, optimizer: keras.optimizers.Optimizer, label_weight: float
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    label_weight: float,
+    num_categorical: int = 0,
 ) -> None:
-    """Compile for ‖x − D(E(x))‖² + β · cross-entropy(y, head(E(x))), β = ``label_weight``."""
+    """Compile for ‖x − D(E(x))‖² + β · cross-entropy(y, head(E(x))), β = ``label_weight``.
+
+    ``num_categorical`` is that of :class:`~kt_transfer.ReconstructionLoss`.
+    """
     model.compile(
         optimizer=optimizer,
-        loss=[ReconstructionLoss(), keras.losses.SparseCategoricalCrossentropy(from_logits=True)],
+        loss=[
+            ReconstructionLoss(num_categorical=num_categorical),
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        ],
         loss_weights=[1.0, label_weight],
         weighted_metrics=[["mse"], ["accuracy"]],
     )
