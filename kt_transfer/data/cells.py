@@ -22,6 +22,9 @@ EXPECTED = {
 _DATE_TYPES = tuple(pa.timestamp(unit, zone) for unit in ("us", "ns") for zone in (None, "UTC"))
 _PER_DAY = {"us": 86_400 * 10**6, "ns": 86_400 * 10**9}
 _MISSING = pa.array(MISSING_WORDS, pa.string())
+_FIRST = 100
+# Few enough to be compared with those of booleans, in all mixtures of case.
+_FEW_WORDS = 32
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 
 
@@ -185,7 +188,8 @@ def looked_at(column: pa.ChunkedArray) -> Cells:
     if kind != "text":
         return Cells(None, np.full(len(column), np.nan))
     codes, found = words(column)
-    if any({word.lower() for word in found} <= {*pair} for pair in BOOLEAN_WORDS):
+    lower = {word.lower() for word in found[:_FEW_WORDS]}
+    if len(found) <= _FEW_WORDS and any(lower <= {*pair} for pair in BOOLEAN_WORDS):
         return cells_as("boolean", column)
     days = _parsed_dates(column)
     return Cells("category", codes, found) if days is None else Cells("date", days)
@@ -305,6 +309,8 @@ def _all_are_numbers(text: pa.ChunkedArray) -> bool:
 def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray | None:
     """The cells in another type; ``None`` if one of them has no equal there."""
     try:
+        # Arrow goes on after a cell that fails, slowly: of a column of words the first ones tell.
+        column[:_FIRST].cast(kind)
         return column.cast(kind)
     except pa.ArrowInvalid:
         return None
@@ -332,7 +338,8 @@ def _only_missing(column: pa.ChunkedArray, kind: str) -> pa.ChunkedArray:
     """Nothing but missing values, for a type that holds none of this kind."""
     if column.null_count < len(column):
         row = int(np.argmax(pc.is_valid(column).to_numpy()))
-        raise BadCell(row, str(column[row].as_py()), EXPECTED[kind])
+        value = column[row].as_py()
+        raise BadCell(row, value if isinstance(value, int | float) else str(value), EXPECTED[kind])
     return pa.chunked_array([pa.nulls(len(column), pa.float64())])
 
 

@@ -244,10 +244,10 @@ def _column_from(note) -> Column:
         raise ValueError(f"the vocabulary of {column.name!r} is no list of words")
     if len({*words}) < len(words) or len(words) > MOST_WORDS:
         raise ValueError(f"the vocabulary of {column.name!r} has a word twice, or too many")
-    numbers = (column.low, column.high, column.missing)
-    if not all(isinstance(n, int | float) and np.isfinite(n) for n in numbers if n is not None):
-        raise ValueError(f"the range of {column.name!r} is no two numbers")
-    if column.missing is None or not 0 <= column.missing <= 1:
+    ends = (column.low, column.high)
+    if ends != (None, None) and not (all(map(_is_number, ends)) and ends[0] <= ends[1]):
+        raise ValueError(f"the range of {column.name!r} is no two numbers in order")
+    if not _is_number(column.missing) or not 0 <= column.missing <= 1:
         raise ValueError(f"{column.name!r} is missing in no share of the rows")
     return Column(
         name=column.name,
@@ -257,3 +257,7 @@ def _column_from(note) -> Column:
         high=column.high,
         missing=column.missing,
     )
+
+
+def _is_number(value) -> bool:
+    return type(value) in (int, float) and bool(np.isfinite(value))

@@ -248,12 +248,13 @@ def _separator(text: str, whole: bool) -> str:
 
 
 def _csv(spec: str, path: Path, form: _Form) -> pa.Table:
-    names = _names_of_csv(spec, path, form)
+    written = _reading(spec, path, form, _raw_names)
+    names = [name.strip() for name in written]
     _require_no_data_as_names(spec, path.name, names)
     _require_names(spec, path.name, names)
     convert = arrow_csv.ConvertOptions(
         # Types are looked for later, in whole columns: here the first block would decide.
-        column_types=dict.fromkeys(_reading(spec, path, form, _raw_names), pa.string()),
+        column_types=dict.fromkeys(written, pa.string()),
         null_values=MISSING_WORDS,
         strings_can_be_null=True,
         check_utf8=False,  # done
@@ -265,10 +266,6 @@ def _csv(spec: str, path: Path, form: _Form) -> pa.Table:
         )
 
     return _reading(spec, path, form, read).rename_columns(names)
-
-
-def _names_of_csv(spec: str, path: Path, form: _Form) -> list[str]:
-    return [name.strip() for name in _reading(spec, path, form, _raw_names)]
 
 
 def _raw_names(source, options, parsing) -> list[str]:
