@@ -29,7 +29,13 @@ from kt_transfer.comparison.table import Table
 from kt_transfer.data import Dataset
 from kt_transfer.data.rows import take_rows
 from kt_transfer.errors import UserError, named
-from kt_transfer.methods.candidates import chosen_methods, read_candidates, require_candidates
+from kt_transfer.methods.candidates import (
+    chosen_methods,
+    read_candidates,
+    require_candidates,
+    with_students,
+)
+from kt_transfer.methods.estimator import TREES
 from kt_transfer.methods.views import AUTO_VIEWS, views_of
 from kt_transfer.reporting.classification import confusion_matrix, softmax
 from kt_transfer.reporting.examples import Answers
@@ -40,12 +46,14 @@ from kt_transfer.settings import CompareConfig
 from kt_transfer.training.callbacks import EpochLog
 
 
-def run(candidates=None, **settings):
+def run(candidates=None, teachers=None, **settings):
     """The command as a function; ``settings`` are the fields of :class:`CompareConfig`.
 
     Args:
         candidates: A JSON file, or methods by name, such as ``{"frozen": Parameters(freeze=1)}``
             of :mod:`kt_transfer.methods`, which are compared beside ``methods``.
+        teachers: Import paths, or classifiers with settings of their own, such as
+            ``[RandomForestClassifier(500)]``.
         **settings: The fields.
 
     Returns:
@@ -63,21 +71,31 @@ def run(candidates=None, **settings):
     for name in ("source", "labels", "methods"):
         if name in settings:
             settings[name] = tuple(settings[name])
-    if not isinstance(candidates, Mapping):
-        return execute(CompareConfig(**settings, candidates=candidates))
-    return execute(CompareConfig(**settings), require_candidates(candidates))
+    further = {}
+    if isinstance(candidates, Mapping):
+        candidates, further = None, require_candidates(candidates)
+    if teachers is not None:
+        settings["teachers"] = tuple(given for given in teachers if isinstance(given, str))
+    config = CompareConfig(**settings, candidates=candidates)
+    instances = [given for given in teachers or () if not isinstance(given, str)]
+    return execute(config, further | _with_students(config, instances))
 
 
 def execute(config: CompareConfig, candidates: Mapping | None = None):
     """Strategy, data, every cell, verdicts; the winner refitted, measured once and exported."""
     began = pacing.now()
     methods = _methods(config, candidates)
+    # Asked for, they are refused before the data are read.
+    taught = _with_students(config, config.teachers or ())
     with session.start_run("compare", config) as run:
         strategy = recording.begin(run, config)
         data = session.load_data(config, config.data)
         data.require_labels()
         recording.check_data(session.say(config), data, config.folds)
         recording.note_data(run, data)
+        if config.teachers is None and len(data.input_shape) == 1:
+            taught = _with_students(config, (TREES,))
+        methods = methods | taught
         table = Table(run.path)
         with strategy.scope():
             comparison = comparing.fill(config, methods, run, data, table, began)
@@ -103,11 +121,7 @@ def execute(config: CompareConfig, candidates: Mapping | None = None):
 
 def _methods(config: CompareConfig, candidates: Mapping | None) -> dict:
     """The methods with the settings of the command, then the further candidates."""
-    settings = {name: getattr(config, name) for name in ("epochs", "batch_size", "student_units")}
-    for name in ("learning_rate", "augment"):
-        if getattr(config, name) is not None:
-            settings[name] = getattr(config, name)
-    methods = chosen_methods(config.methods, **settings)
+    methods = chosen_methods(config.methods, **_settings_of_methods(config))
     further = read_candidates(config.candidates) if config.candidates else candidates or {}
     if twice := sorted(set(methods) & set(further)):
         raise UserError(
@@ -118,6 +132,17 @@ def _methods(config: CompareConfig, candidates: Mapping | None) -> dict:
             remedy="give it another name, or leave the method out",
         )
     return methods | further
+
+
+def _settings_of_methods(config: CompareConfig) -> dict:
+    """The settings that all candidates have in common, as far as they are given."""
+    names = ("epochs", "batch_size", "student_units", "learning_rate", "augment")
+    return {name: getattr(config, name) for name in names if getattr(config, name) is not None}
+
+
+def _with_students(config: CompareConfig, teachers) -> dict:
+    """The teachers that are no networks, each with its student."""
+    return with_students(teachers, **_settings_of_methods(config))
 
 
 def _sees_views(method, data: Dataset) -> bool:

@@ -8,7 +8,6 @@ import numpy as np
 
 from kt_transfer.comparison import pacing
 from kt_transfer.comparison.comparison import Comparison
-from kt_transfer.comparison.costs import costs
 from kt_transfer.comparison.folds import resolve_budgets
 from kt_transfer.comparison.guesses import guesses, layer_similarities
 from kt_transfer.comparison.planning import LEAST_FOLDS, not_enough, planned
@@ -17,7 +16,6 @@ from kt_transfer.comparison.table import Table
 from kt_transfer.comparison.transfer_sources import for_folds, sources_of
 from kt_transfer.comparison.verdicts import choose, judge, means, until_scratch, worth
 from kt_transfer.data import Dataset
-from kt_transfer.data.rows import take_rows
 from kt_transfer.errors import UserError, named
 from kt_transfer.methods.candidates import describe, to_json
 from kt_transfer.models.preprocessing import preprocessing_model
@@ -206,7 +204,7 @@ def summarize(config, comparison: Comparison, table: Table) -> dict:
             for (method, _, labels), mean in means(rows, metric).items()
             if method == "scratch"
         ],
-        "winner": choose(rows, metric, config.prefer),
+        "winner": choose(rows, metric, config.prefer, comparison.students()),
         "worth": worth(rows, metric),
         "until_scratch": until_scratch(rows, table.curves),
         "costs": _costs(comparison, rows),
@@ -240,8 +238,4 @@ def _costs(comparison: Comparison, rows: list[dict]) -> list[dict]:
 
 def _served(comparison: Comparison) -> dict[tuple[str, str], dict]:
     """What each candidate costs where it is served."""
-    example = take_rows(comparison.x, np.arange(1))
-    return {
-        candidate: costs(*comparison.model_of(*candidate), example)
-        for candidate in comparison.candidates
-    }
+    return {candidate: comparison.costs_of(*candidate) for candidate in comparison.candidates}

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
+from kt_transfer.comparison.costs import costs
 from kt_transfer.comparison.folds import Draw, class_shares, derived_seed, draw_folds
 from kt_transfer.comparison.refitting import refit
 from kt_transfer.comparison.scoring import scores
@@ -233,10 +234,25 @@ class Comparison:
         options = (self.budgets[-1], self.num_folds, self.seed)
         return draw_folds(self.y, *options, repeat, self.copies)
 
-    def model_of(self, method: str, source: str) -> tuple[keras.Model, keras.Model]:
-        """A network of a candidate and its preprocessing, whatever its weights."""
+    def costs_of(self, method: str, source: str) -> dict[str, float]:
+        """What a candidate costs where it is served, as :func:`~.costs.costs` measures it."""
         learner = self.learner(self.methods[method], source, self.budgets[-1])
-        return learner.network, learner.preprocessing
+        example, num_bytes = take_rows(self.x, np.arange(1)), None
+        if not self.methods[method].is_network:
+            if not learner.is_fitted:  # it has no size before
+                *_, largest = self.parts(repeats=1, num_folds=1)
+                self._fit(self.methods[method], source, largest)
+            num_bytes = learner.num_bytes
+        return costs(learner.network, learner.preprocessing, example, num_bytes)
+
+    def students(self) -> dict[tuple[str, str], tuple[str, str]]:
+        """Of each candidate that is no network, the candidate that is its student."""
+        return {
+            (name, NO_SOURCE): (student, NO_SOURCE)
+            for name, method in self.methods.items()
+            for student, taught in self.methods.items()
+            if not method.is_network and taught.teacher == method
+        }
 
     def measure(self, table: Table, cell: Cell, part: Part) -> None:
         """Train one cell, measure it on what was held out, and add its row."""

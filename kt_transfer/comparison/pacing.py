@@ -159,17 +159,20 @@ def measure_pace(comparison: Comparison, ends: float) -> Pace:
         for source in comparison.sources if method.needs_source else (NO_SOURCE,):
             if method.regresses and source not in regression:
                 regression[source] = _regression(comparison, source, parts)
-            if not method.takes_steps:
+            if method.is_network and not method.takes_steps:
                 continue
             for part in parts:
                 learner = comparison.learner(method, source, part.labels)
                 examples = comparison.examples_of(method, part)
+                key = name, source, part.labels
+                if not method.is_network:
+                    before[key] = _timed(ends, learner.learn, examples, seed=0)[0]
+                    continue
                 # The regression is timed apart.
                 start = Start(regressions={"bottleneck": _no_regression(learner)})
                 given = {"seed": 0, "start": start}
                 if getattr(method, "max_steps", None):
                     most[name] = learner.epochs(len(examples.x))
-                key = name, source, part.labels
                 epoch[key], learned = _timed(ends, learner.learn, examples, **given)
                 if learned.head_seconds:
                     before[key] = learned.head_seconds

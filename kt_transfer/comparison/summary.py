@@ -25,6 +25,8 @@ def describe_comparison(found: dict) -> Iterator[str]:
     together = f"; verdicts hold for all {count} together (Holm)" if count > 1 else ""
     yield f"each interval has a confidence of 95 %{together}"
     yield from describe_worths(found)
+    if taught := found["winner"].get("student_of"):
+        yield _student_line(taught, found)
     yield _winner_line(found)
     if (score := found["test"].get(found["metric"])) is not None:
         yield (
@@ -63,8 +65,11 @@ def describe_budget(rows: list[dict], methods: dict) -> str:
     if unlabelled:
         spans = set().union(*(steps[name] for name in unlabelled))
         told += f"; {joined(unlabelled)} {_span(spans)} steps over all examples"
-    if regressions := [name for name in steps if max(steps[name]) == 0]:
+    without = [name for name in steps if max(steps[name]) == 0]
+    if regressions := [name for name in without if methods[name].regresses]:
         told += f"; {joined(regressions)}: logistic regression until it converges"
+    if estimators := [name for name in without if not methods[name].regresses]:
+        told += f"; {joined(estimators)}: fitted with its own defaults"
     return told
 
 
@@ -117,7 +122,7 @@ def _table(found: dict) -> tuple[list[str], list[list]]:
                     *[entry["source"]] * several,
                     *[f"{entry['mean']:.4f}", *_judged(entry)],
                     f"{cost['seconds']:.1f}",
-                    *[cost["num_parameters"], f"{cost['latency_ms']:.2f}"],
+                    *[cost["num_parameters"] or "", f"{cost['latency_ms']:.2f}"],
                 ]
             )
     return header, rows
@@ -128,6 +133,15 @@ def _judged(entry: dict) -> list[str]:
         return ["", "", ""]
     low, high = entry["interval"]
     return [f"{entry['difference']:+.4f}", f"{low:+.4f} to {high:+.4f}", entry["verdict"]]
+
+
+def _student_line(taught: dict, found: dict) -> str:
+    low, high = taught["interval"]
+    return (
+        f"the best, {taught['method']} ({found['metric']} {taught['mean']:.4f}), is no network and "
+        f"cannot be exported: its student wins in its place, {taught['difference']:+.4f} against "
+        f"it ({low:+.4f} to {high:+.4f})"
+    )
 
 
 def _winner_line(found: dict) -> str:

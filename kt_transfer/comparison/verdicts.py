@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -96,40 +96,63 @@ def curve(rows: Iterable[dict], metric: str) -> list[dict]:
     return entries
 
 
-def choose(rows: Iterable[dict], metric: str, prefer: str = "best") -> dict:
-    """The winner at the largest budget.
+def choose(
+    rows: Iterable[dict],
+    metric: str,
+    prefer: str = "best",
+    students: Mapping[tuple[str, str], tuple[str, str]] | None = None,
+) -> dict:
+    """The winner at the largest budget, a network.
 
     Args:
         rows: As for :func:`judge`.
         metric: Likewise.
         prefer: ``"best"`` for the best mean; ``"smallest"`` for the network with the fewest
             parameters that is not significantly worse than the best, by its 95 % interval.
+        students: Method and source of each candidate that is no network, and of its student, which
+            wins in its place.
 
     Returns:
-        ``method``, ``source``, ``labels``, ``mean``, ``num_parameters``.
+        ``method``, ``source``, ``labels``, ``mean``, ``num_parameters``; and ``student_of`` where
+        the best is no network: its ``method`` and ``mean``, the student's ``difference`` to it and
+        the 95 % ``interval`` of that.
     """
+    students = students or {}
     rows = list(rows)
     found = _by_candidate(rows, metric)
     largest = max(labels for _, _, labels in found)
     found = {key: own for key, own in found.items() if key[2] == largest}
     sizes = {(r["method"], r["source"], r["labels"]): r["num_parameters"] for r in rows}
     best = max(found, key=lambda key: improvement(metric, found[key].values.mean()))
-    chosen = best
+    chosen, taught_by = best, None
+    if best[:2] in students:
+        chosen, taught_by = (*students[best[:2]], largest), best
     if prefer == "smallest":
-        as_good = [key for key in found if not _is_worse(found[key], found[best], metric)]
+        networks = [key for key in found if key[:2] not in students]
+        as_good = [key for key in networks if not _is_worse(found[key], found[best], metric)]
+        as_good, taught_by = as_good or [chosen], None if as_good else taught_by
         # Ties in size go to the better score.
         chosen = min(
             as_good,
             key=lambda key: (sizes[key], -improvement(metric, found[key].values.mean())),
         )
     method, source, labels = chosen
-    return {
+    winner = {
         "method": method,
         "source": source,
         "labels": labels,
         "mean": float(found[chosen].values.mean()),
         "num_parameters": sizes[chosen],
     }
+    if taught_by is not None:
+        interval = _interval(found[chosen], found[taught_by])
+        winner["student_of"] = {
+            "method": taught_by[0],
+            "mean": float(found[taught_by].values.mean()),
+            "difference": interval.mean,
+            "interval": [interval.low, interval.high],
+        }
+    return winner
 
 
 def worth(rows: Iterable[dict], metric: str) -> list[dict]:

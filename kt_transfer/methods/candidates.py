@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from kt_transfer.errors import UserError
 from kt_transfer.files.reading import read_json
 from kt_transfer.methods import BY_NAME, METHODS, Distilled, Parameters
+from kt_transfer.methods.estimator import Estimator
 
 # A student sees all unlabelled examples in an epoch: of many, it takes fewer epochs.
 MAX_STUDENT_STEPS = 3000
@@ -40,6 +41,37 @@ def chosen_methods(names, **settings) -> dict:
         for method in METHODS
         if method.name in names
     }
+
+
+def with_students(teachers: Iterable, **settings) -> dict:
+    """Classifiers with scikit-learn's interface, each followed by a student of it.
+
+    Args:
+        teachers: Import paths of classes, or instances.
+        **settings: Of the students, as for :func:`method_with`.
+
+    Raises:
+        UserError: If one of them is not installed, or is no classifier.
+
+    Example:
+        >>> list(with_students(["sklearn.ensemble.ExtraTreesClassifier"]))
+        ['ExtraTreesClassifier', 'ExtraTreesClassifier student']
+    """
+    methods: dict = {}
+    for given in teachers:
+        teacher = Estimator(estimator=given)
+        teacher.unfitted()  # what cannot be made is refused here
+        name = teacher.title if teacher.title not in methods else str(given)
+        if name in methods:
+            raise UserError(
+                setting="teachers",
+                given=given,
+                expected="each of them once",
+                remedy="leave the second out",
+            )
+        methods[name] = teacher
+        methods[f"{name} student"] = method_with(Distilled.name, teacher=teacher, **settings)
+    return methods
 
 
 def read_candidates(path: Path) -> dict:
@@ -89,7 +121,7 @@ def read_candidates(path: Path) -> dict:
 def require_candidates(candidates: Mapping) -> dict:
     """Candidates that are given in Python, checked: a method for each name."""
     for name, method in candidates.items():
-        if not isinstance(method, METHODS):
+        if not isinstance(method, (*METHODS, Estimator)):
             raise UserError(
                 setting="candidates",
                 given={name: method},
@@ -111,6 +143,8 @@ def describe(name: str, method) -> str:
     """What a candidate is, in one line: its method, and the settings that differ from its own."""
     if name == method.name:
         return method.description
+    if isinstance(method, Estimator):
+        return f"{method.estimator}, on the scaled inputs: no network, so it is not exported"
     defaults = type(method)()
     differing = [
         f"{field.name} {_shown(getattr(method, field.name))}"

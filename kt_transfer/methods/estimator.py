@@ -15,7 +15,8 @@ TREES = "sklearn.ensemble.ExtraTreesClassifier"
 class Estimator:
     """A classifier that has ``fit`` and ``predict_proba``, on the labelled examples alone.
 
-    It is given flat, scaled features: of a table one for each number, word and missing value.
+    It is given flat, scaled features: of a table one for each number, word and missing value. It
+    is no network, so it is not exported: ``Distilled(teacher=Estimator(...))`` makes one of it.
 
     Attributes:
         estimator: Import path of its class, such as ``"catboost.CatBoostClassifier"``, which is

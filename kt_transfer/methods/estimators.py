@@ -9,13 +9,16 @@ import warnings
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from kt_transfer.engine.fused_model import predict_raw
 from kt_transfer.errors import TrainingFailed
 from kt_transfer.methods.estimator import Estimator
 from kt_transfer.methods.learning import Examples, Learned, Problem, Start
 from kt_transfer.models.classifiers import dense_encoder
+from kt_transfer.models.python_function import model_of
+
+# Trees give a probability of 0 to what none of a few examples was: too sure to teach by.
+LEAST_PROBABILITY = 1e-3
 
 
 class EstimatorLearner:
@@ -27,15 +30,22 @@ class EstimatorLearner:
     """
 
     def __init__(self, method: Estimator, problem: Problem):
-        self.method, self.problem = method, problem
-        self.preprocessing = problem.flat
-        self.network = _answering(self, problem.flat.output_shape[-1])
+        self.method, self.preprocessing = method, problem.flat
+        self._num_classes = problem.num_classes
         self._as_features = dense_encoder(problem.flat.output_shape[-1], ())
-        self._fitted = method.unfitted()
+        answers = model_of(self.probabilities, problem.flat.output_shape[1:], problem.num_classes)
+        logits = keras.ops.log(keras.ops.maximum(answers.output, LEAST_PROBABILITY))
+        self.network = keras.Model(answers.input, logits, name="estimator")
+        self._fitted = None
 
     @property
-    def size(self) -> int:
-        """Bytes of the fitted classifier, pickled."""
+    def is_fitted(self) -> bool:
+        """Whether it has learned anything yet."""
+        return self._fitted is not None
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of the fitted classifier, pickled."""
         return len(pickle.dumps(self._fitted))
 
     def learn(
@@ -53,69 +63,29 @@ class EstimatorLearner:
             TrainingFailed: If the classifier does.
         """
         features = predict_raw(self._as_features, self.preprocessing, examples.x)
+        weights = examples.sample_weight
+        given = {} if weights is None else {"sample_weight": weights}
         began = time.perf_counter()
-        classifier, weights = self.method.unfitted(), {}
+        classifier = self.method.unfitted()
         parameters = inspect.signature(type(classifier)).parameters
-        for name in ("random_state", "random_seed"):
-            if name in parameters:
-                classifier.set_params(**{name: seed})
-                break
-        if examples.sample_weight is not None:
-            weights["sample_weight"] = examples.sample_weight
+        names = [name for name in ("random_state", "random_seed") if name in parameters]
+        classifier.set_params(**dict.fromkeys(names[:1], seed))
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                classifier.fit(features, examples.y, **weights)
+                classifier.fit(features, examples.y, **given)
         except Exception as error:
             raise TrainingFailed(
-                f"{self.method.title} cannot learn these {len(features)} examples: {error}"
+                f"{self.method.title} cannot learn these {len(features)} examples ({error}): "
+                "leave it out, or give it other settings in Python"
             ) from error
         self._fitted = classifier
-        seconds = time.perf_counter() - began
-        return Learned(self.network, self.preprocessing, seconds, 0, {})
+        return Learned(self.network, self.preprocessing, time.perf_counter() - began, 0, {})
 
     def probabilities(self, features: np.ndarray) -> np.ndarray:
         """Of each class, ``(n, features)`` to ``(n, classes)``; 0 for one that was not given."""
-        found = np.zeros((len(features), self.problem.num_classes), np.float32)
+        found = np.zeros((len(features), self._num_classes), np.float32)
         if len(features):
-            classes = np.asarray(self._fitted.classes_).astype(int).ravel()
+            classes = np.ravel(self._fitted.classes_).astype(int)
             found[:, classes] = self._fitted.predict_proba(features)
         return found
-
-
-class CallLayer(keras.layers.Layer):
-    """A Python function of a batch as a layer, for a teacher; not to be saved.
-
-    Args:
-        function: From an array ``(n, ...)`` to one of shape ``(n, width)``.
-        width: Of what it returns.
-    """
-
-    def __init__(self, function, width: int, **options):
-        super().__init__(trainable=False, **options)
-        self.supports_jit = False
-        self._function, self._width = function, width
-
-    def call(self, x):
-        """What the function returns, as ``float32``."""
-
-        def answer(rows):
-            return np.asarray(self._function(rows), np.float32)
-
-        answers = tf.numpy_function(answer, [x], tf.float32, stateful=True)
-        return tf.ensure_shape(answers, [None, self._width])
-
-    def compute_output_shape(self, input_shape):
-        """``(batch, width)``."""
-        return (input_shape[0], self._width)
-
-
-def _answering(learner: EstimatorLearner, num_features: int) -> keras.Model:
-    """A Keras model from features to the logarithms of the classifier's probabilities."""
-    features = keras.Input((num_features,), name="features")
-    answers = CallLayer(learner.probabilities, learner.problem.num_classes)(features)
-    return keras.Model(features, keras.ops.log(keras.ops.maximum(answers, LEAST_PROBABILITY)))
-
-
-# Trees are often certain of what they have seen only a few examples of.
-LEAST_PROBABILITY = 1e-3

@@ -15,6 +15,7 @@ class Linear:
     needs_source: ClassVar[bool] = False
     sees_unlabelled: ClassVar[bool] = False
     teacher: ClassVar[None] = None
+    is_network: ClassVar[bool] = True
     takes_steps: ClassVar[bool] = False
     regresses: ClassVar[bool] = True
 

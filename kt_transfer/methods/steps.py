@@ -38,6 +38,11 @@ class Steps:
     patience: AtLeastOne | None = None
 
     @property
+    def is_network(self) -> bool:
+        """Whether a Keras model results, which can be exported."""
+        return True
+
+    @property
     def takes_steps(self) -> bool:
         """Whether it is trained by steps of an optimizer."""
         return True

@@ -188,7 +188,7 @@ class Run:
 
     @property
     def schema(self):
-        """The :class:`~kt_transfer.data.schema.Schema` of a table it was trained on, or ``None``."""
+        """The schema of a table that it was trained on; ``None`` for other data."""
         from kt_transfer.data.schema import Schema
 
         if not self.has("schema.json"):

@@ -56,6 +56,12 @@ class CompareConfig(Training):
     """JSON file of further candidates, [{"name": NAME, "method": METHOD, SETTING: VALUE, ...}]: a
     method with the settings that finetune or distill can set, or "run", a run folder of either."""
 
+    teachers: tuple[str, ...] | None = None
+    """Classifiers with scikit-learn's interface that are installed, by import path, such as
+    catboost.CatBoostClassifier: each is a candidate, and the teacher of a student that also sees
+    the unlabelled examples (default: sklearn.ensemble.ExtraTreesClassifier for the rows of a
+    table, none for pictures)."""
+
     metric: Metric = "accuracy"
     """What to judge by, on held-out examples."""
 

@@ -12,6 +12,7 @@ from kt_transfer.data.rows import empty_rows
 from kt_transfer.engine import feeds
 from kt_transfer.engine.fused_model import FusedModel
 from kt_transfer.models.classifier_output import classifier_output
+from kt_transfer.models.python_function import model_of
 from kt_transfer.training.hints import find_layer, last_hidden, layers_of, with_layer_output
 from kt_transfer.training.labels import as_labels
 from kt_transfer.training.losses import (
@@ -86,7 +87,9 @@ class Distiller(keras.Model):
 
     Args:
         teacher: A built Keras model that outputs logits or probabilities; functional, sequential
-            or subclassed.
+            or subclassed. Or any function from a batch of the student's inputs, an array, to an
+            array ``(batch, classes)`` of either; it runs in Python, once for each example where
+            the examples are arrays.
         student: A model of the same kind and classes.
         temperature: T, more than 0 (``"kl"`` and ``"decoupled"``).
         alpha: α, weight of the hard-label loss, 0 to 1.
@@ -134,6 +137,8 @@ class Distiller(keras.Model):
     ):
         # Each model casts its own inputs; a float16 policy makes Keras scale the loss.
         super().__init__(name=name, dtype=_policy_of(student), autocast=False)
+        if not isinstance(teacher, keras.Model):
+            teacher = _as_model(teacher, student)
         self._loss_dtype = "float64" if self.compute_dtype == "float64" else "float32"
         self._student_output = classifier_output(student)
         self._teacher_output = None if loss == "none" else classifier_output(teacher)
@@ -389,6 +394,17 @@ class Distiller(keras.Model):
         if self._teacher_output is not None:
             logits = self._teacher_output.as_logits(logits, self._loss_dtype)
         return [logits, *features]
+
+
+def _as_model(teacher: Callable, student: keras.Model) -> keras.Model:
+    """A Python function that answers for the examples of the student, as a model."""
+    if not callable(teacher) or not getattr(student, "inputs", None):
+        raise ValueError(
+            f"teacher {teacher!r} was given, expected a built Keras model, or a function of the "
+            "inputs of a functional or sequential student"
+        )
+    raw, width = student.inputs[0], classifier_output(student).num_classes
+    return model_of(teacher, tuple(raw.shape[1:]), width, raw.dtype)
 
 
 def _chosen(flag: str, name, known: dict, *arguments) -> keras.losses.Loss | None:

@@ -215,7 +215,7 @@ def test_the_check_finds_a_model_that_answers_otherwise(chain):
         return {"features": encoder(preprocessing(x)) + 1e-3}
 
     with pytest.raises(RuntimeError, match="differs from Keras by 0.00"):
-        check_saved_model(chain.exported, {"encode": otherwise}, images(4))
+        check_saved_model(chain.exported, {"encode": otherwise}, images(4), {"image": images(4)})
 
 
 @pytest.mark.parametrize(
