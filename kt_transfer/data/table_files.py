@@ -74,6 +74,7 @@ class _Form(NamedTuple):
 
     encoding: str
     separator: str
+    odd_quotes: bool
 
 
 def read_csv(spec: str, paths: Sequence[Path]) -> Table:
@@ -195,34 +196,39 @@ def _form(spec: str, path: Path) -> _Form:
         with pa.input_stream(str(path)) as stream:
             beginning = stream.read(_SAMPLE)
         marked = [encoding for mark, encoding in _MARKS if beginning.startswith(mark)][:1]
-        encoding = next((e for e in marked or _UNMARKED if _decodes(path, e)), None)
+        tried = ((encoding, _quotes(path, encoding)) for encoding in marked or _UNMARKED)
+        encoding, quotes = next((e for e in tried if e[1] is not None), (None, 0))
     except (OSError, EOFError, ValueError, pa.ArrowException) as error:
         raise _unreadable(spec, path, str(error)) from error
     if encoding is None:
-        tried = "UTF-16 or UTF-32, as its first bytes say" if marked else "UTF-8 or Windows-1252"
-        raise _unreadable(spec, path, f"it is no text in {tried}")
+        which = "UTF-16 or UTF-32, as its first bytes say" if marked else "UTF-8 or Windows-1252"
+        raise _unreadable(spec, path, f"it is no text in {which}")
     text = beginning.decode(encoding, "ignore")
     if not text.strip():
         raise _unreadable(spec, path, "it is empty")
-    return _Form(encoding, _separator(text, whole=len(beginning) < _SAMPLE))
+    return _Form(encoding, _separator(text, whole=len(beginning) < _SAMPLE), quotes % 2 == 1)
 
 
-def _decodes(path: Path, encoding: str) -> bool:
+def _quotes(path: Path, encoding: str) -> int | None:
+    """The number of quotes in a file; ``None`` if it is no text in this encoding."""
+    count = 0
     decoder, size = codecs.getincrementaldecoder(encoding)(), 0
     packed = path.stat().st_size
     with pa.input_stream(str(path)) as stream:
         while piece := stream.read(_BYTES_AT_ONCE):
             require_plausible_size(packed, size := size + len(piece))
             try:
-                if "\0" in decoder.decode(piece):  # no text, such as UTF-16 without a mark
-                    return False
+                text = decoder.decode(piece)
             except UnicodeDecodeError:
-                return False
+                return None
+            if "\0" in text:  # no text, or UTF-16 without a mark
+                return None
+            count += text.count('"')
     try:
         decoder.decode(b"", final=True)
     except UnicodeDecodeError:
-        return False
-    return True
+        return None
+    return count
 
 
 def _separator(text: str, whole: bool) -> str:
@@ -265,7 +271,12 @@ def _csv(spec: str, path: Path, form: _Form) -> pa.Table:
             source, read_options=options, parse_options=parsing, convert_options=convert
         )
 
-    return _reading(spec, path, form, read).rename_columns(names)
+    table = _reading(spec, path, form, read).rename_columns(names)
+    if form.odd_quotes and table.num_rows and "\n" in (table.column(-1)[-1].as_py() or ""):
+        # All that follows such a quote is one cell to Arrow, which the end of the file closes.
+        row = f"{table.num_rows + 1:,}"
+        raise _unreadable(spec, path, f"the quote that opens in row {row} is never closed")
+    return table
 
 
 def _raw_names(source, options, parsing) -> list[str]:
@@ -321,7 +332,7 @@ def _require_no_data_as_names(spec: str, file: str, names: Sequence[str]) -> Non
     """Refuse a first row of numbers, unless they may number the columns."""
     if not all(re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", name) for name in names):
         return
-    if all(name.isdigit() for name in names) and sorted(map(int, names)) == [*map(int, names)]:
+    if all(name.isdigit() for name in names) and sorted({*map(int, names)}) == [*map(int, names)]:
         return
     raise UserError(
         setting="data",

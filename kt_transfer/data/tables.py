@@ -348,7 +348,7 @@ def _groups(table: Table, options: TableOptions, is_new: bool) -> np.ndarray | N
     from kt_transfer.data import cells
 
     places, words = cells.words(table.columns.pop(options.group_column))
-    if len(words) == 1 and not is_new:
+    if len(words) == 1 and not np.isnan(places).any() and not is_new:
         raise UserError(
             setting="group_column",
             given=options.group_column,

@@ -134,7 +134,7 @@ def test_the_matrix_of_the_schema_is_what_was_read(load):
 
 def test_parquet_is_read_as_csv_is(load, tmp_path):
     PEOPLE.to_parquet(tmp_path / "t.parquet")
-    PEOPLE.astype({"work class": "category"}).to_parquet(tmp_path / "c.parquet", index=True)
+    PEOPLE.astype({"work class": "category"}).to_parquet(tmp_path / "c.parquet")
     options = TableOptions(label_column="target")
     csv = load(PEOPLE.to_csv(index=False), label_column="target")
     for name in ("t", "c"):
@@ -159,7 +159,7 @@ def test_decimal_commas(load):
     np.testing.assert_array_equal(column(load(text), "age"), PEOPLE["age"])
     # Where commas separate columns, a quoted one is text, and would not be guessed to be a point.
     data = load(lines("a,b", *[f'"{n % 3},5",{n}' for n in range(12)]))
-    assert data.schema.columns[0].vocabulary == ("0,5", "1,5", "2,5")
+    assert {*data.schema.columns[0].vocabulary} == {"0,5", "1,5", "2,5"}
     data = load(lines("a;b", *[f"{n % 3},5;{n}" for n in range(12)]), categorical=("a",))
     assert {*data.schema.columns[0].vocabulary} == {"0,5", "1,5", "2,5"}
 
@@ -479,7 +479,9 @@ def test_what_the_model_cannot_take_is_refused(load, like):
     broken.loc[41, "age"] = "old"
     with pytest.raises(UserError, match="'old' in row 43 of t.csv in the column age, .* a number"):
         load(broken.to_csv(index=False), like)
-    with pytest.raises(UserError, match=r"label_column=targt was given.*did you mean target\?"):
+    with pytest.raises(
+        UserError, match=r"label_column=targt was given.*did you mean target or age"
+    ):
         load(PEOPLE.to_csv(index=False), like, label_column="targt")
 
 
@@ -553,7 +555,7 @@ COMMON = lines("a,b,c", *[f"{n},{n % 5}.5,{'xyz'[n % 3]}" for n in range(30)])
         ("a,b,c\n1,2,3\n4,5\n6,7,8\n", "with 2 cells in row 3 of t.csv, expected 3"),
         ("a,b\n1,2\n4,5,6\n", "with 3 cells in row 3 of t.csv, expected 2"),
         (COMMON + "1,2\n", "with 2 cells in row 32 of t.csv, expected 3"),
-        ('a,b\n1,"x\n2,y\n', "in row 2 of t.csv, expected 2"),
+        ('a,b\n1,2\n1,"x\n2,y\n', "the quote that opens in row 3 is never closed"),
         ("a,b,a\n1,2,3\n4,5,6\n", "with two columns a in t.csv"),
         ("a, a\n1,2\n4,5\n", "with two columns a in t.csv"),
         (",,\n1,2,3\n4,5,6\n", "with no name in the first row of t.csv"),
@@ -585,7 +587,7 @@ def test_a_damaged_gz_is_refused(write):
 
 
 def test_a_bomb_is_refused(write):
-    bomb = gzip.compress(b"a,b\n" + b"1,2\n" * 20_000_000, 1)
+    bomb = gzip.compress(b"a,b\n" + b"1,2\n" * 17_000_000)
     with pytest.raises(UserError, match="would unpack to"):
         load_data(write(bomb, "t.csv.gz"))
 
