@@ -124,7 +124,8 @@ def plain(values) -> pa.ChunkedArray:
     if pa.types.is_dictionary(values.type):
         values = values.cast(values.type.value_type)
     if pa.types.is_string_view(values.type) or pa.types.is_binary(values.type):
-        values = values.cast(pa.string())
+        text = _cast(values, pa.string())  # bytes need not be text
+        values = values if text is None else text
     if pa.types.is_decimal(values.type):
         values = values.cast(pa.float64())
     return without_margins(values, missing_read=False) if is_text(values) else values
@@ -266,13 +267,17 @@ def words(column: pa.ChunkedArray) -> tuple[np.ndarray, list[str]]:
     """The same for words: positions among the distinct ones, and these.
 
     Numbers and dates are the words that they are written as, whole numbers without a point.
+
+    Raises:
+        BadCell: If they are of a type that is not written as words, such as lists.
     """
     if pa.types.is_floating(column.type):
         whole = _cast(column, pa.int64())
         column = column if whole is None else whole
     if not is_text(column):
-        column = column.cast(pa.string())
-    encoded = column.dictionary_encode().unify_dictionaries()
+        text = _cast(column, pa.string())
+        column = _only_missing(column, "category").cast(pa.string()) if text is None else text
+    encoded = column.dictionary_encode()  # all chunks have one dictionary
     found = encoded.chunk(0).dictionary.to_pylist() if encoded.num_chunks else []
     places = [chunk.indices.fill_null(-1).to_numpy() for chunk in encoded.chunks]
     codes = np.concatenate([np.empty(0, np.float64), *places])
@@ -312,7 +317,7 @@ def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray | None:
         # Arrow goes on after a cell that fails, slowly: of a column of words the first ones tell.
         column[:_FIRST].cast(kind)
         return column.cast(kind)
-    except pa.ArrowInvalid:
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         return None
 
 

@@ -52,6 +52,13 @@ class TableOptions:
     categorical: tuple[str, ...] = ()
     numeric: tuple[str, ...] = ()
 
+    def __post_init__(self):
+        # In Python a list is at hand, and one name is easily given alone.
+        for name in ("ignore", "categorical", "numeric"):
+            value = getattr(self, name)
+            names = (value,) if isinstance(value, str) else tuple(value)
+            object.__setattr__(self, name, names)
+
     def given(self) -> dict[str, object]:
         """The settings that are not the defaults, by name.
 
@@ -171,9 +178,9 @@ def _load(
         )
     options = _checked(table, options, schema)
     _tidy(table, options, schema)
-    y, class_names = _labels(spec, table, options, is_new=like is not None)
-    ids, groups = _ids(table, options), _groups(table, options, is_new=like is not None)
     try:
+        y, class_names = _labels(spec, table, options, is_new=like is not None)
+        ids, groups = _ids(table, options), _groups(table, options, is_new=like is not None)
         if schema is None:
             inputs = _inputs(spec, table, options)
             x = inputs.x
@@ -254,6 +261,14 @@ def _tidy(table: Table, options: TableOptions, schema: Schema | None) -> None:
         table.columns[name] = column
 
 
+def _words(table: Table, name: str) -> tuple[np.ndarray, list[str]]:
+    """The words of a column that is no input, as ``cells.words`` describes."""
+    from kt_transfer.data import cells
+
+    found = cells.named_cells(name, table.columns.pop(name), "category")
+    return found.values, found.words
+
+
 def _labels(
     spec: str, table: Table, options: TableOptions, is_new: bool
 ) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -261,9 +276,7 @@ def _labels(
     name = options.label_column
     if name is None:
         return np.full(table.num_rows, UNLABELLED, np.int32), ()
-    from kt_transfer.data import cells
-
-    places, words = cells.words(table.columns.pop(name))
+    places, words = _words(table, name)
     values = _whole_numbers(words)
     if values is None and (fraction := _fraction(words)) is not None:
         row = int(np.flatnonzero(places == fraction)[0])
@@ -345,9 +358,7 @@ def _groups(table: Table, options: TableOptions, is_new: bool) -> np.ndarray | N
     """The group of each row, -1 for none."""
     if options.group_column is None:
         return None
-    from kt_transfer.data import cells
-
-    places, words = cells.words(table.columns.pop(options.group_column))
+    places, words = _words(table, options.group_column)
     if len(words) == 1 and not np.isnan(places).any() and not is_new:
         raise UserError(
             setting="group_column",
@@ -405,8 +416,10 @@ def _inputs(spec: str, table: Table, options: TableOptions) -> _Inputs:
 def _worthless(found: Cells) -> str:
     """Why nothing can be learned from a column; empty if something can."""
     if found.kind is None:
-        return "empty, or of no kind that is known"
+        return _NOTHING
     filled = found.values[~np.isnan(found.values)]
+    if not len(filled):
+        return _NOTHING
     # A value that is missing here and there says something by that.
     if len(filled) == len(found.values) and (filled == filled[0]).all():
         return "constant"
@@ -416,6 +429,7 @@ def _worthless(found: Cells) -> str:
     return _ALL_DIFFERENT if 2 * once > len(filled) else ""
 
 
+_NOTHING = "empty, or of no kind that is known"
 _ALL_DIFFERENT = "text that is nearly all different: --categorical keeps it"
 
 
@@ -442,6 +456,11 @@ def _doubts(name: str, found: Cells, table: Table, declared) -> list[str]:
                 f"{short(name)} is taken as words, though {share:.1%} of it are numbers: "
                 f"{table.place(row)} says {short(word)!r}"
             )
+    if found.kind == "number" and np.fmax.reduce(np.abs(found.values)) > _LARGEST_WHOLE:
+        notes.append(
+            f"{short(name)} has numbers beyond {_LARGEST_WHOLE:,}, of which neighbours are one: "
+            f"give --id-column, --ignore or --categorical {name} if they are names"
+        )
     if found.kind == "number" and len(found.values) > 2 and (np.diff(found.values) == 1).all():
         notes.append(f"{short(name)} counts the rows: give --ignore {name} if it says nothing else")
     return notes

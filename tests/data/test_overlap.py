@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from kt_transfer.data.overlap import same_examples, shared_rows
+from kt_transfer.data.overlap import joined, same_examples, shared_rows
 from kt_transfer.data.rows import DiskRows
 
 RNG = np.random.default_rng(0)
@@ -69,3 +69,12 @@ def test_equal_examples_among_zeros_and_on_disk(tmp_path):
     np.save(tmp_path / "x.npy", X[[4, 4, 5]])
     rows = DiskRows(np.load(tmp_path / "x.npy", mmap_mode="r"))
     assert same_examples(rows)[0].tolist() == [0, 0, 2]
+
+
+def test_groups_join_what_equal_examples_join():
+    copies = np.array([0, 1, 0, 3, 1, 5, 6])
+    assert joined(copies, None) is copies
+    assert joined(copies, np.full(7, -1)).tolist() == [0, 1, 0, 3, 1, 5, 6]
+    # 3 is in the group of 2, which equals 0; 6 is in the group of 4, which equals 1.
+    groups = np.array([-1, -1, 5, 5, 0, -1, 0])
+    assert joined(copies, groups).tolist() == [0, 1, 0, 0, 1, 5, 1]

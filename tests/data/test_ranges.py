@@ -84,3 +84,14 @@ def test_images_have_one_range():
     x = RNG.integers(0, 17, (50, 4, 4)).astype(np.uint8)
     assert range_of(x) == (0.0, 16.0)
     assert len(range_of(x.reshape(50, 16))[0]) == 16
+
+
+def test_missing_values_have_no_part_in_a_range():
+    x = np.array([[1.0, 5.0], [2.0, 7.0], [4.0, 6.0]])
+    gaps = np.insert(x, 1, np.nan, axis=0)
+    assert observed_range(gaps) == observed_range(x) == (1.0, 7.0)
+    for with_gaps, without in zip(column_ranges(gaps), column_ranges(x), strict=True):
+        assert np.array_equal(with_gaps, without)
+    nothing = np.full((3, 1), np.nan)
+    assert observed_range(nothing) == (0.0, 1.0)
+    assert np.isfinite(column_ranges(nothing)).all()

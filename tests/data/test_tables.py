@@ -364,11 +364,21 @@ def test_an_index_is_told_or_left_out(load, tmp_path):
 
 def test_types_that_are_no_kind_are_left_out(tmp_path):
     lists = pa.array([[1], [2], None] * 5)
-    table = pa.table({"a": np.arange(15) + 0.5, "lists": lists, "none": pa.nulls(15)})
+    others = {"none": pa.nulls(15), "nan": np.full(15, np.nan), "bytes": pa.array([b"\xff"] * 15)}
+    table = pa.table({"a": np.arange(15) + 0.5, "lists": lists, **others})
     pq.write_table(table, tmp_path / "t.parquet")
     data = load_data(f"parquet:{tmp_path}/t.parquet")
     assert data.schema.names == ("a",)
-    assert "left out: lists, none (empty, or of no kind that is known)" in data.notes[0]
+    why = "(empty, or of no kind that is known)"
+    assert f"left out: lists, none, nan, bytes {why}" in data.notes[0]
+    for options in ({"label_column": "lists"}, {"group_column": "bytes"}, {"numeric": ["lists"]}):
+        with pytest.raises(UserError, match="in row 1 of t.parquet in the column (lists|bytes)"):
+            load_data(f"parquet:{tmp_path}/t.parquet", table=TableOptions(**options))
+
+
+def test_whole_numbers_that_are_too_long_are_told(load):
+    data = load(lines("a,b", *[f"{10**17 + n % 7},{n % 5}" for n in range(30)]))
+    assert data.notes[1].startswith("a has numbers beyond 9,007,199,254,740,992, of which")
 
 
 # -- Labels, ids and groups ------------------------------------------------------------------------
@@ -635,6 +645,10 @@ def test_labels_that_teach_nothing_are_refused(load):
         load(repeated("c", "k"), group_column="c")
 
 
+def test_one_name_or_a_list_of_names():
+    assert TableOptions(ignore="ab", numeric=["c"]) == TableOptions(ignore=("ab",), numeric=("c",))
+
+
 def test_options_of_tables_are_for_tables_alone():
     load_data("digits", table=TableOptions())
     with pytest.raises(UserError) as error:
@@ -695,3 +709,11 @@ def test_sentences_name_flags_on_a_command_line(load):
     with pytest.raises(UserError) as error:
         load(COMMON, label_column="C")
     assert re.match(r"--label-column C was given, but the table has", error.value.as_flags())
+
+
+def test_words_have_one_number_over_many_blocks(load):
+    words = [f"{'abcdef'[(n // 9) % 6]}{'x' * 90}" for n in range(400_000)]  # 36 MB
+    data = load(lines("n,w", *[f"{n % 977}.5,{word}" for n, word in enumerate(words)]))
+    assert len(data.schema.columns[1].vocabulary) == 6
+    codes = pd.Series(words).map({w: c for c, w in enumerate(data.schema.columns[1].vocabulary)})
+    np.testing.assert_array_equal(column(data, "w"), codes)
