@@ -186,7 +186,8 @@ def _save_winner(
     if log.rows:
         plot_history(log.rows, run.folder("plots") / "loss.png")
     examples = take_rows(data.x_test, known)
-    return test, Answers(examples, y, softmax(logits), data.class_names, data.value_range)
+    texts = None if data.schema is None else data.schema.texts_of(examples)
+    return test, Answers(examples, y, softmax(logits), data.class_names, data.value_range, texts)
 
 
 def _tell(

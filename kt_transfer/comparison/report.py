@@ -97,6 +97,8 @@ def _reconstructions(run: Run, data: Dataset, comparison: Comparison):
     Where it began with none, that of the first source which has one; ``None`` if none has.
     """
     autoencoder, preprocessing = _autoencoder(run, comparison)
+    if data.schema is not None:
+        return None  # features of a row, of which nobody sees whether they are right
     if autoencoder is None or int(np.prod(autoencoder.output_shape[1:])) != data.num_features:
         return None
     shown = data.x_test[:_NUM_RECONSTRUCTIONS], data.scaling_range, data.layout

@@ -231,5 +231,6 @@ class Dataset:
                 given=self.spec,
                 expected="labelled examples of at least 2 classes",
                 but=f"it has {len(taught)}{only and f' ({only}; -1 stands for no label)'}",
-                remedy="give data with labels (npz: an array y; images: a folder for each class)",
+                remedy="give data with labels (npz: an array y; images: a folder for each class; "
+                f"csv, parquet: {named('label_column', 'COLUMN')})",
             )

@@ -157,6 +157,22 @@ class Schema:
             for column, values in columns
         }
 
+    def texts_of(self, matrix: np.ndarray) -> list[list[str]]:
+        """What stands in each row, for people: ``"age 31"``, ``"color missing"``.
+
+        Args:
+            matrix: Shape ``(n, columns)``.
+
+        Example:
+            >>> Schema(columns=(Column(name="age", kind="number"),)).texts_of(np.array([[31.0]]))
+            [['age 31']]
+        """
+        values = self.frame_of(matrix)
+        return [
+            [f"{short(name)} {_text(values[name][row])}" for name in self.names]
+            for row in range(len(matrix))
+        ]
+
     def __iter__(self):
         return iter(self.columns)
 
@@ -230,6 +246,14 @@ def _named(column: Column, value: float):
         return np.datetime64("1970-01-01T00:00:00") + np.timedelta64(round(value * 86_400), "s")
     code = int(np.clip(round(value), 0, len(column.vocabulary)))
     return (*column.vocabulary, OTHER)[code]
+
+
+def _text(value) -> str:
+    if value is None:
+        return "missing"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.6g}" if isinstance(value, float) else short(str(value))
 
 
 def _column_from(note) -> Column:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from kt_transfer.data import digits, idx, images, npz, tables, tfds
 from kt_transfer.data.dataset import Dataset, Like
 from kt_transfer.data.tables import TableOptions
-from kt_transfer.errors import UserError, settings_named
+from kt_transfer.errors import UserError, listed, settings_named
 
 
 class _AtPath(NamedTuple):
@@ -73,6 +73,13 @@ def _load(spec: str, data_dir, like: Like | None, table: TableOptions | None) ->
     kind, where = _parse(spec)
     if kind in _TABLES:
         return _TABLES[kind](spec, Path(where), table, like)
+    if like is not None and like.schema is not None:
+        raise UserError(
+            setting="data",
+            given=spec,
+            expected=f"a table (csv:, parquet:) with the columns {listed(like.schema.names, 3)}",
+            remedy="give such data, or another model",
+        )
     _require_no_columns(spec, table)
     if kind == "digits":
         return digits.load(spec)

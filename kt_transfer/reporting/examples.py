@@ -24,6 +24,7 @@ class Answers(NamedTuple):
         probabilities: Shape ``(n, classes)``.
         class_names: Class names by number.
         value_range: Smallest and largest raw value.
+        texts: What stands in each example, value by value, where its numbers stand for words.
     """
 
     examples: np.ndarray
@@ -31,6 +32,7 @@ class Answers(NamedTuple):
     probabilities: np.ndarray
     class_names: Sequence[str]
     value_range: tuple[float, float]
+    texts: Sequence[Sequence[str]] | None = None
 
 
 def show(example: np.ndarray, value_range: tuple[float, float]) -> dict:
@@ -46,10 +48,13 @@ def show(example: np.ndarray, value_range: tuple[float, float]) -> dict:
     """
     if example.ndim in (2, 3):
         return {"image": _data_uri(example, value_range)}
-    values = [f"{value:.4g}" for value in example.ravel()]
+    return _some_of([f"{value:.4g}" for value in example.ravel()])
+
+
+def _some_of(values: Sequence[str]) -> dict:
     return {
         "image": None,
-        "values": values[:MOST_VALUES],
+        "values": list(values[:MOST_VALUES]),
         "left_out": max(len(values) - MOST_VALUES, 0),
     }
 
@@ -79,7 +84,11 @@ def _mistake(answers: Answers, row: int, predicted: int, sure: float) -> dict:
         "predicted": predicted_name,
         "sure": f"{100 * sure:.0f}\N{NO-BREAK SPACE}%",
         "alt": f"Test example {row}: {true}, predicted {predicted_name}",
-        **show(answers.examples[row], answers.value_range),
+        **(
+            show(answers.examples[row], answers.value_range)
+            if answers.texts is None
+            else _some_of(answers.texts[row])
+        ),
     }
 
 

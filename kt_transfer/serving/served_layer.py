@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kt_transfer.errors import listed
 from kt_transfer.files.reading import read_json
 from kt_transfer.models.finite import why_not_finite
 
@@ -43,7 +44,10 @@ class ServedLayer(keras.layers.Layer):
         loaded, signature = _load(path)
         inputs = signature.structured_input_signature[1]
         if len(inputs) != 1:
-            raise ValueError(f"takes {len(inputs)} inputs ({', '.join(inputs)})")
+            raise ValueError(
+                f"takes {len(inputs)} named columns ({listed(inputs, 3)}), so that the run it was "
+                "exported from has to be given instead"
+            )
         ((key, spec),) = inputs.items()
         name = _named(signature.structured_outputs)
         # In a closure, which Keras does not track and which keeps the loaded model alive.
