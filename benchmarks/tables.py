@@ -23,7 +23,7 @@ TABLES = {
     "attrition": ("modeldata", "attrition", "Attrition", ()),
     "remote work": ("modeldata", "stackoverflow", "Remote", ()),
 }
-OURS = ("scratch", "linear", "features", "parameters", "distilled", "propagated")
+OURS = ("scratch", "linear", "features", "parameters", "distilled")
 TEACHERS = ("sklearn.ensemble.ExtraTreesClassifier", "catboost.CatBoostClassifier")
 THEIRS = (
     "logistic regression",
