@@ -124,3 +124,11 @@ def _number(name: str, value, expected: str) -> float:
     if not is_number or not math.isfinite(value):
         raise ValueError(f"{name} {value!r} was given, expected {expected}")
     return float(value)
+
+
+def is_table(X) -> bool:
+    """Whether features are a data frame that is no matrix of numbers: words, dates or gaps."""
+    if not hasattr(X, "dtypes") or not hasattr(X, "columns"):
+        return False
+    are_numbers = all(getattr(dtype, "kind", "O") in "iuf" for dtype in X.dtypes)
+    return not are_numbers or bool(np.asarray(X.isna()).any())

@@ -11,13 +11,21 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.preprocessing import FunctionTransformer, LabelEncoder
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import (
+    check_consistent_length,
+    check_is_fitted,
+    column_or_1d,
+    validate_data,
+)
 
 from kt_transfer.comparison import arguments
 from kt_transfer.comparison.comparison import Comparison, Source
 from kt_transfer.data.dataset import UNLABELLED
 from kt_transfer.data.labels import has_label
 from kt_transfer.data.ranges import column_ranges, observed_range, scaled_rows
+from kt_transfer.data.schema import Schema
+from kt_transfer.data.table_features import Layout, category_sizes, features_of
+from kt_transfer.data.tables import schema_of
 from kt_transfer.errors import UserError
 from kt_transfer.methods import BY_NAME
 from kt_transfer.methods.candidates import method_with
@@ -72,6 +80,8 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         classes_: The classes, ascending.
         network_: The classifier, a functional Keras model from scaled features to logits.
         scaler_: What scales the features.
+        schema_: What the columns of a data frame are, as for ``csv:`` files; ``None`` for numbers
+            alone.
         n_features_in_: Number of features.
 
     Example:
@@ -118,7 +128,8 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         """Learn from features and labels.
 
         Args:
-            X: Shape ``(n, features)``.
+            X: Shape ``(n, features)``; or a ``pandas.DataFrame`` with columns of words, dates,
+                truth values and missing cells, each of which is found out as for ``csv:`` files.
             y: Shape ``(n,)``, numbers or names of classes; ``-1`` for no label.
             sample_weight: Shape ``(n,)``, how much each example counts beside the others, in
                 pretraining too; only their ratios matter. One of weight 0 is left out of
@@ -135,7 +146,13 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         missing = arguments.missing_labels(y)
         if missing.any():
             y = np.where(missing, UNLABELLED, np.asarray(y, object))
-        X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
+        self.schema_, is_table = None, arguments.is_table(X)
+        if is_table:
+            X, y = validate_data(self, X, y, skip_check_array=True)
+            y = column_or_1d(y)
+            check_consistent_length(X, y)
+        else:
+            X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
         weights = arguments.weights_of(sample_weight, len(X))
         X, y, weights = X[weights > 0], y[weights > 0], weights[weights > 0]
         labelled = _labelled(y, has_missing=missing.any())
@@ -150,6 +167,11 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
             )
         labels = np.full(len(y), UNLABELLED)
         labels[labelled] = encoder.transform(known)
+        if is_table:
+            settings.pop("image_shape")
+            self.schema_, self.scaler_, sizes = _features_of_table(X)
+            self.network_ = self._learn(self._scaled(X), labels, weights, settings, sizes)
+            return self
         shape = settings.pop("image_shape") or X.shape[1:]
         if math.prod(shape) != X.shape[1]:
             raise ValueError(
@@ -159,13 +181,17 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         value_range = column_ranges(X) if len(shape) == 1 else observed_range(X)
         self.scaler_ = FunctionTransformer(scaled_rows, kw_args={"value_range": value_range})
         x = self._scaled(X).reshape(-1, *shape)
-        self.network_ = self._learn(x, labels, weights, settings)
+        self.network_ = self._learn(x, labels, weights, settings, ())
         return self
 
     def predict_proba(self, X):
         """Probabilities of the classes, ``(n, features)`` to ``(n, classes)``."""
         check_is_fitted(self)
-        X = self._scaled(validate_data(self, X, dtype=[np.float64, np.float32], reset=False))
+        if self.schema_ is not None:
+            X = validate_data(self, X, skip_check_array=True, reset=False)
+        else:
+            X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        X = self._scaled(X)
         # Filled up, so that an answer does not depend on how many are asked for: the products of
         # a few rows are rounded in another way than those of many.
         filled = np.pad(X, [(0, -len(X) % _ROWS_TOGETHER), (0, 0)])
@@ -180,11 +206,13 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         most_probable = self.predict_proba(X).argmax(axis=1)
         return self.classes_[most_probable]
 
-    def _learn(self, x, labels: np.ndarray, weights: np.ndarray, settings: dict) -> keras.Model:
+    def _learn(
+        self, x, labels: np.ndarray, weights: np.ndarray, settings: dict, category_sizes: tuple
+    ) -> keras.Model:
         """The winner's refit of a comparison that has one candidate."""
         as_it_is = preprocessing_model(x.shape[1:], (-1.0, 1.0), "float32")
         method = method_with(self.method, **settings)
-        source = self._source(x, as_it_is, settings, method.needs_source)
+        source = self._source(x, as_it_is, settings, method.needs_source, category_sizes)
         with tempfile.TemporaryDirectory() as folder:
             try:
                 comparison = Comparison(
@@ -212,13 +240,19 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         return network
 
     def _source(
-        self, x: np.ndarray, preprocessing: keras.Model, settings: dict, is_pretrained: bool
+        self,
+        x: np.ndarray,
+        preprocessing: keras.Model,
+        settings: dict,
+        is_pretrained: bool,
+        category_sizes: tuple[int, ...],
     ) -> Source:
         autoencoder = dense_autoencoder(
             math.prod(x.shape[1:]),
             settings["hidden_units"],
             settings["latent_dim"],
             noise=settings["noise"],
+            category_sizes=category_sizes,
         )
         pretraining = None
         if is_pretrained:
@@ -254,6 +288,37 @@ _CHECKS = {
     "augment": arguments.views,
     "image_shape": arguments.image_shape,
 }
+
+
+def _features_of_table(frame) -> tuple[Schema, FunctionTransformer, tuple[int, ...]]:
+    """The columns of a frame, what makes features of its rows, and how many of each category."""
+    try:
+        schema = schema_of(frame)
+        rows = schema.matrix(frame)
+    except UserError as error:
+        raise ValueError(str(error)) from error
+    layout = Layout(features_of(schema, rows), schema)
+    scaled = preprocessing_model(rows.shape[1:], column_ranges(rows), "float64", layout=layout)
+    given = {"schema": schema, "preprocessing": scaled}
+    scaler = FunctionTransformer(_rows_of_table, kw_args=given)
+    return schema, scaler, category_sizes(layout.features)
+
+
+def _rows_of_table(frame, schema: Schema, preprocessing: keras.Model) -> np.ndarray:
+    if not hasattr(frame, "columns"):
+        raise ValueError(
+            "an array was given, expected a data frame with the columns of the one that fit was "
+            "given: give such a frame"
+        )
+    try:
+        rows = schema.matrix(frame)
+    except UserError as error:
+        raise ValueError(str(error)) from error
+    pieces = [
+        np.asarray(preprocessing(rows[start : start + _ROWS_AT_ONCE]))
+        for start in range(0, len(rows), _ROWS_AT_ONCE)
+    ]
+    return np.concatenate(pieces)
 
 
 def _labelled(y: np.ndarray, has_missing: bool) -> np.ndarray:

@@ -130,6 +130,35 @@ def load_parquet(
     return _load(spec, path, table_files.read_parquet, options or TableOptions(), like)
 
 
+def schema_of(frame, options: TableOptions | None = None) -> Schema:
+    """What the columns of a table in memory are, all of its rows being training rows.
+
+    Args:
+        frame: A ``pandas.DataFrame``, or a dictionary of arrays or lists.
+        options: What the columns are, where their content does not tell.
+
+    Raises:
+        UserError: If there is no column to learn from, or a value is not of its declared kind.
+
+    Example:
+        >>> schema = schema_of({"age": [31, 44, 27], "color": ["red", "blue", "red"]})
+        >>> [(column.name, column.kind) for column in schema]
+        [('age', 'number'), ('color', 'category')]
+    """
+    from kt_transfer.data import cells
+    from kt_transfer.data.table_files import Table
+
+    options = options or TableOptions()
+    columns = {name: cells.plain(frame[name]) for name in frame}
+    rows = len(next(iter(columns.values()), ()))
+    table = Table(columns, rows, [("X", rows)], 0, 0, False, [])
+    try:
+        inputs = _inputs("X", table, _checked(table, options, None))
+    except cells.BadCell as bad:
+        raise _not_of_kind("X", table, bad, None) from bad
+    return _schema(inputs, inputs.x, inputs.x[:0], None)
+
+
 def files_at(spec: str, path: Path) -> list[Path]:
     """The files that a path or pattern stands for, in the order of their names.
 

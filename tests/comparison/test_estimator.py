@@ -6,10 +6,10 @@ import pytest
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_digits, load_wine
 from sklearn.decomposition import PCA
 from sklearn.ensemble import AdaBoostClassifier
-from sklearn.model_selection import GridSearchCV, cross_validate
+from sklearn.model_selection import GridSearchCV, cross_val_score, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -363,3 +363,60 @@ def test_views_of_images_teach_more_than_the_images():
 def test_what_makes_no_views_is_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         TransferClassifier("scratch", **SMALL | settings).fit(X, Y)
+
+
+def mixed(rows: int = 178):
+    """Scikit-learn's wines, with words, a date, a truth value and gaps among the numbers."""
+    rng, wine = np.random.default_rng(0), load_wine(as_frame=True)
+    X = wine.data.iloc[:, :9].copy()
+    X["colour"] = pd.cut(
+        wine.data["color_intensity"], [0, 3, 5, 99], labels=["pale", "red", "dark"]
+    )
+    X["filled"] = pd.Timestamp("2001-03-01") + pd.to_timedelta(
+        wine.data["proline"].astype(int), "D"
+    )
+    X["strong"] = wine.data["alcohol"] > 13
+    X["ash"] = X["ash"].mask(rng.random(len(X)) < 0.2)
+    X["colour"] = X["colour"].astype(object).mask(rng.random(len(X)) < 0.2)
+    order = rng.permutation(len(X))[:rows]
+    return X.iloc[order], np.array(wine.target_names)[wine.target][order]
+
+
+@pytest.mark.parametrize("method", ["linear", "features", "parameters"])
+def test_a_frame_of_words_dates_and_gaps(method):
+    X, y = mixed()
+    given = np.where(np.arange(len(y)) < 60, y.astype(object), "-1")
+    classifier = TransferClassifier(method, epochs=20, pretrain_epochs=5, random_state=0)
+    classifier.fit(X, given)
+    assert classifier.score(X[60:], y[60:]) > 0.85
+    kinds = {column.name: column.kind for column in classifier.schema_}
+    assert (kinds["colour"], kinds["filled"], kinds["strong"]) == ("category", "date", "boolean")
+    again = pickle.loads(pickle.dumps(classifier))
+    assert np.array_equal(again.predict_proba(X), classifier.predict_proba(X))
+
+
+def test_a_frame_may_hold_unknown_words_and_must_hold_all_columns():
+    X, y = mixed()
+    classifier = TransferClassifier("linear", random_state=0).fit(X, y)
+    assert classifier.predict(X.assign(colour="blue")).shape == y.shape
+    with pytest.raises(ValueError, match="feature names"):
+        classifier.predict(X.drop(columns="ash"))
+    with pytest.raises(ValueError, match="an array was given, expected a data frame"):
+        classifier.predict(X.to_numpy())
+    with pytest.raises(ValueError, match="'much' in row 1 of the column 'ash'"):
+        classifier.predict(X.assign(ash="much"))
+
+
+def test_a_frame_in_folds_of_scikit_learn():
+    X, y = mixed(120)
+    scores = cross_val_score(TransferClassifier("linear", random_state=0), X, y, cv=3)
+    assert scores.mean() > 0.85
+
+
+def test_a_frame_of_numbers_is_an_array_of_numbers():
+    X, y = load_wine(return_X_y=True, as_frame=True)
+    one, other = (
+        TransferClassifier("linear", random_state=0).fit(given, y) for given in (X, X.to_numpy())
+    )
+    assert one.schema_ is None
+    assert np.array_equal(one.predict_proba(X), other.predict_proba(X.to_numpy()))
