@@ -71,6 +71,7 @@ def run(candidates=None, **settings):
 def execute(config: CompareConfig, candidates: Mapping | None = None):
     """Strategy, data, every cell, verdicts; the winner refitted, measured once and exported."""
     began = pacing.now()
+    config = session.with_image_size(config, {name: open_source(name) for name in config.source})
     methods = _methods(config, candidates)
     with session.start_run("compare", config) as run:
         strategy = recording.begin(run, config)

@@ -58,6 +58,8 @@ def execute(config: FinetuneConfig) -> Run:
     """Strategy, data, the source's encoder with a new head, fit, save."""
     source = runs.open_source(config.source)
     config = dataclasses.replace(config, data=config.data or _data_of(source))
+    given = {} if config.source == "scratch" else {config.source: source}
+    config = session.with_image_size(config, given)
     method = method_of(config)
     with session.start_run("finetune", config) as run:
         strategy = recording.begin(run, config)

@@ -34,6 +34,7 @@ def load_data(
     data_dir: str | os.PathLike | None = None,
     flag: str = "--data",
     like: Like | None = None,
+    image_size: int = images.IMAGE_SIZE,
 ) -> Dataset:
     """Load a data set.
 
@@ -47,6 +48,8 @@ def load_data(
         flag: The flag or setting that a mistake is reported for.
         like: What a model was made for: pictures are read in that size, with these channels, and
             few examples are enough.
+        image_size: Pixels of the longer side that pictures (``images:``) are scaled down to if they
+            have more; a model says it where ``like`` is given.
 
     Returns:
         The :class:`Dataset`, with raw, unscaled examples.
@@ -60,16 +63,19 @@ def load_data(
         ((1438, 8, 8), dtype('uint8'), (0.0, 16.0))
     """
     with settings_named(data=flag.removeprefix("--").replace("-", "_")):
-        return _load(spec, data_dir, like)
+        return _load(spec, data_dir, like, image_size)
 
 
-def _load(spec: str, data_dir, like: Like | None) -> Dataset:
+def _load(spec: str, data_dir, like: Like | None, image_size: int) -> Dataset:
     kind, where = _parse(spec)
     if kind == "digits":
         return digits.load(spec)
     if kind == "tfds":
         return tfds.load(spec, where, data_dir, like)
-    return _AT_PATHS[kind].load(spec, Path(where).expanduser(), like)
+    path = Path(where).expanduser()
+    if kind == "images":
+        return images.load(spec, path, like, image_size)
+    return _AT_PATHS[kind].load(spec, path, like)
 
 
 def require_data(spec: str, *, data_dir: str | os.PathLike | None = None) -> None:

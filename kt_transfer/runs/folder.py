@@ -194,6 +194,14 @@ class Run:
         return self.settings["data"]
 
     @property
+    def image_size(self) -> int:
+        """Pixels of the longer side that its pictures were scaled down to if they had more."""
+        from kt_transfer.data.images import LARGE_IMAGE_SIZE
+
+        # Runs that do not say were made when this was the only one.
+        return self.settings.get("image_size") or LARGE_IMAGE_SIZE
+
+    @property
     def label_names(self) -> list[str]:
         """Class names by number; empty for a run without classes."""
         return check_labels(self.path, self.read_json("labels.json"))
