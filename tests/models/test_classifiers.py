@@ -197,7 +197,7 @@ def test_wide_features_are_rotated_to_the_same_solution(monkeypatch):
     rng = np.random.default_rng(0)
     labels = np.arange(90) % 3
     centres = rng.normal(size=(3, 1200))
-    features, new = (0.1 * centres[labels] + rng.normal(size=(90, 1200)) for _ in range(2))
+    features, new = (0.3 * centres[labels] + rng.normal(size=(90, 1200)) for _ in range(2))
     for weight in (None, rng.uniform(0.5, 2, 90)):
         given = {"seed": 0, "sample_weight": weight}
         kernel, bias, strength = fit_logistic_regression(features, labels, 3, **given)
