@@ -84,6 +84,7 @@ def run(candidates=None, teachers=None, **settings):
 def execute(config: CompareConfig, candidates: Mapping | None = None):
     """Strategy, data, every cell, verdicts; the winner refitted, measured once and exported."""
     began = pacing.now()
+    config = session.with_image_size(config, {name: open_source(name) for name in config.source})
     methods = _methods(config, candidates)
     # Asked for, they are refused before the data are read.
     taught = _with_students(config, config.teachers or ())

@@ -69,6 +69,7 @@ def execute(config: DistillConfig) -> Run:
     if first is not None:
         config = session.reading_as(first, config)
     config = dataclasses.replace(config, data=config.data or _data_of(first))
+    config = _with_image_size(config, first)
     with session.start_run("distill", config) as run:
         strategy = recording.begin(run, config)
         data = _data(config, first)
@@ -278,6 +279,20 @@ def _data(config: DistillConfig, teacher: Run | None):
     if shares_classes and set(data.class_names) == set(teacher.label_names):
         return data.with_classes(teacher.label_names, str(teacher.path))
     return data
+
+
+def _with_image_size(config: DistillConfig, teacher: Run | None) -> DistillConfig:
+    """The size of pictures: that of the first teacher that is a run, which takes no other."""
+    sized = session.with_image_size(config, {"teacher": teacher})
+    if teacher is not None and sized.image_size != teacher.image_size:
+        raise UserError(
+            setting="image_size",
+            given=config.image_size,
+            when=f"with the teacher {teacher.path}",
+            expected=f"the {teacher.image_size} that it has",
+            remedy="leave it out",
+        )
+    return sized
 
 
 def _data_of(teacher: Run | None) -> str:

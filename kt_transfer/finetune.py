@@ -60,6 +60,8 @@ def execute(config: FinetuneConfig) -> Run:
     if config.data is None and source is not None:
         config = session.reading_as(source, config)
     config = dataclasses.replace(config, data=config.data or _data_of(source))
+    given = {} if config.source == "scratch" else {config.source: source}
+    config = session.with_image_size(config, given)
     method = method_of(config)
     with session.start_run("finetune", config) as run:
         strategy = recording.begin(run, config)

@@ -59,6 +59,7 @@ def run(**settings) -> Run:
 
 def execute(config: PretrainConfig) -> Run:
     """Run the command."""
+    config = session.with_image_size(config)
     learn, measure = _task(config)
     with session.start_run("pretrain", config) as run:
         strategy = recording.begin(run, config)

@@ -110,6 +110,7 @@ def _given_source(config, name: str, data: Dataset) -> Source:
     run = open_source(name)
     if run is not None and _data_of(run) == data.fingerprint:
         return _trained_anew(config, run, data)
+    _require_same_size(config, name, run)
     lineage = list(_lineage(run))
     for ancestor in lineage[1:]:
         if _data_of(ancestor) == data.fingerprint:
@@ -121,11 +122,25 @@ def _given_source(config, name: str, data: Dataset) -> Source:
     return Source(name, encoder, for_folds(adapted(data, expected), data))
 
 
+def _require_same_size(config, name: str, run: Run | None) -> None:
+    """Refuse a run on the target's own pictures in another size, in which it is not known again."""
+    same = run is not None and run.data == config.data and run.data.startswith("images:")
+    if not same or run.image_size == config.image_size:
+        return
+    raise UserError(
+        setting="image_size",
+        given=config.image_size,
+        when=f"with {name}, which learned from the same pictures",
+        expected=f"the {run.image_size} that it has, so that it is trained anew in every fold",
+        remedy=f"give {named('image_size', run.image_size)}",
+    )
+
+
 def _require_apart(name: str, ancestor: Run, data: Dataset, config) -> None:
     """Refuse a run whose training examples are, by another name, among the target's."""
     seen, table = ancestor.settings["data"], session.table_options(ancestor.settings)
     try:
-        other = load_data(seen, data_dir=config.data_dir, table=table)
+        other = load_data(seen, data_dir=config.data_dir, table=table, image_size=config.image_size)
     except UserError:
         session.say(config)(
             f"{name}: {seen}, which it learned from, is not there any more to be checked"

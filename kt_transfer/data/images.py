@@ -22,18 +22,21 @@ from kt_transfer.data.folders import Found, find_pictures
 from kt_transfer.data.rows import take_rows
 from kt_transfer.errors import UserError, listed
 
-# Larger pictures are scaled down, since the networks trained here are small.
-MAX_SIDE = 128
+# Larger pictures are scaled down to so many pixels on their longer side, since the networks trained
+# here are small; to more for a network that was made for larger ones.
+IMAGE_SIZE, LARGE_IMAGE_SIZE = 32, 128
 # Part of the cache key; increase it when the same files decode to other values.
-_RULES = 2
+_RULES = 3
 _ROWS_AT_ONCE = 512
 _MOST_NAMED = 5
 
 
-def load(spec: str, folder: Path, like: Like | None = None) -> Dataset:
+def load(
+    spec: str, folder: Path, like: Like | None = None, image_size: int = IMAGE_SIZE
+) -> Dataset:
     """Pictures of ``CLASS/`` folders, or of ``train/CLASS/`` and ``test/CLASS/``.
 
-    All are resized to their most common size (at most ``MAX_SIDE``), with one channel if every
+    All are resized to their most common size (at most ``image_size``), with one channel if every
     one is grey, decoded once and cached. 8-bit pictures become ``uint8`` values from 0 to 255;
     others keep their values, as floats.
 
@@ -41,6 +44,7 @@ def load(spec: str, folder: Path, like: Like | None = None) -> Dataset:
         spec: The data spec, for messages.
         folder: The folder, or one picture.
         like: Size, channels and type of the examples, instead of the most common ones.
+        image_size: Pixels of the longer side at most, where nothing else says the size.
     """
     found, notes = find_pictures(spec, folder, pictures.is_picture)
     names = tuple(sorted({p.class_name for p in found if p.class_name is not None}))
@@ -55,7 +59,7 @@ def load(spec: str, folder: Path, like: Like | None = None) -> Dataset:
             expected="a train folder too",
             remedy="add one, or give the test folder itself to have part of it for training",
         )
-    rows = _decoded(spec, folder, [picture.path for picture in found], like)
+    rows = _decoded(spec, folder, [picture.path for picture in found], like, image_size)
     x, train, test = rows["x"], np.flatnonzero(~is_test), np.flatnonzero(is_test)
     data = dataset_from_arrays(
         spec,
@@ -67,7 +71,9 @@ def load(spec: str, folder: Path, like: Like | None = None) -> Dataset:
         value_range=(0.0, 255.0) if x.dtype == np.uint8 else None,
         like=like,
     )
-    line = "; ".join([_summary(found, names, data), *notes, *_remarks(rows["said"][:])])
+    flags = rows["said"][:]
+    smaller = [] if like else _scaled_down(flags, data, image_size)
+    line = "; ".join([_summary(found, names, data), *smaller, *notes, *_remarks(flags)])
     return dataclasses.replace(data, notes=(line,))
 
 
@@ -81,6 +87,14 @@ def _summary(found: list[Found], names: tuple[str, ...], data: Dataset) -> str:
     shape = "x".join(map(str, data.input_shape))
     s = "s" if len(found) != 1 else ""
     return f"read {len(found)} picture{s}{of_classes}{without} as {shape}{values}"
+
+
+def _scaled_down(flags: np.ndarray, data: Dataset, image_size: int) -> list[str]:
+    """A message about pictures that had more pixels than were read."""
+    count = int((flags & pictures.LARGER > 0).sum())
+    if not count or max(data.input_shape[:2]) != image_size:
+        return []
+    return [f"{count} scaled down: --image-size PIXELS says how far"]
 
 
 def _remarks(flags: np.ndarray) -> list[str]:
@@ -97,11 +111,11 @@ def _remarks(flags: np.ndarray) -> list[str]:
     ]
 
 
-def _decoded(spec: str, root: Path, paths: list[Path], like: Like | None) -> dict:
+def _decoded(spec: str, root: Path, paths: list[Path], like: Like | None, image_size: int) -> dict:
     """The examples ``x``, and flags for each in ``said``."""
-    own = f"images/{_key(root, paths)}"
+    own = f"images/{_key(root, paths, image_size)}"
     if like is None:
-        return cached_rows(own, len(paths), lambda: _decode_all(spec, root, paths, None))
+        return cached_rows(own, len(paths), lambda: _decode_all(spec, root, paths, image_size))
     # They may be cached already in the form that they have without a model.
     if (rows := cached(own)) and (rows["x"].shape[1:], str(rows["x"].dtype)) == like[:2]:
         return rows
@@ -109,9 +123,9 @@ def _decoded(spec: str, root: Path, paths: list[Path], like: Like | None) -> dic
     return cached_rows(key, len(paths), lambda: _decode_all(spec, root, paths, like))
 
 
-def _key(root: Path, paths: list[Path]) -> str:
+def _key(root: Path, paths: list[Path], image_size: int) -> str:
     """A hash that changes when a picture does."""
-    digest = hashlib.sha256(f"{_RULES} {MAX_SIDE}".encode())
+    digest = hashlib.sha256(f"{_RULES} {image_size}".encode())
     for path in paths:
         status = path.stat()
         line = f"{path.relative_to(root)}\0{status.st_size}\0{status.st_mtime_ns}\n"
@@ -119,20 +133,20 @@ def _key(root: Path, paths: list[Path]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _decode_all(spec: str, root: Path, paths: list[Path], like: Like | None) -> Iterator[dict]:
+def _decode_all(spec: str, root: Path, paths: list[Path], wanted: Like | int) -> Iterator[dict]:
+    """Batches of pictures in the form that a model takes, or of at most so many pixels a side."""
     from PIL import Image
     from rich.console import Console
     from rich.progress import track
 
+    like = None if isinstance(wanted, int) else wanted
     unreadable: dict[Path, Exception] = {}
     with ThreadPoolExecutor() as pool, warnings.catch_warnings():
         # Pillow still raises an error for pictures twice as large.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         read = functools.partial(_each, pool, unreadable)
         headers = read(pictures.read_header, paths)
-        shape = (
-            _common_shape(spec, root, headers, read) if like is None else _shape_like(spec, like)
-        )
+        shape = _common_shape(headers, read, wanted) if like is None else _shape_like(spec, like)
         _require_kind(spec, root, headers, like)
         console = Console(stderr=True)
         for start in track(
@@ -169,13 +183,13 @@ def _each(pool, unreadable: dict, function: Callable, paths: list[Path]) -> dict
     return {path: given for path, given in results.items() if path not in failed}
 
 
-def _common_shape(spec, root, headers: dict, read: Callable) -> tuple[int, int, int]:
-    """The most common size, with one channel if every picture is grey."""
+def _common_shape(headers: dict, read: Callable, image_size: int) -> tuple[int, int, int]:
+    """The most common size within a limit, with one channel if every picture is grey."""
     if not headers:
         return 1, 1, 1
     sizes = sorted((header.height, header.width) for header in headers.values())
     ((height, width), _), *_ = collections.Counter(sizes).most_common(1)
-    scale = min(1.0, MAX_SIDE / max(height, width))
+    scale = min(1.0, image_size / max(height, width))
     in_doubt = [path for path, header in headers.items() if header.is_grey is None]
     # In small groups, since the first pictures usually decide.
     channels = 1

@@ -16,7 +16,7 @@ BYTES = "8-bit"
 _WORDS, _INTEGERS, _FLOATS = "16-bit", "32-bit integer", "floating-point"
 
 # Flags for pictures that needed special treatment.
-FIRST_FRAME, ON_WHITE, ON_BLACK = 1, 2, 4
+FIRST_FRAME, ON_WHITE, ON_BLACK, LARGER = 1, 2, 4, 8
 
 _GREY_MODES = ("1", "L", "LA", "La", "I", "F")
 _TIFF_SAMPLE_FORMAT, _UNSIGNED, _SIGNED = 339, 1, 2
@@ -97,7 +97,8 @@ def decode(path: Path, shape: tuple[int, int, int]) -> tuple[np.ndarray, int]:
 
     Returns:
         ``uint8`` values for ``BYTES``; for other kinds the original values as ``float32`` or, for
-        32-bit integers, ``float64``. And a sum of ``FIRST_FRAME``, ``ON_WHITE`` and ``ON_BLACK``.
+        32-bit integers, ``float64``. And a sum of ``FIRST_FRAME``, ``ON_WHITE``,
+        ``ON_BLACK`` and, for a picture of more pixels than the result, ``LARGER``.
 
     Raises:
         Exception: Of any kind, if it cannot be read.
@@ -109,6 +110,8 @@ def decode(path: Path, shape: tuple[int, int, int]) -> tuple[np.ndarray, int]:
             pixels = np.asarray(_resized(flat, shape), np.uint8).reshape(shape)
         else:
             pixels, flags = _of_shape(_wide_pixels(path, image), shape), 0
+        if image.height * image.width > shape[0] * shape[1]:
+            flags |= LARGER
         if image.format != "MPO" and getattr(image, "is_animated", False):
             flags |= FIRST_FRAME
     return pixels, flags

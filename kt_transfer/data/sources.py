@@ -38,6 +38,7 @@ def load_data(
     flag: str = "--data",
     like: Like | None = None,
     table: TableOptions | None = None,
+    image_size: int = images.IMAGE_SIZE,
 ) -> Dataset:
     """Load a data set.
 
@@ -53,6 +54,8 @@ def load_data(
         like: What a model was made for: pictures are read in that size, with these channels, and
             few examples are enough; of a table its columns are taken.
         table: What the columns of a table are.
+        image_size: Pixels of the longer side that pictures (``images:``) are scaled down to if they
+            have more; a model says it where ``like`` is given.
 
     Returns:
         The :class:`Dataset`, with raw, unscaled examples.
@@ -66,10 +69,12 @@ def load_data(
         ((1438, 8, 8), dtype('uint8'), (0.0, 16.0))
     """
     with settings_named(data=flag.removeprefix("--").replace("-", "_")):
-        return _load(spec, data_dir, like, table)
+        return _load(spec, data_dir, like, table, image_size)
 
 
-def _load(spec: str, data_dir, like: Like | None, table: TableOptions | None) -> Dataset:
+def _load(
+    spec: str, data_dir, like: Like | None, table: TableOptions | None, image_size: int
+) -> Dataset:
     kind, where = _parse(spec)
     if kind in _TABLES:
         return _TABLES[kind](spec, Path(where), table, like)
@@ -85,7 +90,10 @@ def _load(spec: str, data_dir, like: Like | None, table: TableOptions | None) ->
         return digits.load(spec)
     if kind == "tfds":
         return tfds.load(spec, where, data_dir, like)
-    return _AT_PATHS[kind].load(spec, Path(where).expanduser(), like)
+    path = Path(where).expanduser()
+    if kind == "images":
+        return images.load(spec, path, like, image_size)
+    return _AT_PATHS[kind].load(spec, path, like)
 
 
 def require_data(spec: str, *, data_dir: str | os.PathLike | None = None) -> None:

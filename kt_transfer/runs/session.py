@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from kt_transfer.errors import UserError, named, settings_named
 from kt_transfer.runs import folder as runs
@@ -88,6 +88,24 @@ def say(config) -> Callable[..., None]:
     return (lambda *_: None) if config.quiet or other_worker else print
 
 
+def with_image_size(config, sources: Mapping[str, runs.Run | None] | None = None):
+    """The settings of a command that trains, with the size that pictures are read in.
+
+    Args:
+        config: The settings; a size that they give stays.
+        sources: What the command starts from, by name: the run, which keeps its size, or ``None``
+            for a model of another kind, which was made for larger pictures.
+    """
+    from kt_transfer.data.images import IMAGE_SIZE, LARGE_IMAGE_SIZE
+
+    if config.image_size is not None:
+        return config
+    sizes = [
+        LARGE_IMAGE_SIZE if run is None else run.image_size for run in (sources or {}).values()
+    ]
+    return dataclasses.replace(config, image_size=max(sizes, default=IMAGE_SIZE))
+
+
 def load_data(config, spec: str, *, flag: str = "--data", like=None):
     """Load a data set and print how it was read.
 
@@ -99,10 +117,12 @@ def load_data(config, spec: str, *, flag: str = "--data", like=None):
     """
     from kt_transfer import data
 
+    given = {"data_dir": config.data_dir, "flag": flag, "like": like}
+    # Commands that only read what a model takes have no size of their own.
+    if size := getattr(config, "image_size", None):
+        given["image_size"] = size
     with settings_named(id_column="id", group_column="group"):
-        loaded = data.load_data(
-            spec, data_dir=config.data_dir, flag=flag, like=like, table=table_options(vars(config))
-        )
+        loaded = data.load_data(spec, table=table_options(vars(config)), **given)
     say_notes(config, spec, loaded.notes)
     return loaded
 

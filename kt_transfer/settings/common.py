@@ -84,6 +84,11 @@ class Training(Reading):
     learning_rate: Positive = 1e-3
     """Initial learning rate of Adam."""
 
+    image_size: AtLeastOne | None = None
+    """Pictures of images:DIR are scaled down to so many pixels on their longer side if they have
+    more (default: 32; as the run's own for what starts from a run, and 128 for what starts from
+    FILE.keras or an application)."""
+
     strategy: Literal["auto", "one_device", "mirrored", "multi_worker"] = "auto"
     """tf.distribute strategy; auto is mirrored where there are several devices."""
 

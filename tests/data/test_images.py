@@ -81,7 +81,28 @@ def test_grey_and_colour_and_sizes_are_brought_together(tmp_path):
 def test_large_pictures_are_scaled_down_in_proportion(tmp_path):
     for n in range(3):
         write(tmp_path / "set" / "a" / f"{n}.jpg", picture(300, 400))
-    assert load_data(f"images:{tmp_path / 'set'}").input_shape == (96, 128, 1)
+    data = load_data(f"images:{tmp_path / 'set'}")
+    assert data.input_shape == (24, 32, 1)
+    assert "3 scaled down: --image-size PIXELS says how far" in data.notes[0]
+
+
+@pytest.mark.parametrize(("given", "shape"), [(128, (96, 128, 1)), (1000, (300, 400, 1))])
+def test_how_far_pictures_are_scaled_down_can_be_said(tmp_path, given, shape):
+    for n in range(3):
+        write(tmp_path / "set" / "a" / f"{n}.jpg", picture(300, 400))
+    spec = f"images:{tmp_path / 'set'}"
+    data = load_data(spec, image_size=given)
+    assert data.input_shape == shape
+    assert ("scaled down" in data.notes[0]) == (given < 400)
+    assert load_data(spec).input_shape == (24, 32, 1)
+
+
+@pytest.mark.parametrize("side", [8, 28, 32])
+def test_small_pictures_stay_as_they_are(tmp_path, side):
+    pixels = [write(tmp_path / "set" / "a" / f"{n}.png", picture(side, side)) for n in range(5)]
+    data = load_data(f"images:{tmp_path / 'set'}")
+    np.testing.assert_array_equal(data.x[..., 0], np.stack(pixels)[data.rows])
+    assert "scaled down" not in data.notes[0]
 
 
 @pytest.mark.parametrize(("dtype", "largest"), [("uint16", 4095), ("int32", 1e5), ("float32", 1)])
