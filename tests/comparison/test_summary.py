@@ -4,7 +4,8 @@ import pytest
 
 from kt_transfer.comparison.summary import describe_budget, describe_comparison, describe_worths
 from kt_transfer.methods import BY_NAME
-from kt_transfer.methods.candidates import chosen_methods
+from kt_transfer.methods.candidates import chosen_methods, with_students
+from kt_transfer.methods.estimator import TREES
 
 
 def found(verdict="better", method="parameters", sources=("a",)):
@@ -110,3 +111,25 @@ def test_scratch_that_wins_by_its_size_is_not_said_to_score_highest():
     assert "scratch with 100 labels: chosen as the smallest that" in "\n".join(
         describe_comparison(smaller)
     )
+
+
+def test_a_winner_that_stands_in_for_what_cannot_be_exported():
+    given = found()
+    given["winner"]["student_of"] = {
+        "method": "Trees", "mean": 0.9, "difference": -0.05, "interval": [-0.08, -0.02],
+    }  # fmt: skip
+    text = "\n".join(describe_comparison(given))
+    assert (
+        "the best, Trees (accuracy 0.9000), is no network and cannot be exported: its student wins "
+        "in its place, -0.0500 against it (-0.0800 to -0.0200)\nwinner: parameters"
+    ) in text
+
+
+def test_a_classifier_is_fitted_with_its_own_defaults():
+    methods = chosen_methods(["scratch"]) | with_students([TREES])
+    rows = [
+        {"method": name, "steps": 0 if name == "ExtraTreesClassifier" else 10} for name in methods
+    ]
+    told = describe_budget(rows, methods)
+    assert told.endswith("ExtraTreesClassifier: fitted with its own defaults")
+    assert "logistic regression" not in told

@@ -207,3 +207,39 @@ def test_the_curve_has_each_mean_with_its_own_interval():
         expected = corrected_interval(values, 80, 20)
         assert entry["mean"] == pytest.approx(np.mean(values))
         assert (entry["low"], entry["high"]) == pytest.approx((expected.low, expected.high))
+
+
+TAUGHT = {
+    ("scratch", "", 100): (0.70, 900),
+    ("Trees", "", 100): (0.90, 0),
+    ("Trees student", "", 100): (0.85, 50),
+    ("linear", "", 100): (0.86, 10),
+}
+STUDENTS = {("Trees", ""): ("Trees student", "")}
+
+
+def test_the_best_that_is_no_network_gives_its_place_to_its_student():
+    rows = rows_of(TAUGHT)
+    winner = choose(rows, "accuracy", students=STUDENTS)
+    assert (winner["method"], winner["num_parameters"]) == ("Trees student", 50)
+    own, taught = (
+        np.array([row["accuracy"] for row in rows if row["method"] == name])
+        for name in ("Trees", "Trees student")
+    )
+    told = winner["student_of"]
+    assert told["method"] == "Trees" and told["mean"] == pytest.approx(own.mean())
+    expected = corrected_interval(taught - own, 80, 20, num_folds=FOLDS, overlap=1.0)
+    assert told["difference"] == pytest.approx((taught - own).mean())
+    assert told["interval"] == pytest.approx([expected.low, expected.high])
+
+
+def test_the_smallest_is_a_network():
+    winner = choose(rows_of(TAUGHT, spread=0.2), "accuracy", "smallest", STUDENTS)
+    assert winner["method"] == "linear" and "student_of" not in winner
+    lone = choose(rows_of(TAUGHT, spread=0.001), "accuracy", "smallest", STUDENTS)
+    assert lone["method"] == "Trees student" and lone["student_of"]["method"] == "Trees"
+
+
+def test_a_student_that_is_the_best_wins_by_itself():
+    better = TAUGHT | {("Trees student", "", 100): (0.95, 50)}
+    assert "student_of" not in choose(rows_of(better), "accuracy", students=STUDENTS)

@@ -8,7 +8,11 @@ import numpy as np
 import pytest
 
 from kt_transfer import ReconstructionLoss, UserError, dense_autoencoder, sparse_autoencoder
-from kt_transfer.models.autoencoders import num_active_units, transferable_encoder
+from kt_transfer.models.autoencoders import (
+    category_sizes_of,
+    num_active_units,
+    transferable_encoder,
+)
 from kt_transfer.models.penalties import PENALTIES, SPARSITIES
 
 RNG = np.random.default_rng(0)
@@ -255,3 +259,18 @@ def test_settings_out_of_range_are_refused(wrong, message):
     with pytest.raises(ValueError, match=message) as error:
         sparse_autoencoder(12, (8,), 4, **wrong)
     assert not isinstance(error.value, UserError)  # no flag was given
+
+
+def test_categories_are_reconstructed_as_probabilities(tmp_path):
+    model = dense_autoencoder(12, (8,), 4, category_sizes=(3, 2))
+    made = model(X).numpy()
+    assert (np.abs(made[:, :7]) < 1).all() and (made[:, 7:] > 0).all()
+    assert made[:, 7:10].sum(axis=1) == pytest.approx(np.ones(32), abs=1e-5)
+    assert made[:, 10:].sum(axis=1) == pytest.approx(np.ones(32), abs=1e-5)
+    assert category_sizes_of(model) == (3, 2)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert category_sizes_of(loaded) == (3, 2) and np.array_equal(loaded(X), made)
+    assert category_sizes_of(dense_autoencoder(12)) == ()
+    words = sparse_autoencoder(5, (8,), 4, category_sizes=(3, 2))
+    assert words(X[:, :5]).numpy().sum(axis=1) == pytest.approx(np.full(32, 2.0), abs=1e-5)

@@ -490,3 +490,33 @@ def test_settings_changed_later_are_checked_as_well(name):
     model = distiller()
     with pytest.raises(ValueError, match=f"{name} -1"):
         setattr(model, name, -1)
+
+
+@pytest.mark.parametrize("kind", ["logits", "probabilities"])
+def test_a_function_teaches_as_the_model_that_it_is(kind):
+    teacher, answers = spread(network("teacher")), []
+
+    def function(x):
+        answers.append(len(x))
+        logits = teacher(x).numpy()
+        if kind == "logits":
+            return logits
+        return np.exp(log_softmax(logits))
+
+    histories = []
+    for given in (teacher, function):
+        keras.utils.set_random_seed(1)
+        model = Distiller(teacher=given, student=network("student"))
+        model.compile(keras.optimizers.Adam(1e-2), metrics=["accuracy"])
+        history = FusedModel(model).fit(X, LABELS, epochs=3, batch_size=8, verbose=0).history
+        histories.append(history["loss"])
+    assert histories[1] == pytest.approx(histories[0], rel=1e-4)
+    # Once for every example, beside what tells logits from probabilities.
+    assert sum(answers) <= len(X) + 4
+
+
+def test_what_neither_is_nor_answers_as_a_model_is_refused():
+    with pytest.raises(
+        ValueError, match="teacher 'a word' was given, expected a built Keras model"
+    ):
+        Distiller(teacher="a word", student=network("student"))

@@ -36,6 +36,23 @@ def test_reconstruction_is_summed_over_features_and_averaged_over_the_batch():
     assert float(loss) == pytest.approx(weighted, rel=1e-5)
 
 
+def test_reconstruction_of_categories_is_their_cross_entropy():
+    numbers, made = RNG.normal(size=(2, 6, 3)).astype(np.float32)
+    words = np.eye(4, dtype=np.float32)[[0, 1, 2, 3, 0, 1]]
+    words[5] = 0  # a word that has no feature counts for nothing
+    chances = RNG.dirichlet(np.ones(4), 6).astype(np.float32)
+    chances[0] = [0, 1, 0, 0]  # and one that was thought impossible is finite
+    entropy = -(words * np.log(np.maximum(chances, 1e-7))).sum(axis=1)
+    loss = ReconstructionLoss(num_categorical=4)
+    given = np.hstack([numbers, words]), np.hstack([made, chances])
+    expected = (np.square(numbers - made).sum(axis=1) + entropy).mean()
+    assert float(loss(*given)) == pytest.approx(expected, rel=1e-5)
+    again = ReconstructionLoss.from_config(loss.get_config())
+    assert float(again(*given)) == float(loss(*given))
+    alone = ReconstructionLoss(num_categorical=4)(words, chances)
+    assert float(alone) == pytest.approx(entropy.mean(), rel=1e-5)
+
+
 def test_reconstruction_loss_is_saved_with_a_compiled_model(tmp_path):
     model = dense_autoencoder(6, (4,), 2)
     model.compile("adam", loss=ReconstructionLoss(), jit_compile=False)
