@@ -18,6 +18,7 @@ from kt_transfer.data import Dataset
 from kt_transfer.data.rows import take_rows
 from kt_transfer.engine.fused_model import FusedModel, predict_raw
 from kt_transfer.errors import UserError
+from kt_transfer.files.spreadsheets import without_formulas
 from kt_transfer.methods.queries import margins, most_informative
 from kt_transfer.models.classifiers import head_of
 from kt_transfer.reporting.classification import softmax
@@ -75,7 +76,7 @@ def execute(config: LabelConfig) -> Path:
         }
     )
     with runs.replacing(path, overwrite=config.overwrite) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.4g")
+        without_formulas(table).to_csv(temporary, index=False, float_format="%.4g")
     pictures = ""
     if len(data.input_shape) in (2, 3):
         titles = [f"{row}: {name}?" for row, name in zip(table["row"], names, strict=True)]

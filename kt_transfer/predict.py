@@ -19,12 +19,15 @@ from kt_transfer.data import Like
 from kt_transfer.data.example_summary import ExampleSummary
 from kt_transfer.engine.fused_model import predict_raw
 from kt_transfer.errors import UserError
+from kt_transfer.files.spreadsheets import without_formulas
 from kt_transfer.reporting.classification import softmax
 from kt_transfer.runs import folder as runs
 from kt_transfer.runs import session
 from kt_transfer.serving.saved_model import load_saved_model
 from kt_transfer.settings import PredictConfig
 from kt_transfer.sources.loading import adaptation_to, like, preprocessing_for_new
+
+_OWN_COLUMNS = ("split", "row", "class_id", "label")
 
 
 def run(**settings) -> Path:
@@ -61,7 +64,8 @@ def execute(config: PredictConfig) -> Path:
         }
     )
     if data.ids is not None:
-        table[config.id] = np.concatenate([data.ids[part.rows] for part in parts])
+        own = "id" if config.id in _OWN_COLUMNS else config.id
+        table[own] = np.concatenate([data.ids[part.rows] for part in parts])
     table["class_id"] = class_id
     table["label"] = np.array(names)[class_id]
     for number, name in enumerate(names):
@@ -69,7 +73,7 @@ def execute(config: PredictConfig) -> Path:
     # In the order of the source, from which the test part may have been split off.
     table = table.sort_values(["split", "row"], ascending=[False, True])
     with runs.replacing(path, overwrite=config.overwrite) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.6g")
+        without_formulas(table).to_csv(temporary, index=False, float_format="%.6g")
     of_parts = " and ".join(part.name for part in parts)
     s = "s" if len(table) != 1 else ""
     session.say(config)(f"{len(table)} prediction{s} of {spec} ({of_parts}) in {path}")
