@@ -95,7 +95,8 @@ def execute(config: CompareConfig, candidates: Mapping | None = None):
         recording.check_data(session.say(config), data, config.folds)
         recording.note_data(run, data)
         if config.teachers is None and len(data.input_shape) == 1:
-            taught = _with_students(config, (TREES,))
+            by_default = config.methods == CompareConfig.methods
+            taught = _with_students(config, (TREES,) if by_default else ())
         methods = methods | taught
         table = Table(run.path)
         with strategy.scope():

@@ -14,6 +14,7 @@ from sklearn.metrics import accuracy_score
 from kt_transfer import compare, evaluate, finetune, load_data, predict, pretrain
 from kt_transfer.data import TableOptions
 from kt_transfer.errors import UserError
+from kt_transfer.methods.estimator import TREES
 from kt_transfer.shell.main import main
 
 RNG = np.random.default_rng(0)
@@ -164,6 +165,7 @@ def test_compare_judges_trees_and_exports_their_student_as_a_network(folder, tmp
         folds=2,
         repeats=1,
         methods=("scratch", "features"),
+        teachers=[TREES],
         epochs=2,
         pretrain_epochs=2,
         out=tmp_path / "run",

@@ -121,7 +121,7 @@ def read_candidates(path: Path) -> dict:
 def require_candidates(candidates: Mapping) -> dict:
     """Candidates that are given in Python, checked: a method for each name."""
     for name, method in candidates.items():
-        if not isinstance(method, (*METHODS, Estimator)):
+        if not isinstance(method, METHODS):
             raise UserError(
                 setting="candidates",
                 given={name: method},

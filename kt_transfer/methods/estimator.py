@@ -11,7 +11,8 @@ from kt_transfer.errors import UserError
 TREES = "sklearn.ensemble.ExtraTreesClassifier"
 
 
-@dataclass(frozen=True, kw_only=True)
+# Compared by identity: instances of some libraries have no hash.
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Estimator:
     """A classifier that has ``fit`` and ``predict_proba``, on the labelled examples alone.
 

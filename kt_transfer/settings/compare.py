@@ -60,7 +60,7 @@ class CompareConfig(Training):
     """Classifiers with scikit-learn's interface that are installed, by import path, such as
     catboost.CatBoostClassifier: each is a candidate, and the teacher of a student that also sees
     the unlabelled examples (default: sklearn.ensemble.ExtraTreesClassifier for the rows of a
-    table, none for pictures)."""
+    table, unless --methods says what to compare; none for pictures)."""
 
     metric: Metric = "accuracy"
     """What to judge by, on held-out examples."""

@@ -53,6 +53,14 @@ def test_settings_of_an_instance_are_kept_and_its_state_is_not(problem):
     assert not hasattr(given, "classes_")
 
 
+def test_instances_without_a_hash_are_taken():
+    class Odd(LogisticRegression):
+        __hash__ = None
+
+    found = with_students([Odd()])
+    assert found["Odd student"].teacher is found["Odd"] and len({*found.values()}) == 2
+
+
 def test_weights_count(problem):
     weights = np.where(Y[LABELLED] == 1, 1e-9, 1.0)
     learned = Estimator(estimator=LogisticRegression()).prepare(problem)
@@ -94,7 +102,8 @@ def test_candidates_come_with_their_students():
         "method": "estimator",
         "estimator": TREES,
     }
-    assert require_candidates(found) == found
+    with pytest.raises(UserError, match="a method for each name"):
+        require_candidates(found)  # it would have no student, if it were the best
 
 
 @pytest.mark.parametrize(
