@@ -294,7 +294,7 @@ def test_the_first_source_gives_scratch_its_network(tmp_path):
     )
     for sources, width in (([source_on(x), other], 12), ([other, source_on(x)], 20)):
         comparison = comparison_of(x, y, tmp_path, sources=sources)
-        network, _ = comparison.model_of("scratch", "")
+        network = comparison.learner(comparison.methods["scratch"], "", 30).network
         assert network.get_layer("encoder").layers[1].units == width
 
 

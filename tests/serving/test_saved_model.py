@@ -214,8 +214,9 @@ def test_the_check_finds_a_model_that_answers_otherwise(chain):
     def otherwise(x):
         return {"features": encoder(preprocessing(x)) + 1e-3}
 
+    x = images(4)
     with pytest.raises(RuntimeError, match="differs from Keras by 0.00"):
-        check_saved_model(chain.exported, {"encode": otherwise}, images(4), {"image": images(4)})
+        check_saved_model(chain.exported, {"encode": otherwise}, x, {"image": x})
 
 
 @pytest.mark.parametrize(
