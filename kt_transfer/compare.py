@@ -188,8 +188,11 @@ def _save_winner(
     if log.rows:
         plot_history(log.rows, run.folder("plots") / "loss.png")
     examples = take_rows(data.x_test, known)
-    texts = None if data.schema is None else data.schema.texts_of(examples)
-    return test, Answers(examples, y, softmax(logits), data.class_names, data.value_range, texts)
+    answers = Answers(examples, y, softmax(logits), data.class_names, data.value_range)
+    if data.schema is not None:
+        texts, columns = data.schema.texts_of(examples), data.schema.names
+        answers = answers._replace(texts=texts, columns=columns)
+    return test, answers
 
 
 def _tell(

@@ -284,7 +284,8 @@ def _data(config: DistillConfig, teacher: Run | None):
 def _with_image_size(config: DistillConfig, teacher: Run | None) -> DistillConfig:
     """The size of pictures: that of the first teacher that is a run, which takes no other."""
     sized = session.with_image_size(config, {"teacher": teacher})
-    if teacher is not None and sized.image_size != teacher.image_size:
+    size = sized.image_size
+    if teacher is not None and size is not None and size != teacher.image_size:
         raise UserError(
             setting="image_size",
             given=config.image_size,

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from kt_transfer.comparison.comparison import Comparison
-from kt_transfer.comparison.summary import describe_worths
+from kt_transfer.comparison.summary import describe_student, describe_worths
 from kt_transfer.comparison.verdicts import curve
 from kt_transfer.data import Dataset
 from kt_transfer.reporting.comparison_plots import plot_folds, plot_label_efficiency, save_png
@@ -63,7 +63,7 @@ def write_report(
         curve=points,
         answers=answers,
         reconstructions=shown,
-        worth=list(describe_worths(found)),
+        worth=[*describe_student(found), *describe_worths(found)],
         commands=[("The same comparison", command_of(config)), *then],
         settings=run.settings,
         environment=_environment(run),

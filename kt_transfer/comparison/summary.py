@@ -25,8 +25,7 @@ def describe_comparison(found: dict) -> Iterator[str]:
     together = f"; verdicts hold for all {count} together (Holm)" if count > 1 else ""
     yield f"each interval has a confidence of 95 %{together}"
     yield from describe_worths(found)
-    if taught := found["winner"].get("student_of"):
-        yield _student_line(taught, found)
+    yield from describe_student(found)
     yield _winner_line(found)
     if (score := found["test"].get(found["metric"])) is not None:
         yield (
@@ -135,9 +134,13 @@ def _judged(entry: dict) -> list[str]:
     return [f"{entry['difference']:+.4f}", f"{low:+.4f} to {high:+.4f}", entry["verdict"]]
 
 
-def _student_line(taught: dict, found: dict) -> str:
+def describe_student(found: dict) -> Iterator[str]:
+    """What it costs that a student wins for its teacher, if it does."""
+    taught = found["winner"].get("student_of")
+    if taught is None:
+        return
     low, high = taught["interval"]
-    return (
+    yield (
         f"the best, {taught['method']} ({found['metric']} {taught['mean']:.4f}), is no network and "
         f"cannot be exported: its student wins in its place, {taught['difference']:+.4f} against "
         f"it ({low:+.4f} to {high:+.4f})"

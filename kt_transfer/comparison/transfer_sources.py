@@ -140,7 +140,8 @@ def _require_apart(name: str, ancestor: Run, data: Dataset, config) -> None:
     """Refuse a run whose training examples are, by another name, among the target's."""
     seen, table = ancestor.settings["data"], session.table_options(ancestor.settings)
     try:
-        other = load_data(seen, data_dir=config.data_dir, table=table, image_size=config.image_size)
+        size = config.image_size or ancestor.image_size
+        other = load_data(seen, data_dir=config.data_dir, table=table, image_size=size)
     except UserError:
         session.say(config)(
             f"{name}: {seen}, which it learned from, is not there any more to be checked"

@@ -158,20 +158,18 @@ class Schema:
         }
 
     def texts_of(self, matrix: np.ndarray) -> list[list[str]]:
-        """What stands in each row, for people: ``"age 31"``, ``"color missing"``.
+        """What stands in each row, for people.
 
         Args:
             matrix: Shape ``(n, columns)``.
 
         Example:
-            >>> Schema(columns=(Column(name="age", kind="number"),)).texts_of(np.array([[31.0]]))
-            [['age 31']]
+            >>> schema = Schema(columns=(Column(name="age", kind="number"),))
+            >>> schema.texts_of(np.array([[31.0], [np.nan]]))
+            [['31'], ['missing']]
         """
         values = self.frame_of(matrix)
-        return [
-            [f"{short(name)} {_text(values[name][row])}" for name in self.names]
-            for row in range(len(matrix))
-        ]
+        return [[_text(values[name][row]) for name in self.names] for row in range(len(matrix))]
 
     def __iter__(self):
         return iter(self.columns)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import textwrap
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -71,7 +72,7 @@ def plot_label_efficiency(curve: Sequence[dict], metric: str) -> Figure:
         budgets = sorted({row["labels"] for row in curve})
         for number, (name, rows) in enumerate(candidates):
             rows = sorted(rows, key=lambda row: row["labels"])
-            look = _look(curve, rows[0]["method"])
+            look = look_of(curve, rows[0]["method"])
             # A little beside one another, so that intervals do not hide one another.
             aside = 1 + 0.012 * (number - (len(candidates) - 1) / 2)
             means = [row["mean"] for row in rows]
@@ -116,7 +117,7 @@ def plot_folds(scores: Sequence[dict], labels: int, metric: str) -> Figure:
     with matplotlib.rc_context(_STYLE):
         figure, axis = _empty(0.9 + 0.42 * len(candidates))
         for height, (_, rows) in enumerate(candidates):
-            look, values = _look(scores, rows[0]["method"]), [row[metric] for row in rows]
+            look, values = look_of(scores, rows[0]["method"]), [row[metric] for row in rows]
             colour = COLOURS[look][0]
             heights = [height + 0.09 * (number % 5 - 2) for number in range(len(values))]
             axis.plot(
@@ -131,8 +132,7 @@ def plot_folds(scores: Sequence[dict], labels: int, metric: str) -> Figure:
             )
             mean = sum(values) / len(values)
             axis.plot([mean, mean], [height - 0.34, height + 0.34], color=INK[0], linewidth=1.8)
-        names = [name.replace(" · ", "\n") for name, _ in candidates]
-        axis.set_yticks(range(len(names)), names)
+        axis.set_yticks(range(len(candidates)), [_in_lines(name) for name, _ in candidates])
         axis.set_ylim(len(candidates) - 0.5, -0.5)
         _scale(axis.xaxis, metric)
         axis.set(xlabel=METRICS[metric], title=f"{labels:,} labels")
@@ -186,6 +186,12 @@ def _as_variable(match: re.Match) -> str:
     return f"{kind}: var(--{names[colour]})" if colour in names else match[0]
 
 
+def _in_lines(name: str) -> str:
+    """A candidate's name in short lines, so that the scores have room."""
+    parts = (textwrap.fill(part, 18, break_long_words=False) for part in name.split(" · "))
+    return "\n".join(parts)
+
+
 def _empty(height: float):
     figure = Figure(figsize=(3.9, height), layout="constrained")
     return figure, figure.add_subplot()
@@ -207,8 +213,8 @@ def _candidates(rows: Sequence[dict]) -> list[tuple[str, list[dict]]]:
     return [(candidate_name(*own, sources), rows) for own, rows in groups.items()]
 
 
-def _look(rows: Sequence[dict], method: str) -> str:
-    """Under which name the colour and marker of a method are."""
+def look_of(rows: Sequence[dict], method: str) -> str:
+    """Under which name the colour and marker of a method are, which may have a name of its own."""
     if method in COLOURS:
         return method
     others = dict.fromkeys(row["method"] for row in rows if row["method"] not in COLOURS)

@@ -25,6 +25,7 @@ class Answers(NamedTuple):
         class_names: Class names by number.
         value_range: Smallest and largest raw value.
         texts: What stands in each example, value by value, where its numbers stand for words.
+        columns: The names of these values.
     """
 
     examples: np.ndarray
@@ -33,6 +34,7 @@ class Answers(NamedTuple):
     class_names: Sequence[str]
     value_range: tuple[float, float]
     texts: Sequence[Sequence[str]] | None = None
+    columns: Sequence[str] = ()
 
 
 def show(example: np.ndarray, value_range: tuple[float, float]) -> dict:
@@ -77,6 +79,11 @@ def pairs(originals: np.ndarray, made: np.ndarray, value_range, count: int) -> l
 
 
 def _mistake(answers: Answers, row: int, predicted: int, sure: float) -> dict:
+    if answers.texts is None:
+        shown = show(answers.examples[row], answers.value_range)
+        names = [f"value {number}" for number in range(1, 1 + len(shown.get("values", ())))]
+    else:
+        shown, names = _some_of(answers.texts[row]), list(answers.columns)
     true, predicted_name = (answers.class_names[n] for n in (answers.labels[row], predicted))
     return {
         "number": int(row),
@@ -84,11 +91,8 @@ def _mistake(answers: Answers, row: int, predicted: int, sure: float) -> dict:
         "predicted": predicted_name,
         "sure": f"{100 * sure:.0f}\N{NO-BREAK SPACE}%",
         "alt": f"Test example {row}: {true}, predicted {predicted_name}",
-        **(
-            show(answers.examples[row], answers.value_range)
-            if answers.texts is None
-            else _some_of(answers.texts[row])
-        ),
+        **shown,
+        "names": names[:MOST_VALUES],
     }
 
 

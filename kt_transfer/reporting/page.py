@@ -11,6 +11,7 @@ from kt_transfer.reporting.classification import confusion_matrix
 from kt_transfer.reporting.comparison_plots import (
     as_svg,
     colour_variables,
+    look_of,
     plot_folds,
     plot_label_efficiency,
 )
@@ -98,6 +99,7 @@ def comparison_page(
         mix_ups=_frequent_confusions(answers),
         mistakes=most_confident_mistakes(answers, _MOST_MISTAKES),
         reconstructions=pairs(*made, answers.value_range, _MOST_RECONSTRUCTIONS),
+        looks={name: look_of(scores, name) for name in _present(scores)},
         colours={"light": colour_variables(dark=False), "dark": colour_variables(dark=True)},
         commands=commands,
         settings=settings.items(),
@@ -216,7 +218,7 @@ def _costs(comparison: dict, budgets: Sequence[int]) -> list[dict]:
         own = rows.setdefault((cost["method"], cost["source"]), {"seconds": {}})
         own["seconds"][cost["labels"]] = _seconds(cost["seconds"])
         own["model"] = [
-            f"{cost['num_parameters']:,}",
+            f"{cost['num_parameters']:,}" if cost["num_parameters"] else "–",
             size_in_words(cost["bytes"]),
             f"{cost['latency_ms']:.2g} ms",
         ]

@@ -98,7 +98,8 @@ def with_image_size(config, sources: Mapping[str, runs.Run | None] | None = None
     """
     from kt_transfer.data.images import IMAGE_SIZE, LARGE_IMAGE_SIZE
 
-    if config.image_size is not None:
+    specs = (config.data, getattr(config, "source_data", None))
+    if config.image_size is not None or not any(str(spec).startswith("images:") for spec in specs):
         return config
     sizes = [
         LARGE_IMAGE_SIZE if run is None else run.image_size for run in (sources or {}).values()
