@@ -30,6 +30,7 @@ _HOMES = {
     "UserError": "errors",
 }
 _COMMANDS = (
+    "inspect",
     "pretrain",
     "finetune",
     "distill",
