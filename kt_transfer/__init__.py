@@ -30,7 +30,6 @@ _HOMES = {
     "UserError": "errors",
 }
 _COMMANDS = (
-    "inspect",
     "pretrain",
     "finetune",
     "distill",
@@ -39,6 +38,7 @@ _COMMANDS = (
     "evaluate",
     "predict",
     "label",
+    "inspect",
     "export",
     "quickstart",
 )

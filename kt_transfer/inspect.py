@@ -17,6 +17,7 @@ import numpy as np
 
 from kt_transfer.data import Dataset
 from kt_transfer.data.findings import (
+    SAY_THE_SAME,
     Finding,
     column_findings,
     further_findings,
@@ -25,10 +26,11 @@ from kt_transfer.data.findings import (
 )
 from kt_transfer.data.profile import profile
 from kt_transfer.data.remarks import remarks_on_examples
-from kt_transfer.data.schema import OTHER, short
+from kt_transfer.data.schema import OTHER, Column, short
 from kt_transfer.files.writing import replacing_folder, require_free_folder
 from kt_transfer.reporting import inspection_plots
 from kt_transfer.reporting.terminal import format_table
+from kt_transfer.reporting.wording import percent
 from kt_transfer.runs import folder as runs
 from kt_transfer.runs import session
 from kt_transfer.settings import CompareConfig, InspectConfig
@@ -104,7 +106,9 @@ def _examples(facts: dict) -> list[str]:
     total = examples["train"] + examples["test"]
     split = "given by the source" if examples["test_is_given"] else "split off by kt_transfer"
     without = examples["unlabelled"]
-    labelled = f"{_share(without / total)} without a label" if without else "all with a label"
+    labelled = "all with a label"
+    if without:
+        labelled = f"{'none' if without == total else percent(1 - without / total)} with a label"
     lines = [
         f"{total:,} examples, {labelled}: {examples['train']:,} to train with, "
         f"{examples['test']:,} to test ({split})"
@@ -113,7 +117,7 @@ def _examples(facts: dict) -> list[str]:
         counts = {row["name"]: row["train"] + row["test"] for row in classes}
         ordered = sorted(counts, key=lambda name: -counts[name])
         told = [
-            f"{short(name)} {counts[name]:,} ({_share(counts[name] / max(total - without, 1))})"
+            f"{short(name)} {counts[name]:,} ({percent(counts[name] / max(total - without, 1))})"
             for name in ordered
         ]
         if len(told) > _MOST_CLASSES:
@@ -131,8 +135,8 @@ def _columns(facts: dict) -> list[str]:
     is_told = any(column["alone"] is not None for column in shown)
     rows = [
         [short(column["name"]), column["kind"], _values(column)]
-        + [_share(column["missing"]) if column["missing"] else ""]
-        + ([_share(column["alone"] or 0)] if is_told else [])
+        + [percent(column["missing"]) if column["missing"] else ""]
+        + ([percent(column["alone"] or 0)] if is_told else [])
         for column in shown
     ]
     header = ["column", "kind", "values", "missing", *["alone"] * is_told]
@@ -140,7 +144,7 @@ def _columns(facts: dict) -> list[str]:
     if len(columns) > len(shown):
         lines.append(f"{len(columns) - len(shown)} more columns are in {_REPORT}")
     if is_told:
-        chance = _share(1 / len(facts["classes"]))
+        chance = percent(1 / len(facts["classes"]))
         lines.append(
             f"alone: the share of each class that a column tells by itself, by chance {chance}"
         )
@@ -149,14 +153,14 @@ def _columns(facts: dict) -> list[str]:
 
 def _values(column: dict) -> str:
     if words := column.get("words"):
-        first = [f"{short(word)} {_share(share)}" for word, share in words.items()][:_MOST_WORDS]
+        first = [f"{short(word)} {percent(share)}" for word, share in words.items()][:_MOST_WORDS]
         more = column["distinct"] - len(first)
         return ", ".join(first) + (f" and {more} more" if more else "")
     if "low" not in column:
         return ""
     ends = [column[name] for name in ("low", "median", "high")]
     low, median, high = ends if column["kind"] == "date" else (f"{end:.6g}" for end in ends)
-    return f"{low} to {high}, half below {median}"
+    return f"{low} to {high}, median {median}"
 
 
 def _pictures(facts: dict) -> list[str]:
@@ -193,15 +197,6 @@ def _next(config: InspectConfig, data: Dataset) -> str:
     return shlex.join(words)
 
 
-def _share(share: float) -> str:
-    """A share in percent: whole numbers, but 0 and 100 only for none and all."""
-    if share in (0, 1):
-        return f"{share:.0%}".replace("%", " %")
-    if 0.01 <= share <= 0.99:
-        return f"{100 * share:.0f} %"
-    return f"{min(max(100 * share, 0.01), 99.99):.2g} %" if share < 0.01 else f"{100 * share:.1f} %"
-
-
 # -- What is drawn ---------------------------------------------------------------------------------
 
 
@@ -225,23 +220,37 @@ def _draw(data: Dataset, facts: dict, findings: list[Finding], folder: Path) -> 
 def _draw_columns(data: Dataset, facts: dict, findings: list[Finding], path: Path) -> None:
     rows = np.unique(np.linspace(0, len(data.x) - 1, _MOST_DRAWN).astype(int))
     x, y = np.asarray(data.x[rows], np.float64), data.y[rows]
-    doubtful = {name for finding in findings for name in finding.columns}
+    others = (finding for finding in findings if finding.kind != SAY_THE_SAME)
+    doubtful = {name for finding in others for name in finding.columns}
     columns = []
     for place, (column, about) in enumerate(
         zip(table_columns(data), facts["columns"], strict=True)
     ):
-        words = {"category": (*column.vocabulary, OTHER), "boolean": ("no", "yes")}
+        codes, words = _words(column, x[:, place], is_number="words" not in about)
         alone = about["alone"]
         values = inspection_plots.Values(
             column.name,
-            x[:, place],
-            words=words.get(column.kind, ()),
+            codes,
+            words=words,
             is_date=column.kind == "date",
-            note=f"tells {_share(alone)} alone" if alone is not None else "",
+            note=f"tells {percent(alone)} alone" if alone is not None else "",
         )
         columns.append((column.name not in doubtful, -(alone or 0), place, values))
     ordered = [values for *_, values in sorted(columns, key=lambda column: column[:3])]
     inspection_plots.plot_columns(ordered, y, data.class_names, path)
+
+
+def _words(column: Column, values: np.ndarray, is_number: bool) -> tuple[np.ndarray, tuple]:
+    """Codes and their words; numbers as they are and none. Numbers of few values are words too."""
+    if column.kind == "category":
+        return values, (*column.vocabulary, OTHER)
+    if column.kind == "boolean":
+        return values, ("no", "yes")
+    if is_number:
+        return values, ()
+    distinct = np.unique(values[~np.isnan(values)])
+    codes = np.where(np.isnan(values), np.nan, np.searchsorted(distinct, values))
+    return codes, tuple(f"{value:g}" for value in distinct)
 
 
 def _some_of_each_class(data: Dataset) -> list[tuple[str, np.ndarray]]:

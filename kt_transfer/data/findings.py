@@ -8,12 +8,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kt_transfer.data.column_copies import EQUAL, RECODED, SCALED, column_copies
+from kt_transfer.data.column_copies import EQUAL, RECODED, SCALED, Copy, column_copies
 from kt_transfer.data.dataset import UNLABELLED, Dataset
 from kt_transfer.data.giveaways import GIVES_AWAY, rows_to_ask, told_alone, told_by_missing
 from kt_transfer.data.schema import Column, shown
 from kt_transfer.errors import listed
+from kt_transfer.reporting.wording import percent
 
+SAY_THE_SAME = "columns that say the same"
 # Of wider tables the columns are looked at by request alone, since it takes longer than it is worth
 # at the start of a training.
 MOST_COLUMNS = 200
@@ -151,7 +153,7 @@ def _giving_away(data: Dataset, giving: list[str], told) -> Iterator[Finding]:
     if not giving:
         return
     several = len(giving) > 1
-    names = listed((f"{name} ({_percent(told[name])})" for name in giving), _MOST_NAMED)
+    names = listed((f"{name} ({percent(told[name])})" for name in giving), _MOST_NAMED)
     verb = "each tell" if several else "tells"
     they = "they come" if several else "it comes"
     yield Finding(
@@ -175,7 +177,7 @@ def _counting(data: Dataset, columns, giving: list[str], told) -> Iterator[Findi
             yield Finding(
                 "gives the label away",
                 f"{column.name} numbers the rows and yet tells the label of "
-                f"{_percent(value)} of them, since they are in the order of the classes: "
+                f"{percent(value)} of them, since they are in the order of the classes: "
                 f"{_leave_out(data, [column.name])}",
                 (column.name,),
             )
@@ -190,8 +192,8 @@ def _telling_by_missing(data: Dataset, columns, giving: list[str]) -> Iterator[F
             yield Finding(
                 "gives the label away",
                 f"where {column.name} is {'missing' if side.is_missing else 'known'}, "
-                f"{_percent(side.share)} of {side.rows:,} rows are "
-                f"{data.class_names[side.label]} ({_percent(side.elsewhere)} elsewhere): if it is "
+                f"{percent(side.share)} of {side.rows:,} rows are "
+                f"{data.class_names[side.label]} ({percent(side.elsewhere)} elsewhere): if it is "
                 f"filled in only after the label is known, {_leave_out(data, [column.name])}",
                 (column.name,),
             )
@@ -204,15 +206,22 @@ def _copied(data: Dataset, columns) -> Iterator[Finding]:
     told = []
     for of in dict.fromkeys(copy.of for copy in copies):
         same = [copy for copy in copies if copy.of == of]
-        each = [f"{columns[copy.column].name} ({_COPIED[copy.kind]})" for copy in same]
+        each = [f"{columns[copy.column].name} ({_how(columns, copy)})" for copy in same]
         verb = "says" if len(same) == 1 else "say"
         told.append(f"{listed(each, _MOST_NAMED)} {verb} the same as {columns[of].name}")
     names = [columns[copy.column].name for copy in copies]
     yield Finding(
-        "columns that say the same",
+        SAY_THE_SAME,
         f"{listed(told, _MOST_NAMED)}: one is enough, {_leave_out(data, names)}",
         tuple(names),
     )
+
+
+def _how(columns, copy: Copy) -> str:
+    """How a column is like another; equal codes may stand for other words."""
+    one, other = columns[copy.column], columns[copy.of]
+    has_words = (one.kind, one.vocabulary) == (other.kind, other.vocabulary)
+    return _COPIED[copy.kind if has_words or copy.kind != EQUAL else RECODED]
 
 
 def _constant(data: Dataset, columns) -> Iterator[Finding]:
@@ -302,8 +311,3 @@ def _blank(data: Dataset) -> Iterator[Finding]:
                 f"{'it' if one else 'them'} if nothing should be there",
                 rows=tuple(rows[:100]),
             )
-
-
-def _percent(share: float) -> str:
-    """A share in percent, such that only all of something is 100 %."""
-    return "100 %" if share == 1 else f"{min(100 * share, 99.9):.1f} %"

@@ -4,8 +4,8 @@ A column that was written after the label was known (an outcome date, a code for
 makes every score of a model meaningless, and looks like success. It is found by asking each column
 alone: its rows of the same value, or of the nearest one, vote for the label of the row that is left
 out. This needs no training, no scale and no order of words, does not mind missing values, which
-count as a value of their own, and errs on the side of silence, since a vote of neighbours is noisier
-than a fitted model.
+count as a value of their own, and errs on the side of silence, since a vote of neighbours is
+noisier than a fitted model.
 """
 
 from __future__ import annotations
@@ -176,7 +176,9 @@ def _binned(values: np.ndarray) -> np.ndarray:
 def _recall(values: np.ndarray, y: np.ndarray, near: bool) -> float:
     """Mean recall of the vote of all other rows with a value, or of those with the nearest one.
 
-    Votes of all rows of a class weigh as much as those of another; a tie counts as wrong.
+    Votes of all rows of a class weigh as much as those of another. Labels with as many votes share
+    a row, be it before or after its own vote is left out: otherwise a column that says nothing of
+    classes of one size would get every row wrong, being always one vote short.
     """
     distinct, group = np.unique(values, return_inverse=True)
     num_classes = int(y.max()) + 1
@@ -185,19 +187,22 @@ def _recall(values: np.ndarray, y: np.ndarray, near: bool) -> float:
         group * num_classes + y, return_inverse=True, return_counts=True
     )
     each = 1 / np.bincount(y)  # what one vote weighs, by class
-    votes = counts * each[pairs % num_classes]
-    order = np.lexsort((votes, pairs // num_classes))
-    of_value = (pairs // num_classes)[order]
-    last = np.flatnonzero(np.append(of_value[1:] != of_value[:-1], True))
+    votes, of_value = counts * each[pairs % num_classes], pairs // num_classes
+    order = np.lexsort((votes, of_value))
+    last = np.flatnonzero(np.append(np.diff(of_value), 1))
     best = order[last]
     second = np.where(
         (last > 0) & (of_value[last - 1] == of_value[last]), votes[order[last - 1]], 0
     )
     others = np.where(best[group] == pair, second[group], votes[best[group]])
-    told = votes[pair] - each[y] > others + 1e-9
+    first = votes > votes[best][of_value] - 1e-9
+    shared = first / np.bincount(of_value, first)[of_value]
+    lead, is_tied = votes[pair] - each[y] - others, np.abs(votes[pair] - others) < 1e-9
+    told = np.select([lead > 1e-9, lead > -1e-9, is_tied], [1.0, 0.5, shared[pair]])
+    size = np.bincount(group)[group]
+    told[size == 1] = 0
     if near and len(distinct) > 2:
-        alone = np.bincount(group)[group] == 1
-        alone &= ~np.isnan(values)
+        alone = (size == 1) & ~np.isnan(values)
         nearest = _nearest(distinct)[group[alone]]
         told[alone] = (pairs % num_classes)[best[nearest]] == y[alone]
     return float(np.mean(np.bincount(y, told) / np.bincount(y)))

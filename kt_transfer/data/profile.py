@@ -9,6 +9,8 @@ from kt_transfer.data.findings import alone, is_pictures, table_columns
 from kt_transfer.data.schema import OTHER, Column
 
 _MOST_WORDS = 10
+# Numbers of so few values are told like words.
+_FEW_NUMBERS = 5
 _MOST_ROWS = 100_000
 
 
@@ -70,16 +72,22 @@ def _column(column: Column, values: np.ndarray) -> dict:
     about = {"name": column.name, "kind": column.kind, "missing": 1 - len(known) / len(values)}
     distinct, counts = np.unique(known, return_counts=True)
     about["distinct"] = len(distinct)
-    if column.kind in ("category", "boolean"):
-        words = (*column.vocabulary, OTHER) if column.kind == "category" else ("no", "yes")
+    is_number = column.kind in ("number", "date")
+    if not is_number or column.kind == "number" and len(distinct) <= _FEW_NUMBERS:
         order = np.argsort(-counts, kind="stable")[:_MOST_WORDS]
         shares = counts[order] / max(len(known), 1)
-        named = (words[int(distinct[place])] for place in order)
+        named = (_word(column, distinct[place]) for place in order)
         about["words"] = dict(zip(named, map(float, shares), strict=True))
-    elif len(known):
+    if is_number and len(known):
         ends = known.min(), np.median(known), known.max()
         about |= dict(zip(("low", "median", "high"), map(_plain(column.kind), ends), strict=True))
     return about
+
+
+def _word(column: Column, value: float) -> str:
+    if column.kind == "category":
+        return (*column.vocabulary, OTHER)[int(value)]
+    return ("no", "yes")[int(value)] if column.kind == "boolean" else f"{value:g}"
 
 
 def _plain(kind: str):

@@ -9,14 +9,17 @@ from typing import NamedTuple
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from kt_transfer.files.writing import replacing
 from kt_transfer.reporting.plots import as_picture
+from kt_transfer.reporting.wording import percent
 
 # Distinct to the colour-blind (Okabe and Ito), the palest left out.
 _COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9")
-_ALL, _MISSING, _INK, _FAINT = "#0072b2", "#9aa0a8", "#1d2430", "#d9dee6"
+_ALL, _INK, _FAINT = "#0072b2", "#1d2430", "#d9dee6"
+_MISSING = {"edgecolor": "white", "linewidth": 0, "hatch": "////"}
 _STYLE = {
     "font.size": 8,
     "text.parse_math": False,  # names may contain a dollar sign
@@ -59,8 +62,8 @@ def plot_columns(columns: Sequence[Values], y, class_names: Sequence[str], path:
     """A panel for each column: how its values spread, within each class.
 
     Each class has bars or a line of its own, that add up to all of its examples: where they differ,
-    the column tells something about the label. What is missing is a grey bar, at the right or at
-    the bottom. Of more columns than there is room for, the first are drawn.
+    the column tells something about the label. What is missing is a hatched bar, at the right
+    or at the bottom. Of more columns than there is room for, the first are drawn.
 
     Args:
         columns: The columns, those to be looked at first.
@@ -78,20 +81,19 @@ def plot_columns(columns: Sequence[Values], y, class_names: Sequence[str], path:
     down = -(-len(shown) // across)
     groups = _classes_to_colour(np.asarray(y), class_names)
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(max(2.7 * across, 5.4), 1.9 * down + 0.8))
+        figure = Figure(figsize=(max(2.7 * across, 5.4), 1.9 * down + 0.6))
         axes = figure.subplots(down, across, squeeze=False).ravel()
         for axis in axes[len(shown) :]:
             axis.axis("off")
         for axis, column in zip(axes, shown, strict=False):
             (_draw_words if column.words else _draw_numbers)(axis, column, groups)
             missing = np.isnan(column.values).mean()
-            notes = [column.note, f"{100 * missing:.2g} % missing" if missing else ""]
+            notes = [column.note, f"{percent(missing)} missing" if missing else ""]
             _title(axis, column.name, ", ".join(filter(None, notes)))
+        of_each = " of each class" if len(groups) > 1 else ""
         more = f" ({left_out} more columns are not drawn)" if left_out else ""
-        _head(
-            figure, groups, "share of the examples" + (" of each class" * (len(groups) > 1)) + more
-        )
-        _save(figure, path, 0.8)
+        _head(figure, groups, f"share of the examples{of_each}{more}")
+        _save(figure, path, 0.6)
     return left_out
 
 
@@ -116,7 +118,7 @@ def plot_classes(names: Sequence[str], train, test, path: Path) -> None:
         axis.barh(place, total, color=_COLOURS[0], label="training")
         bars = axis.barh(place, tested, left=total, color=_COLOURS[5], label="test")
         axis.bar_label(bars, [f"{a + b:,}" for a, b in zip(total, tested, strict=True)], padding=3)
-        axis.set_yticks(place, [_cut(names[number], 24) for number in order])
+        axis.set_yticks(place, [_cut(names[number], 32) for number in order])
         axis.set_ylim(len(order) - 0.4, -0.6)
         axis.set_xlim(0, 1.12 * max((total + tested).max(), 1))
         axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -160,7 +162,7 @@ def plot_pictures(
                 strip[:, left : left + width] = scaled.reshape(height, width, -1)
             axis.imshow(strip, interpolation="nearest", aspect="equal")
             axis.set_xticks([])
-            axis.set_yticks([(height - 1) / 2], [_cut(name, 16)])
+            axis.set_yticks([(height - 1) / 2], [_cut(name, 16)], fontsize=10)
             axis.spines[:].set_visible(False)
         left_out = len(rows) - len(shown)
         if left_out:
@@ -194,27 +196,54 @@ def _classes_to_colour(y: np.ndarray, names: Sequence[str]) -> list[_Group]:
 
 def _draw_numbers(axis, column: Values, groups: list[_Group]) -> None:
     known = column.values[~np.isnan(column.values)]
+    axis.set_yticks([])
     if not len(known):
-        axis.set_yticks([])
+        axis.set_xticks([])
         return
-    ends, is_cut = _bins(known)
-    inside = np.clip(column.values, ends[0], ends[-1])
+    is_log = not column.is_date and _is_wide(known)
+    values = np.log10(column.values) if is_log else column.values
+    ends, is_cut = _bins(values[~np.isnan(values)])
+    inside = np.clip(values, ends[0], ends[-1])
     for group in groups:
-        values = inside[group.rows]
-        counts, _ = np.histogram(values[~np.isnan(values)], ends)
-        shares = counts / max(len(values), 1)
+        own = inside[group.rows]
+        counts, _ = np.histogram(own[~np.isnan(own)], ends)
+        shares = counts / max(len(own), 1)
         axis.stairs(shares, ends, color=group.colour, alpha=0.22, fill=True)
         axis.stairs(shares, ends, color=group.colour, linewidth=1.2)
     _missing_bar(axis, column, groups, ends)
-    axis.set_yticks([])
     axis.set_ylim(0)
-    axis.xaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
-    if column.is_date:
-        axis.xaxis.set_major_formatter(lambda day, _: str(np.datetime64(int(day), "D")))
-    else:
-        axis.xaxis.set_major_formatter(lambda value, _: _number(value))
+    _name_ticks(axis, ends, column.is_date, is_log)
     if is_cut:
-        axis.set_xlabel(f"{_number(known.min())} to {_number(known.max())}", fontsize=7)
+        low, high = known.min(), known.max()
+        told = f"{_day(low)} to {_day(high)}" if column.is_date else _span(low, high)
+        axis.set_xlabel(f"in all {told}", fontsize=7)
+
+
+def _is_wide(known: np.ndarray) -> bool:
+    """Whether most positive numbers would share a bin, since a few are far larger."""
+    return known.min() > 0 and np.quantile(known, 0.99) > 20 * np.median(known)
+
+
+def _name_ticks(axis, ends: np.ndarray, is_date: bool, is_log: bool) -> None:
+    if is_date:
+        # Dates are wide: one at each end.
+        first, last = axis.set_xticks(
+            [ends[0], ends[-1]], [_day(end)[:7] for end in (ends[0], ends[-1])]
+        )
+        first.label1.set_horizontalalignment("left")
+        last.label1.set_horizontalalignment("right")
+        return
+    ticks = MaxNLocator(2, steps=[1, 2, 5, 10]).tick_values(ends[0], ends[-1])
+    ticks = [tick for tick in ticks if ends[0] <= tick <= ends[-1]]
+    axis.set_xticks(ticks, [_number(10**tick if is_log else tick) for tick in ticks])
+
+
+def _day(days: float) -> str:
+    return str(np.datetime64(int(np.floor(days)), "D"))
+
+
+def _span(low: float, high: float) -> str:
+    return f"{_number(low)} to {_number(high)}"
 
 
 def _missing_bar(axis, column: Values, groups: list[_Group], ends: np.ndarray) -> None:
@@ -222,26 +251,21 @@ def _missing_bar(axis, column: Values, groups: list[_Group], ends: np.ndarray) -
     if not np.isnan(column.values).any():
         return
     span = ends[-1] - ends[0]
-    width = 0.16 * span / len(groups)
+    width, begin = 0.14 * span / len(groups), ends[-1] + 0.08 * span
     for place, group in enumerate(groups):
         share = np.isnan(column.values[group.rows]).mean() if group.rows.any() else 0
-        left = ends[-1] + 0.06 * span + place * width
-        axis.bar(
-            left,
-            share,
-            width,
-            align="edge",
-            facecolor=_MISSING,
-            edgecolor=group.colour,
-            hatch="////",
-        )
+        left = begin + place * width
+        axis.bar(left, share, width, align="edge", color=group.colour, **_MISSING)
+    axis.axvline(ends[-1] + 0.04 * span, color=_FAINT, linewidth=0.8)
+    at = {"transform": axis.get_xaxis_transform(), "ha": "center", "va": "top"}
+    axis.text(begin + 0.07 * span, -0.04, "missing", fontsize=7, **at)
 
 
 def _bins(known: np.ndarray) -> tuple[np.ndarray, bool]:
     """Bins that show most values, of which the outermost hold what lies beyond; and whether any."""
     low, high = known.min(), known.max()
-    first, last = np.quantile(known, [0.005, 0.995])
-    reach = max(last - first, 1e-12)
+    first, last = np.quantile(known, [0.01, 0.99])
+    reach = max(0.1 * (last - first), 1e-12)
     low = max(low, first - reach)
     high = min(high, last + reach)
     distinct = np.unique(known)
@@ -270,7 +294,7 @@ def _draw_words(axis, column: Values, groups: list[_Group]) -> None:
         at = np.arange(len(bars)) - 0.4 + (place + 0.5) * thick
         drawn = axis.barh(at, shares, thick, color=group.colour)
         if not is_known.all():
-            drawn[-1].set(facecolor=_MISSING, edgecolor=group.colour, hatch="////")
+            drawn[-1].set(**_MISSING)
     axis.set_yticks(range(len(bars)), [name for name, _ in bars], fontsize=7)
     axis.set_ylim(len(bars) - 0.5, -0.5)
     axis.set_xticks([])
@@ -285,16 +309,17 @@ def _title(axis, name: str, note: str) -> None:
 def _head(figure, groups: list[_Group], text: str) -> None:
     """What the colours stand for, and what is drawn, above all panels."""
     height = figure.get_figheight()
-    figure.text(0.01, 1 - 0.12 / height, text, fontsize=9, va="top")
+    figure.text(0.09 / figure.get_figwidth(), 1 - 0.12 / height, text, fontsize=9, va="top")
     if len(groups) < 2:
         return
     patches = [
-        matplotlib.patches.Patch(color=group.colour, label=_cut(group.name, 20)) for group in groups
+        Patch(color=group.colour, label=_cut(group.name, 20)) for group in groups
     ]
     figure.legend(
         handles=patches,
         loc="upper left",
-        bbox_to_anchor=(0, 1 - 0.28 / height),
+        bbox_to_anchor=(0, 1 - 0.3 / height),
+        borderaxespad=0,
         ncols=len(patches),
         fontsize=9,
     )
@@ -321,4 +346,5 @@ def _cut(name: str, most: int) -> str:
 def _save(figure, path: Path, head: float = 0.0) -> None:
     figure.tight_layout(rect=(0, 0, 1, 1 - head / figure.get_figheight()))
     with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=110)
+        # Names may be longer than the margin.
+        figure.savefig(temporary, dpi=110, bbox_inches="tight", pad_inches=0.12)
