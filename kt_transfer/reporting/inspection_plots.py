@@ -312,9 +312,7 @@ def _head(figure, groups: list[_Group], text: str) -> None:
     figure.text(0.09 / figure.get_figwidth(), 1 - 0.12 / height, text, fontsize=9, va="top")
     if len(groups) < 2:
         return
-    patches = [
-        Patch(color=group.colour, label=_cut(group.name, 20)) for group in groups
-    ]
+    patches = [Patch(color=group.colour, label=_cut(group.name, 20)) for group in groups]
     figure.legend(
         handles=patches,
         loc="upper left",
