@@ -11,17 +11,19 @@ if __name__ == "__main__":  # answers --help and reports errors before anything 
 
 import json
 import shlex
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
-from kt_transfer.data import Dataset
+from kt_transfer.data import Dataset, images
 from kt_transfer.data.findings import (
     SAY_THE_SAME,
     Finding,
     column_findings,
     further_findings,
     is_pictures,
+    size_findings,
     table_columns,
 )
 from kt_transfer.data.profile import profile
@@ -37,7 +39,7 @@ from kt_transfer.settings import CompareConfig, InspectConfig
 
 _REPORT = "inspect.json"
 _MOST_CLASSES, _MOST_COLUMNS, _MOST_WORDS = 10, 30, 3
-_PICTURES_PER_CLASS = 10
+_PICTURES_PER_CLASS, _MOST_SIZES = 10, 3
 _MOST_DRAWN = 20_000
 
 
@@ -65,6 +67,11 @@ def execute(config: InspectConfig) -> dict:
     data = session.load_data(config, config.data)
     facts = profile(data)
     findings = _findings(data, facts)
+    kind, _, where = config.data.partition(":")
+    if kind == "images":
+        sizes = images.file_sizes(config.data, Path(where).expanduser())
+        facts["pictures"]["files"] = _most_frequent(sizes)
+        findings = [*size_findings(sizes), *findings]
     report = {
         "data": data.spec,
         "fingerprint": data.fingerprint,
@@ -96,6 +103,12 @@ def _findings(data: Dataset, facts: dict) -> list[Finding]:
         for line in remarks_on_examples(data, CompareConfig.folds)
     )
     return [*column_findings(data, told), *further_findings(data), *examples]
+
+
+def _most_frequent(sizes: dict[str | None, list[tuple[int, int]]]) -> dict[str, int]:
+    """The sizes that most files have, and how many have each."""
+    counts = Counter(size for of_class in sizes.values() for size in of_class)
+    return {f"{height} x {width}": n for (height, width), n in counts.most_common(_MOST_SIZES)}
 
 
 # -- What is said ----------------------------------------------------------------------------------
@@ -136,7 +149,7 @@ def _columns(facts: dict) -> list[str]:
     rows = [
         [short(column["name"]), column["kind"], _values(column)]
         + [percent(column["missing"]) if column["missing"] else ""]
-        + ([percent(column["alone"] or 0)] if is_told else [])
+        + ["" if column["alone"] is None else percent(column["alone"])] * is_told
         for column in shown
     ]
     header = ["column", "kind", "values", "missing", *["alone"] * is_told]
@@ -170,9 +183,10 @@ def _pictures(facts: dict) -> list[str]:
     colours = {1: "grey", 3: "of three colours"}
     channels = colours.get(about["channels"], f"of {about['channels']} channels")
     low, high = about["range"]
+    files = ", ".join(f"{size} ({count:,})" for size, count in about.get("files", {}).items())
     return [
         f"pictures of {about['height']} x {about['width']}, {channels}, {about['type']} values "
-        f"from {low:g} to {high:g}"
+        f"from {low:g} to {high:g}" + (f"; most files have {files}" if files else "")
     ]
 
 

@@ -137,7 +137,21 @@ def test_files_of_pictures(capsys):
     out = capsys.readouterr().out
     assert "1 training picture is of one colour throughout" in out
     assert "duplicates with a different label: check the labels" in out
+    assert "most files have 12 x 16 (31)" in out
     drawn("looked/examples.png")
+
+
+def test_files_whose_size_tells_their_class():
+    rng = np.random.default_rng(0)
+    for number in range(30):
+        size = (12, 16, 3) if number % 2 else (24, 32, 3)
+        os.makedirs(f"pictures/{number % 2}", exist_ok=True)
+        pixels = rng.integers(0, 256, size).astype(np.uint8)
+        Image.fromarray(pixels).save(f"pictures/{number % 2}/{number}.png")
+    found = inspect.run(data="images:pictures", out="looked", quiet=True)
+    assert found["pictures"]["files"] == {"12 x 16": 15, "24 x 32": 15}
+    (finding,) = found["findings"]
+    assert finding["text"].startswith("the size of a file tells its class (100 %)")
 
 
 def test_a_given_test_part_is_said(capsys):

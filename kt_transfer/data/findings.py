@@ -293,6 +293,34 @@ def _leave_out(data: Dataset, names: Sequence[str]) -> str:
 # -- Pictures --------------------------------------------------------------------------------------
 
 
+def size_findings(sizes: dict[str | None, list[tuple[int, int]]]) -> Iterator[Finding]:
+    """Sizes of files that give the class away, which resizing does not undo: it leaves pictures
+    sharper or coarser.
+
+    Args:
+        sizes: Height and width of each file, by class; ``None`` for those without one.
+
+    Example:
+        >>> sizes = {"cat": [(640, 480)] * 20, "dog": [(32, 32)] * 20}
+        >>> [finding.text[:44] for finding in size_findings(sizes)]
+        ['the size of a file tells its class (100 %): ']
+    """
+    labelled = [list(of_class) for name, of_class in sizes.items() if name is not None]
+    y = np.repeat(np.arange(len(labelled)), [len(of_class) for of_class in labelled])
+    asked = rows_to_ask(y, np.arange(len(y))) if labelled else None
+    if asked is None:
+        return
+    every = [size for of_class in labelled for size in of_class]
+    codes = np.unique(every, axis=0, return_inverse=True)[1].ravel().astype(float)
+    told = told_alone(codes, y, asked, is_category=True)
+    if told is not None and told >= GIVES_AWAY:
+        yield Finding(
+            "gives the label away",
+            f"the size of a file tells its class ({percent(told)}): a network may learn how sharp "
+            "pictures are, so give pictures of all classes from the same source or cut to one size",
+        )
+
+
 def _blank(data: Dataset) -> Iterator[Finding]:
     for part in data.parts("all"):
         blank = []

@@ -25,7 +25,7 @@ def profile(data: Dataset) -> dict:
         >>> from kt_transfer import load_data
         >>> facts = profile(load_data("digits"))
         >>> facts["examples"]["train"], facts["classes"][0]
-        (1438, {'name': '0', 'train': 142, 'test': 36})
+        (1438, {'name': '0', 'train': 143, 'test': 35})
     """
     facts = {"examples": _examples(data), "classes": _classes(data)}
     if table_columns(data):

@@ -328,10 +328,10 @@ def _number(value: float) -> str:
 
     Example:
         >>> _number(1234567.0), _number(12000.0), _number(0.25)
-        ('1.2M', '12k', '0.25')
+        ('1.23M', '12k', '0.25')
     """
-    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if 10 * size <= abs(value) < 1000 * size or size == 1e6 <= abs(value) < 1e9:
+    for least, size, unit in ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k")):
+        if least <= abs(value) < 1e12:
             return f"{value / size:.3g}{unit}"
     return f"{value:.4g}"
 
