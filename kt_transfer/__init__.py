@@ -38,6 +38,7 @@ _COMMANDS = (
     "evaluate",
     "predict",
     "label",
+    "inspect",
     "export",
     "quickstart",
 )

@@ -112,6 +112,12 @@ class Dataset:
         return Layout(features_of(self.schema, rows), self.schema)
 
     @property
+    def has_own_test(self) -> bool:
+        """Whether the source has a test part of its own, rather than one that was split off."""
+        # Rows are counted in each part of a source; those of one part are in train or in test.
+        return len(self.x_test) > 0 and bool(np.isin(self.rows_test, self.rows).any())
+
+    @property
     def num_classes(self) -> int:
         """Number of classes; 0 if nothing is labelled."""
         return len(self.class_names)

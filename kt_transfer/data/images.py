@@ -77,6 +77,25 @@ def load(
     return dataclasses.replace(data, notes=(line,))
 
 
+def file_sizes(spec: str, folder: Path) -> dict[str | None, list[tuple[int, int]]]:
+    """Height and width of each picture of a folder as its file has it, before it is resized.
+
+    Args:
+        spec: The data spec, for messages.
+        folder: As for :func:`load`, which has read them all.
+
+    Returns:
+        The sizes of each class, by name; ``None`` for those without one.
+    """
+    found, _ = find_pictures(spec, folder, pictures.is_picture)
+    with ThreadPoolExecutor() as pool:
+        headers = pool.map(pictures.read_header, [picture.path for picture in found])
+    sizes: dict[str | None, list[tuple[int, int]]] = {}
+    for picture, header in zip(found, headers, strict=True):
+        sizes.setdefault(picture.class_name, []).append((header.height, header.width))
+    return sizes
+
+
 def _summary(found: list[Found], names: tuple[str, ...], data: Dataset) -> str:
     unlabelled = sum(picture.class_name is None for picture in found)
     classes = "class" if len(names) == 1 else "classes"

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from kt_transfer.data.dataset import UNLABELLED, Dataset
+from kt_transfer.data.findings import MOST_COLUMNS, column_findings
 from kt_transfer.data.splits import single_classes
 from kt_transfer.errors import UserError
 
@@ -39,12 +40,21 @@ def require_variety(data: Dataset) -> None:
 
 
 def remarks(data: Dataset, num_folds: int | None = None) -> Iterator[str]:
-    """One line each about duplicates, contradictory labels and rare classes.
+    """One line each about duplicates, contradictory labels, rare classes, and columns that give
+    the label away or say the same as another.
 
     Args:
         data: The data set.
         num_folds: Number of cross-validation folds, if any.
     """
+    yield from remarks_on_examples(data, num_folds)
+    if data.input_dim <= MOST_COLUMNS:
+        for finding in column_findings(data):
+            yield f"{data.spec}: {finding.text}"
+
+
+def remarks_on_examples(data: Dataset, num_folds: int | None = None) -> Iterator[str]:
+    """The same without the columns."""
     yield from _copies(data)
     left_out = int((data.copies < 0).sum())
     if left_out:

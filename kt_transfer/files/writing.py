@@ -49,6 +49,61 @@ def replacing(path: Path, *, overwrite: bool = True):
             temporary.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def replacing_folder(path: Path, holds: str, *, overwrite: bool = False):
+    """Yield a temporary folder beside ``path``, renamed to ``path`` if the block succeeds.
+
+    Args:
+        path: The folder; it may be there if it is empty.
+        holds: A file that it must hold to be replaced, so that nothing else is removed.
+        overwrite: Whether to replace it.
+
+    Raises:
+        UserError: If it is there, and is not to be replaced.
+    """
+    path = Path(path)
+    require_free_folder(path, holds, overwrite=overwrite)
+    made = [parent for parent in path.parents if not parent.exists()]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    aside = path.with_name(f".{os.getpid()}.{path.name}.replaced")
+    try:
+        temporary.mkdir()
+        yield temporary
+        if path.exists():
+            path.rename(aside)
+        temporary.rename(path)
+    except BaseException as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            error.filename = str(path)
+        if aside.exists():
+            aside.rename(path)
+        shutil.rmtree(temporary, ignore_errors=True)
+        for parent in made:
+            with contextlib.suppress(OSError):
+                parent.rmdir()
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def require_free_folder(path: Path, holds: str, *, overwrite: bool = False) -> None:
+    """Refuse a folder that :func:`replacing_folder` would not write, before the work is done."""
+    path = Path(path)
+    if not path.exists() or path.is_dir() and not any(path.iterdir()):
+        return
+    if not overwrite:
+        raise exists_already(path)
+    if not (path / holds).is_file():
+        raise UserError(
+            setting="overwrite",
+            given=True,
+            when=f"for {path}",
+            expected=f"a folder with {holds}",
+            but="it holds something else",
+            remedy=f"give another {named('out')}, or remove it yourself",
+        )
+
+
 def exists_already(path: Path) -> UserError:
     """The error for an output that is already there."""
     return UserError(

@@ -162,6 +162,19 @@ def _nothing_shown(comparison: dict, with_labels: str) -> str:
     return sentence + "."
 
 
+def percent(share: float) -> str:
+    """A share in percent, where 0 and 100 stand for none and all.
+
+    Example:
+        >>> percent(0.25), percent(0.9996), percent(1.0), percent(0.0002)
+        ('25 %', '99.96 %', '100 %', '0.02 %')
+    """
+    if share in (0, 1) or 0.01 <= share <= 0.99:
+        return f"{100 * share:.0f} %"
+    small = max(100 * min(share, 1 - share), 0.01)
+    return f"{small:.1g} %" if share < 0.5 else f"{100 - float(f'{small:.1g}'):g} %"
+
+
 def joined(words: list[str]) -> str:
     """Join words with commas and "and"."""
     return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))

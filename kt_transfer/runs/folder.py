@@ -336,7 +336,7 @@ def start(command: str, settings: dict, *, out=None, overwrite=False, resume=Fal
     Yields:
         The :class:`Run`.
     """
-    path = Path(out) if out else _fresh_path(command)
+    path = Path(out) if out else fresh_path(command)
     aside = path.with_name(f".{path.name}.replaced")
     run = Run(path)
     if resume:
@@ -439,7 +439,8 @@ def _make_folders(path: Path) -> list[Path]:
     return missing
 
 
-def _fresh_path(command: str) -> Path:
+def fresh_path(command: str) -> Path:
+    """The folder of a command that was given none: ``runs/COMMAND-TIME``, if that is free."""
     stem = Path("runs") / f"{command}-{time.strftime('%Y%m%d-%H%M%S')}"
     path, number = stem, 1
     while path.exists():

@@ -10,6 +10,7 @@ from kt_transfer.settings.distill import DistillConfig
 from kt_transfer.settings.evaluate import EvaluateConfig
 from kt_transfer.settings.export import ExportConfig
 from kt_transfer.settings.finetune import FinetuneConfig
+from kt_transfer.settings.inspect import InspectConfig
 from kt_transfer.settings.json import from_settings, to_settings
 from kt_transfer.settings.label import LabelConfig
 from kt_transfer.settings.predict import PredictConfig
@@ -32,6 +33,7 @@ __all__ = [
     "EvaluateConfig",
     "ExportConfig",
     "FinetuneConfig",
+    "InspectConfig",
     "LabelConfig",
     "LABEL_WEIGHT",
     "Method",

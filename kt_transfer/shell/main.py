@@ -23,6 +23,10 @@ COMMANDS = {
         settings.QuickstartConfig,
         "the whole chain as one command, on the embedded digits by default",
     ),
+    "inspect": (
+        settings.InspectConfig,
+        "look at data before training: what they hold, and what would mislead",
+    ),
     "pretrain": (
         settings.PretrainConfig,
         "train an autoencoder on a source task, without labels",
@@ -78,9 +82,10 @@ def main(argv: list[str] | None = None) -> None:
         config = _settings(command, flags)
         _require_data(config)
         _require_source(config)
-        import_tensorflow_quietly()
+        if _needs_tensorflow(command, config):
+            import_tensorflow_quietly()
         signal.signal(signal.SIGTERM, _terminate)
-        # Here, since it imports TensorFlow: after the flags are known to be right.
+        # Here, since most import TensorFlow: after the flags are known to be right.
         importlib.import_module(f"kt_transfer.{command}").execute(config)
     except UserError as error:
         if debug:
@@ -172,6 +177,12 @@ def _require_source(config) -> None:
     given = getattr(config, "source", None) or ()
     for source in (given,) if isinstance(given, str) else given:
         folder.open_source(source)
+
+
+def _needs_tensorflow(command: str, config) -> bool:
+    """Whether to pay the seconds that TensorFlow takes to load; its own data sets need it to be
+    read."""
+    return command != "inspect" or config.data.startswith("tfds:")
 
 
 def _terminate(*_) -> None:
