@@ -7,6 +7,7 @@ import numpy as np
 
 from kt_transfer.data.rows import quarter_of_memory
 from kt_transfer.engine.fused_model import FusedModel
+from kt_transfer.errors import UserError
 from kt_transfer.methods.distilled import Distilled
 from kt_transfer.methods.learning import (
     Examples,
@@ -29,9 +30,21 @@ class StudentLearner:
     Args:
         method: Its settings.
         problem: With ``teacher`` and ``flat``, and ``student`` for one that exists already.
+
+    Raises:
+        UserError: If the loss needs more classes than there are.
     """
 
     def __init__(self, method: Distilled, problem: Problem):
+        if method.loss == "standardized" and problem.num_classes < 3:
+            raise UserError(
+                setting="loss",
+                given=method.loss,
+                when=f"for {problem.num_classes} classes",
+                expected="at least 3",
+                but="of two classes all standardized logits are alike",
+                remedy="give another loss, such as kl",
+            )
         self.method, self.preprocessing = method, problem.flat
         self.network, self._initial = problem.student, None
         if self.network is None:

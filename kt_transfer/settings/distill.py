@@ -72,15 +72,15 @@ class DistillConfig(Training):
     teacher's FILE.keras)."""
 
     temperature: Positive = Distilled.temperature
-    """Temperature of the soft targets (--loss kl or decoupled)."""
+    """Temperature of the soft targets (--loss kl, decoupled or standardized)."""
 
     alpha: Fraction = Distilled.alpha
     """Weight of the hard-label loss; 1 - alpha weighs the soft one."""
 
-    loss: Literal["kl", "cross_entropy", "decoupled", "none"] = Distilled.loss
+    loss: Literal["kl", "cross_entropy", "decoupled", "standardized", "none"] = Distilled.loss
     """Temperature KL divergence; cross-entropy with the teacher's probabilities; decoupled
-    KL, the target class and the others apart; or none, for a teacher of other classes that
-    gives hints alone."""
+    KL, the target class and the others apart; standardized KL, of logits with mean 0 and deviation
+    1 over three classes or more; or none, for a teacher of other classes that gives hints alone."""
 
     beta: Weight = Distilled.beta
     """Weight of the classes that are not the target, where that of the target is 1

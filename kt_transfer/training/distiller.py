@@ -19,6 +19,7 @@ from kt_transfer.training.losses import (
     CosineDistance,
     DecoupledKL,
     SoftTargetCrossEntropy,
+    StandardizedKL,
     TemperatureKL,
 )
 
@@ -26,6 +27,7 @@ _SOFT_LOSSES = {
     "kl": lambda dtype, temperature, beta: TemperatureKL(temperature, dtype=dtype),
     "cross_entropy": lambda dtype, temperature, beta: SoftTargetCrossEntropy(dtype=dtype),
     "decoupled": lambda dtype, temperature, beta: DecoupledKL(temperature, beta=beta, dtype=dtype),
+    "standardized": lambda dtype, temperature, beta: StandardizedKL(temperature, dtype=dtype),
     "none": lambda dtype, temperature, beta: None,
 }
 _HINT_LOSSES = {
@@ -64,8 +66,9 @@ class Distiller(keras.Model):
 
     where S is T²·KL(softmax(t/T) ‖ softmax(s/T)) for ``loss="kl"`` (Hinton, Vinyals & Dean,
     2015, https://arxiv.org/abs/1503.02531), H(softmax(t), softmax(s)), without a
-    temperature, for ``"cross_entropy"``, and :class:`~kt_transfer.training.losses.DecoupledKL`
-    for ``"decoupled"``. With a hint, λ·H(features of the teacher, W·features of the student) is
+    temperature, for ``"cross_entropy"``, :class:`~kt_transfer.training.losses.DecoupledKL`
+    for ``"decoupled"`` and :class:`~kt_transfer.training.losses.StandardizedKL` for
+    ``"standardized"``. With a hint, λ·H(features of the teacher, W·features of the student) is
     added (FitNets, Romero et al., 2015, https://arxiv.org/abs/1412.6550): W is learned, and
     not part of the student. ``loss="none"`` omits S, so that a teacher of other classes can
     provide hints alone.
@@ -91,10 +94,10 @@ class Distiller(keras.Model):
             array ``(batch, classes)`` of either; it runs in Python, once for each example where
             the examples are arrays.
         student: A model of the same kind and classes.
-        temperature: T, more than 0 (``"kl"`` and ``"decoupled"``).
+        temperature: T, more than 0 (``"kl"``, ``"decoupled"`` and ``"standardized"``).
         alpha: α, weight of the hard-label loss, 0 to 1.
-        loss: ``"kl"``, ``"cross_entropy"``, ``"decoupled"`` or ``"none"``; or a
-            ``keras.losses.Loss`` of teacher and student logits.
+        loss: ``"kl"``, ``"cross_entropy"``, ``"decoupled"``, ``"standardized"`` (three classes or
+            more) or ``"none"``; or a ``keras.losses.Loss`` of teacher and student logits.
         beta: Weight of the non-target classes (``"decoupled"``).
         hint: Name of a layer of the teacher, nested or not; ``None`` for no hint.
         hint_student: Name of the student's layer (default: the last hidden one).

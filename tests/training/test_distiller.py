@@ -65,6 +65,10 @@ def soft_losses(teacher, student, labels, temperature, loss):
     p, q = np.exp(t), np.exp(s)
     if loss == "kl":
         return temperature**2 * (p * (t - s)).sum(axis=1)
+    if loss == "standardized":
+        t, s = (np.array(a, np.float64) for a in (teacher, student))
+        t, s = ((a - a.mean(1, keepdims=True)) / a.std(1, ddof=1, keepdims=True) for a in (t, s))
+        return 9 * soft_losses(t, s, labels, temperature, "kl")
     # Decoupled: the binary divergence, and 8 times that of the others among themselves.
     rows = np.arange(len(p))
     target = np.where(labels >= 0, labels, p.argmax(axis=1))
@@ -91,6 +95,7 @@ def losses_in_numpy(model, x, labels, alpha, temperature, loss):
         ("kl", 2),
         ("cross_entropy", 1),
         ("decoupled", 1),
+        ("standardized", 1),
         pytest.param("cross_entropy", 2, marks=pytest.mark.slow),
         pytest.param("decoupled", 2, marks=pytest.mark.slow),
     ],
@@ -465,7 +470,10 @@ def test_predictions_are_the_students_logits():
         ({"alpha": float("nan")}, "alpha nan"),
         ({"temperature": 0.0}, "temperature 0.0"),
         ({"temperature": -4}, "temperature -4"),
-        ({"loss": "mse"}, "loss 'mse' .* 'kl', 'cross_entropy', 'decoupled', 'none'"),
+        (
+            {"loss": "mse"},
+            "loss 'mse' .* 'kl', 'cross_entropy', 'decoupled', 'standardized', 'none'",
+        ),
         ({"student": network("student", classes=3)}, "teacher of 4 and a student of 3 classes"),
         ({"hint": "conv9"}, r"layer conv9 was given, expected one of teacher's .*hidden"),
         ({"hint": "hidden", "hint_student": "conv9"}, "layer conv9 .* one of student's"),
