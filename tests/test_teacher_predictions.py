@@ -377,6 +377,14 @@ def test_files_that_are_none(name, content, message, folder):
         distill.run(teacher_predictions=name, data="npz:d.npz", out="s", **SETTINGS)
 
 
+def test_a_column_that_may_name_the_rows_is_said_to(folder):
+    wine = wine_csv()
+    del wine["id"]
+    write_csv(GOOD, columns=CLASSES, name=names(178))
+    with pytest.raises(UserError, match="with name, .*or give id=name if it names the rows"):
+        distill.run(teacher_predictions="said.csv", ignore=("name",), out="s", **wine, **SETTINGS)
+
+
 def test_data_whose_names_are_not_its_own(folder):
     wine = wine_csv()
     table = pd.read_csv("wine.csv").assign(name=["same"] * 178)

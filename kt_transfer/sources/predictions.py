@@ -109,8 +109,8 @@ def read_predictions(
         >>> np.savez("few.npz", x=np.arange(8.0).reshape(4, 2), y=["a", "b", "c", "a"])
         >>> np.savez("said.npz", predictions=rows)
         >>> said = read_predictions("said.npz", load_data("npz:few.npz"))
-        >>> np.exp(said.test).round(1).tolist()
-        [[0.8, 0.1, 0.1]]
+        >>> np.exp(said.test).round(1)
+        array([[0.8, 0.1, 0.1]], dtype=float32)
     """
     path = Path(path)
     if not path.is_file():
@@ -149,7 +149,8 @@ def read_predictions(
     for part, name in ((train, "training"), (test, "test")):
         if absent := int(np.isnan(part[:, 0]).sum()):
             say(f"{path}: no prediction for {absent:,} of {len(part):,} {name} examples")
-    return Predictions(train, test, hashlib.sha256(path.read_bytes()).hexdigest())
+    with open(path, "rb") as file:
+        return Predictions(train, test, hashlib.file_digest(file, "sha256").hexdigest())
 
 
 # -- From a file to rows of numbers ----------------------------------------------------------------
@@ -170,7 +171,7 @@ def _read_table(path: Path, data: Dataset, id_column: str | None) -> _Content:
         table = read(str(path), [path])
     columns = {name: cells.plain(column) for name, column in table.columns.items()}
     ids = _texts(columns.pop(id_column)) if id_column in columns else None
-    names, are_probabilities = _class_columns(path, [*columns], data)
+    names, are_probabilities = _class_columns(path, [*columns], data, id_column)
     values = np.empty((table.num_rows, len(names)))
     for place, name in enumerate(names):
         column = columns.pop(name)
@@ -202,7 +203,9 @@ def _numbers(path: Path, name: str, column, place: Callable[[int], str]) -> np.n
         ) from bad
 
 
-def _class_columns(path: Path, names: list[str], data: Dataset) -> tuple[list[str], bool]:
+def _class_columns(
+    path: Path, names: list[str], data: Dataset, id_column: str | None
+) -> tuple[list[str], bool]:
     """The column of each class, and whether their names say that they hold probabilities."""
     is_plain = {*names} >= {*data.class_names}
     has_prefix = not is_plain and any(name.startswith(_PREFIX) for name in names)
@@ -211,11 +214,13 @@ def _class_columns(path: Path, names: list[str], data: Dataset) -> tuple[list[st
     names = [name for name in names if name not in beside]
     given = [name.removeprefix(prefix) for name in names]
     _require_distinct(path, given, "columns", "the class")
-    _require_classes(path, given, data, "a column")
+    _require_classes(path, given, data, "a column", id_column)
     return [names[given.index(name)] for name in data.class_names], has_prefix
 
 
-def _require_classes(path: Path, given: list[str], data: Dataset, what: str) -> None:
+def _require_classes(
+    path: Path, given: list[str], data: Dataset, what: str, id_column: str | None = None
+) -> None:
     unknown = [name for name in given if name not in data.class_names]
     absent = [name for name in data.class_names if name not in given]
     if not unknown and not absent:
@@ -224,7 +229,9 @@ def _require_classes(path: Path, given: list[str], data: Dataset, what: str) -> 
     parts += [f"with {shown(unknown, 5)}"] if unknown else []
     near = unknown and difflib.get_close_matches(unknown[0], absent or data.class_names, 1, 0.5)
     remedy = f"leave {short(unknown[0])} out" if unknown else f"add {short(absent[0])}"
-    if near:
+    if unknown and not absent and data.schema is not None and id_column is None:
+        remedy += f", or give {named('id', unknown[0])} if it names the rows"
+    if near and absent:
         remedy = f"did you mean {short(near[0])} by {short(unknown[0])}"
     raise _bad(
         path,
@@ -240,6 +247,11 @@ def _read_npz(path: Path, data: Dataset, id_column: str | None) -> _Content:
         require_plausible_zip(path)
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
+        texts = {
+            name: np.ravel(arrays[name]).astype(str).tolist()
+            for name in ("classes", "id")
+            if name in arrays
+        }
     except Exception as error:
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
         if "allow_pickle" in why:  # advice that would execute code in the file
@@ -258,7 +270,7 @@ def _read_npz(path: Path, data: Dataset, id_column: str | None) -> _Content:
             remedy="name the array of shape (n, classes) predictions, and leave others out",
         )
     values = arrays["predictions"]
-    classes = [str(name) for name in np.ravel(arrays.get("classes", data.class_names))]
+    classes = texts.get("classes", [*data.class_names])
     if values.ndim != 2 or values.dtype.kind not in "fiu" or values.shape[1] != len(classes):
         raise _bad(
             path,
@@ -268,9 +280,8 @@ def _read_npz(path: Path, data: Dataset, id_column: str | None) -> _Content:
         )
     _require_distinct(path, classes, "classes", "the class")
     _require_classes(path, classes, data, "a name in classes")
-    ids = None
-    if "id" in arrays:
-        ids = [str(name) for name in np.ravel(arrays["id"])]
+    ids = texts.get("id")
+    if ids is not None:
         if len(ids) != len(values):
             raise _bad(
                 path,

@@ -171,9 +171,9 @@ class StandardizedKL(keras.losses.Loss):
         >>> loss = StandardizedKL(temperature=2.0)
         >>> teacher, student = np.array([[2.0, 1.0, 0.0]]), np.array([[0.0, 0.0, 0.0]])
         >>> round(float(loss(teacher, student)), 4)
-        2.9533
-        >>> round(float(loss(teacher, 5 * teacher + 1)), 4)
-        0.0
+        2.8232
+        >>> abs(float(loss(teacher, 5 * teacher + 1))) < 1e-5
+        True
     """
 
     def __init__(self, temperature, weight=9.0, name="distillation_loss", dtype=None):
