@@ -37,7 +37,11 @@ from kt_transfer.methods.steps import Steps
 from kt_transfer.methods.views import views_of
 from kt_transfer.models.classifiers import compile_classifier, dense_encoder
 from kt_transfer.models.freezing import layers_with_weights
-from kt_transfer.reporting.distillation import compare_answers, format_gained
+from kt_transfer.reporting.distillation import (
+    compare_answers,
+    format_gained,
+    labels_where_answered,
+)
 from kt_transfer.reporting.layers import format_layers, layer_rows, layer_weights
 from kt_transfer.reporting.plots import plot_gained
 from kt_transfer.reporting.speed import measure_speeds
@@ -47,7 +51,13 @@ from kt_transfer.runs.folder import Run
 from kt_transfer.settings import DistillConfig, narrow
 from kt_transfer.sources.adapting import adapted, describe_for
 from kt_transfer.sources.loading import like, load_student
-from kt_transfer.sources.teachers import Teacher, load_teachers, no_better_than_chance
+from kt_transfer.sources.predictions import Predictions, read_predictions
+from kt_transfer.sources.teachers import (
+    Teacher,
+    load_teachers,
+    no_better_than_chance,
+    why_at_chance,
+)
 
 
 def run(**settings) -> Run:
@@ -58,7 +68,9 @@ def run(**settings) -> Run:
         >>> distill.run(teacher=["runs/digits-teacher"], epochs=1, out="runs/small", quiet=True)
         Run('runs/small')
     """
-    settings["teacher"] = tuple(Path(path) for path in settings["teacher"])
+    settings["teacher"] = tuple(Path(path) for path in settings.get("teacher", ()))
+    if settings.get("teacher_predictions") is not None:
+        settings["teacher_predictions"] = Path(settings["teacher_predictions"])
     return execute(DistillConfig(**settings))
 
 
@@ -75,18 +87,21 @@ def execute(config: DistillConfig) -> Run:
         data = _data(config, first)
         data.require_labels()
         recording.check_data(session.say(config), data)
+        said = _predictions(config, run, data)
         labelled, validation = _labels(config, first, data)
         train = without_copies_of(validation, data.copies)
+        if said is not None:
+            train = _worth_learning(config, said, train, labelled)
         recording.note_data(run, data, train=train, labelled=labelled, validation=validation)
         views = views_of(config.augment, data.input_shape, data.noise_range)
         with strategy.scope():
-            teacher = _teacher(config, opened, data)
+            teacher = _teacher(config, opened, data) if said is None else None
             student, preprocessing = _student(config, run, data)
             problem = Problem(
                 data.num_classes,
                 len(train),
                 flat=preprocessing,
-                teacher=teacher.model,
+                teacher=teacher and teacher.model,
                 student=student,
                 augment=views,
                 jit_compile=session.jit_choice(config),
@@ -99,7 +114,8 @@ def execute(config: DistillConfig) -> Run:
             watching = recording.watching(
                 run, config.epochs, f"distill {config.data}", config.quiet
             )
-            learned = learner.learn(examples, seed=config.seed, callbacks=watching)
+            taught = examples if said is None else _taught(examples, said, train, validation)
+            learned = learner.learn(taught, seed=config.seed, callbacks=watching)
         run.update_json("run.json", execution=learned.execution)
         student = learned.network
         recording.save_classifier(run, student, preprocessing, first, data)
@@ -109,10 +125,11 @@ def execute(config: DistillConfig) -> Run:
         if _is_scratch_worth_it(config, student, examples):
             with strategy.scope():
                 scratch = _fit_from_scratch(config, student, initial, problem, examples)
-        metrics |= _gained(config, run, data, teacher, student, scratch, preprocessing)
+        metrics |= _gained(config, run, data, teacher or said, student, scratch, preprocessing)
         run.write_json("metrics.json", metrics)
         recording.plot_classifier(run, recording.history_of(run))
-        plot_gained(metrics["comparison"], run.folder("plots") / "gained.png")
+        if len(metrics["comparison"]) > 1:
+            plot_gained(metrics["comparison"], run.folder("plots") / "gained.png")
     _tell(config, run, data, len(labelled), metrics)
     return run
 
@@ -147,6 +164,64 @@ def _teacher(config: DistillConfig, opened: list[Run | None], data: Dataset) -> 
         )
     print(f"warning: --teacher {names} is no better than chance: {reason}", file=sys.stderr)
     return teacher
+
+
+def _predictions(config: DistillConfig, run: Run, data: Dataset) -> Predictions | None:
+    """What a teacher said of the examples, if that is given instead of a teacher."""
+    path = config.teacher_predictions
+    if path is None:
+        return None
+    said = read_predictions(
+        path, data, output=config.teacher_output, id_column=config.id, say=session.say(config)
+    )
+    note = {"file": str(path), "sha256": said.sha256}
+    before = run.read_json("run.json").get("teacher_predictions", note)
+    if before["sha256"] != said.sha256:
+        raise UserError(
+            setting="teacher_predictions",
+            given=path,
+            when=f"with {named('resume', True)}",
+            expected="the file that the run began with",
+            but="it has changed since",
+            remedy="restore it, or start again with another " + named("out"),
+        )
+    run.update_json("run.json", teacher_predictions=note)
+    rows = np.flatnonzero(said.is_taught & (data.y >= 0))
+    reason = why_at_chance(said.train[rows].argmax(axis=1) == data.y[rows], data.y[rows], data)
+    if reason is not None:
+        raise UserError(
+            setting="teacher_predictions",
+            given=path,
+            expected="predictions that agree with some of the labels",
+            but=reason,
+            remedy="check that its rows are those of the data, in their order or by their ids, and "
+            "its columns the classes",
+        )
+    return said
+
+
+def _worth_learning(
+    config: DistillConfig, said: Predictions, train: np.ndarray, labelled: np.ndarray
+) -> np.ndarray:
+    """The training rows of which the teacher said something or that have a label: of the others
+    there is nothing to learn, and a step over them would take as long."""
+    if not said.is_taught[train].any():
+        raise UserError(
+            setting="teacher_predictions",
+            given=config.teacher_predictions,
+            expected="predictions for training examples",
+            but="it has none for any of them",
+            remedy="add some: those for test examples are only compared with",
+        )
+    return train[said.is_taught[train] | np.isin(train, labelled)]
+
+
+def _taught(examples: Examples, said: Predictions, train, validation) -> Examples:
+    """The same examples with what the teacher said of each."""
+    held = examples.validation
+    if held is not None:
+        held = (held[0], (held[1], said.train[validation]))
+    return examples._replace(y=(examples.y, said.train[train]), validation=held)
 
 
 def _student(config: DistillConfig, run: Run, data: Dataset):
@@ -239,31 +314,35 @@ def _gained(
     config: DistillConfig,
     run: Run,
     data: Dataset,
-    teacher: Teacher,
+    teacher: Teacher | Predictions,
     distilled: keras.Model,
     scratch: keras.Model | None,
     preprocessing: keras.Model,
 ) -> dict[str, dict]:
     """What ``metrics.json`` says of teacher, student from scratch and distilled student."""
     size = os.path.getsize(run.path / "model.keras")
-    models = {"teacher": (teacher.model, teacher.num_parameters, teacher.num_bytes)}
+    models = {}
+    if isinstance(teacher, Teacher):
+        models["teacher"] = (teacher.model, teacher.num_parameters, teacher.num_bytes)
     for name, student in (("scratch", scratch), ("distilled", distilled)):
         if student is not None:
             models[name] = on_raw(student, preprocessing), student.count_params(), size
     says = {name: FusedModel(model).answers(data.x_test) for name, (model, *_) in models.items()}
     if config.loss == "none":  # its classes are others: there is nothing to compare
         del says["teacher"]
+    # Of a teacher that is no model nothing else is known than what it said.
+    if isinstance(teacher, Predictions) and not np.isnan(teacher.test).all():
+        says = {"teacher": teacher.test, **says}
     quality = compare_answers(data.y_test, says)
     speeds = measure_speeds({name: model for name, (model, *_) in models.items()}, data.x_test)
-    figures = {
-        name: quality.get(name, {})
-        | {"num_parameters": num_parameters, "num_bytes": num_bytes}
-        | speeds[name]
-        for name, (_, num_parameters, num_bytes) in models.items()
-    }
+    figures = {name: quality.get(name, {}) for name in {**says, **models}}
+    for name, (_, num_parameters, num_bytes) in models.items():
+        figures[name] |= {"num_parameters": num_parameters, "num_bytes": num_bytes}
+        figures[name] |= speeds[name]
     metrics = {"comparison": figures}
     if "teacher" in says:
-        metrics["teacher"] = recording.test_metrics(data.y_test, says["teacher"])
+        known = labels_where_answered(data.y_test, says["teacher"])
+        metrics["teacher"] = recording.test_metrics(known, says["teacher"])
         metrics["agreement_with_teacher"] = figures["distilled"]["agreement"]
     return metrics
 

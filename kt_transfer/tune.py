@@ -124,7 +124,7 @@ def suggest_distill(hp, base: config.DistillConfig) -> config.DistillConfig:
         "learning_rate": _learning_rate(hp, base.learning_rate),
         "alpha": _choice(hp, "alpha", (0.0, 0.1, 0.5), base.alpha),
     }
-    if base.loss in ("kl", "decoupled"):
+    if base.loss in ("kl", "decoupled", "standardized"):
         temperatures = (1.0, 2.0, 4.0, 8.0, 16.0)
         changes["temperature"] = _choice(hp, "temperature", temperatures, base.temperature)
     return dataclasses.replace(base, **changes)

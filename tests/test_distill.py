@@ -206,6 +206,24 @@ def test_decoupled(chain, invoke, tmp_path):
     assert metrics_of(tmp_path / "s")["agreement_with_teacher"] > 0.1
 
 
+def test_standardized_logits(chain, invoke, tmp_path):
+    words = ("--teacher", chain.teacher, "--loss", "standardized", "--temperature", 2)
+    assert invoke("distill", *words, "--epochs", 20, "--out", "s", *PLAIN).code == 0
+    assert metrics_of(tmp_path / "s")["agreement_with_teacher"] > 0.7
+
+
+def test_standardized_logits_need_three_classes(invoke, tmp_path):
+    data = load_data("digits")
+    x, labels = data.x[data.y < 2].astype(np.float32), data.y[data.y < 2]
+    np.savez(tmp_path / "d.npz", x=x, y=labels)
+    write_student(tmp_path / "t.keras", classes=2)
+    words = ("--teacher", "t.keras", "--teacher-range", 0, 16, "--data", "npz:d.npz")
+    done = invoke("distill", *words, "--loss", "standardized", "--out", "s", *QUICK)
+    assert done.code == 2
+    assert "--loss standardized was given for 2 classes, expected at least 3" in done.err
+    assert not (tmp_path / "s").exists()
+
+
 @pytest.mark.slow
 def test_hints_and_weighed_teachers_on_two_replicas(chain, command, tmp_path):
     words = ("--teacher", chain.teacher, chain.exported, "--teacher-weights", 2, 1)

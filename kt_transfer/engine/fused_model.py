@@ -416,8 +416,10 @@ class FusedModel(ModelProxy):
         if not reuse or not self.deterministic:
             # Examples differ in every epoch, so the predictions are made in each step.
             return self.model.as_targets(y) if hasattr(self.model, "as_targets") else y
-        teacher = FusedModel(self.model.target_model, transform=self.transform)
-        return self.model.complete_targets(x, y, teacher.answers, self.memory_budget)
+        predict = None
+        if self.model.target_model is not None:
+            predict = FusedModel(self.model.target_model, transform=self.transform).answers
+        return self.model.complete_targets(x, y, predict, self.memory_budget)
 
     def _pack(self, x, y=None, sample_weight=None):
         if not hasattr(self.model, "complete_targets"):

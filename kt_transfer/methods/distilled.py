@@ -28,7 +28,8 @@ class Distilled(Steps):
         max_steps: Steps after which it stops in any case; ``None`` for no limit.
         teacher: The method that trains the teacher, where none is given: any but ``distilled``.
         student_units: Widths of the student's hidden layers.
-        temperature: Temperature of the soft targets (``loss`` ``"kl"`` or ``"decoupled"``).
+        temperature: Temperature of the soft targets (``loss`` ``"kl"``, ``"decoupled"`` or
+            ``"standardized"``).
         alpha: Weight of the hard-label loss; 1 - alpha weighs the soft one.
         loss: As for :class:`~kt_transfer.Distiller`, likewise ``beta`` and all that follow.
         hint_epochs: Train on the hint alone for the first so many epochs, and without it from
@@ -49,7 +50,7 @@ class Distilled(Steps):
     student_units: Units = (32,)
     temperature: Positive = 4.0
     alpha: Fraction = 0.1
-    loss: Literal["kl", "cross_entropy", "decoupled", "none"] = "kl"
+    loss: Literal["kl", "cross_entropy", "decoupled", "standardized", "none"] = "kl"
     beta: Weight = 8.0
     hint: str | None = None
     hint_student: str | None = None

@@ -28,7 +28,8 @@ class Problem(NamedTuple):
         encoder: Functional model from inputs to features; its architecture is what counts.
         preprocessing: From raw examples to its inputs.
         flat: From raw examples to flat inputs, which ``linear`` and students see.
-        teacher: From raw examples to what a teacher emits (distillation).
+        teacher: From raw examples to what a teacher emits (distillation); ``None`` where that is
+            given with the examples.
         student: From inputs to logits, which ``flat`` makes; instead of a new dense student.
         augment: As :class:`~kt_transfer.FusedModel` takes it, for methods that take steps.
         jit_compile: The same.

@@ -7,6 +7,7 @@ import numpy as np
 
 from kt_transfer.data.rows import quarter_of_memory
 from kt_transfer.engine.fused_model import FusedModel
+from kt_transfer.errors import UserError
 from kt_transfer.methods.distilled import Distilled
 from kt_transfer.methods.learning import (
     Examples,
@@ -29,9 +30,21 @@ class StudentLearner:
     Args:
         method: Its settings.
         problem: With ``teacher`` and ``flat``, and ``student`` for one that exists already.
+
+    Raises:
+        UserError: If the loss needs more classes than there are.
     """
 
     def __init__(self, method: Distilled, problem: Problem):
+        if method.loss == "standardized" and problem.num_classes < 3:
+            raise UserError(
+                setting="loss",
+                given=method.loss,
+                when=f"for {problem.num_classes} classes",
+                expected="at least 3",
+                but="of two classes all standardized logits are alike",
+                remedy="give another loss, such as kl",
+            )
         self.method, self.preprocessing = method, problem.flat
         self.network, self._initial = problem.student, None
         if self.network is None:
@@ -54,7 +67,9 @@ class StudentLearner:
         )
         distiller.compile(keras.optimizers.Adam(method.learning_rate), metrics=["accuracy"])
         self.distiller, self._augment = distiller, problem.augment
-        self._ask = FusedModel(distiller.target_model).answers
+        self._ask = None
+        if problem.teacher is not None:
+            self._ask = FusedModel(distiller.target_model).answers
         # Of views that are new in every epoch the teacher is asked in the step.
         in_step = [] if problem.augment is None else [problem.teacher]
         self._fit = RepeatedFit(
@@ -90,10 +105,11 @@ class StudentLearner:
     def learn(
         self, examples: Examples, *, seed: int, start: Start | None = None, callbacks=()
     ) -> Learned:
-        """Learn from a teacher, which is asked as it is now.
+        """Learn from a teacher, which is asked as it is now, or from what it said before.
 
         Args:
-            examples: Labelled or not.
+            examples: Labelled or not. Without a teacher, their ``y`` is ``(labels, logits)``, and
+                that of those held out too; NaN stands for nothing said.
             seed: Of the initial weights and the order of examples.
             start: Not used: what is transferred is in the teacher.
             callbacks: Keras callbacks that watch the fit.
@@ -113,5 +129,5 @@ class StudentLearner:
         execution = self._fit.fused.execution
         return Learned(self.network, self.preprocessing, *fitted, execution=execution)
 
-    def _targets(self, x, labels: np.ndarray):
-        return self.distiller.complete_targets(x, labels, self._ask, quarter_of_memory())
+    def _targets(self, x, y):
+        return self.distiller.complete_targets(x, y, self._ask, quarter_of_memory())

@@ -29,21 +29,30 @@ def compare_answers(labels: np.ndarray, logits: dict[str, np.ndarray]) -> dict[s
 
     Args:
         labels: Labels of the test examples, ``(n,)``; ``-1`` for none.
-        logits: Logits of each model, ``(n, classes)``, by name; may include ``"teacher"``.
+        logits: Logits of each model, ``(n, classes)``, by name; may include ``"teacher"``, with
+            rows of NaN where it said nothing.
 
     Returns:
         For each model ``accuracy`` and ``calibration_error``, if there are labels, and for all but
         the teacher ``agreement``, the share of examples with the same prediction as the teacher.
+        Where a teacher said nothing, no example counts for it or for agreement.
     """
     found = {name: {} for name in logits}
     for name, answers in logits.items():
-        if (labels >= 0).any():
-            metrics = classification_metrics(labels, answers)
+        known = labels_where_answered(labels, answers)
+        if (known >= 0).any():
+            metrics = classification_metrics(known, answers)
             found[name] = {key: metrics[key] for key in ("accuracy", "calibration_error")}
         if "teacher" in logits and name != "teacher":
-            same = answers.argmax(axis=1) == logits["teacher"].argmax(axis=1)
+            asked = ~np.isnan(logits["teacher"][:, 0])
+            same = answers[asked].argmax(axis=1) == logits["teacher"][asked].argmax(axis=1)
             found[name]["agreement"] = float(same.mean())
     return found
+
+
+def labels_where_answered(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    """The labels, and -1 where the logits are NaN, so that nothing was answered."""
+    return np.where(np.isnan(logits[:, 0]), -1, labels)
 
 
 def format_gained(comparison: dict[str, dict]) -> str:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 from kt_transfer.errors import UserError, named
 from kt_transfer.methods import Distilled
 from kt_transfer.methods.bounds import (
     AtLeastOne,
-    Bound,
     Fraction,
     Positive,
     Share,
@@ -25,21 +24,29 @@ from kt_transfer.methods.steps import LearningRateDecay
 from kt_transfer.methods.views import augmentation_of
 from kt_transfer.settings.common import Training
 
+# What only a model can be: asked about views or a layer, given other values, mapped, averaged.
+_OF_MODELS = ("teacher_weights", "teacher_range", "trust_teacher", "class_map", "hint", "augment")
+
 
 @dataclass(frozen=True, kw_only=True)
 class DistillConfig(Training):
     """Train a small student from the soft targets of one or more teachers."""
 
-    teacher: Annotated[tuple[Path, ...], Bound(len, "at least one run folder")]
+    teacher: tuple[Path, ...] = ()
     """Teachers: run folders, FILE.keras or SavedModel folders; the answers of several are
     averaged."""
+
+    teacher_predictions: Path | None = None
+    """FILE.csv, FILE.parquet or FILE.npz with the predictions of a teacher that lives elsewhere,
+    instead of --teacher: a column for each class, the rows in the order of the data, named by --id
+    or as predict writes them; an empty row is no prediction."""
 
     teacher_weights: tuple[float, ...] | None = None
     """Weight of each teacher in that average (default: all alike)."""
 
     teacher_output: Literal["auto", "logits", "probabilities"] = "auto"
-    """What a FILE.keras or a SavedModel emits; auto tells it from its last layer or the name of
-    its output, and from what it emits."""
+    """What a FILE.keras or a SavedModel emits, or --teacher-predictions hold; auto tells it from
+    the last layer or the name of the output, and from the values."""
 
     teacher_range: ValueRange | None = None
     """What the smallest and the largest raw value become for a FILE.keras (default: -1 1, or raw
@@ -72,15 +79,15 @@ class DistillConfig(Training):
     teacher's FILE.keras)."""
 
     temperature: Positive = Distilled.temperature
-    """Temperature of the soft targets (--loss kl or decoupled)."""
+    """Temperature of the soft targets (--loss kl, decoupled or standardized)."""
 
     alpha: Fraction = Distilled.alpha
     """Weight of the hard-label loss; 1 - alpha weighs the soft one."""
 
-    loss: Literal["kl", "cross_entropy", "decoupled", "none"] = Distilled.loss
+    loss: Literal["kl", "cross_entropy", "decoupled", "standardized", "none"] = Distilled.loss
     """Temperature KL divergence; cross-entropy with the teacher's probabilities; decoupled
-    KL, the target class and the others apart; or none, for a teacher of other classes that
-    gives hints alone."""
+    KL, the target class and the others apart; standardized KL, of logits with mean 0 and deviation
+    1 over three classes or more; or none, for a teacher of other classes that gives hints alone."""
 
     beta: Weight = Distilled.beta
     """Weight of the classes that are not the target, where that of the target is 1
@@ -127,9 +134,32 @@ class DistillConfig(Training):
         super().__post_init__()
         require_fewer_epochs("hint_epochs", self.hint_epochs, self.epochs)
         require_fewer_epochs("warmup_epochs", self.warmup_epochs, self.epochs)
+        self._require_one_kind_of_teacher()
         self._require_weights_of_the_teachers()
         augmentation_of(self.augment)
         self._require_settings_that_agree()
+
+    def _require_one_kind_of_teacher(self) -> None:
+        """Models that teach or what they said, and no setting that needs a model of the latter."""
+        if bool(self.teacher) == (self.teacher_predictions is not None):
+            models, said = named("teacher"), named("teacher_predictions")
+            given = f"both {models} and {said}" if self.teacher else f"neither {models} nor {said}"
+            raise UserError(
+                f"{given} was given, expected one of them: give {named('teacher', 'RUN')} for a "
+                f"model or {named('teacher_predictions', 'FILE.csv')} for what one said."
+            )
+        if self.teacher:
+            return
+        for name in _OF_MODELS:
+            if value := getattr(self, name):
+                raise UserError(
+                    setting=name,
+                    given=value,
+                    when=f"with {named('teacher_predictions', self.teacher_predictions)}",
+                    expected="a teacher that can be asked",
+                    but="a file holds answers alone",
+                    remedy=f"leave it out, or give {named('teacher', 'RUN')}",
+                )
 
     def _require_weights_of_the_teachers(self) -> None:
         """One weight a teacher, not all of them zero."""

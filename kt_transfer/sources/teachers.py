@@ -258,7 +258,19 @@ def no_better_than_chance(model: keras.Model, data: Dataset) -> str | None:
     rows = _evaluation_rows(data)
     if len(rows) < _FEWEST_EVALUATED:
         return None
-    right, y = _is_correct(model, data, rows), data.y[rows]
+    return why_at_chance(_is_correct(model, data, rows), data.y[rows], data)
+
+
+def why_at_chance(right: np.ndarray, y: np.ndarray, data: Dataset) -> str | None:
+    """The same from the answers to some examples.
+
+    Args:
+        right: Whether each answer is right, shape ``(n,)``.
+        y: Labels of the examples, ``(n,)``.
+        data: What they are examples of.
+    """
+    if len(y) < _FEWEST_EVALUATED:
+        return None
     counts = np.bincount(y, minlength=data.num_classes)
     counts = counts[counts > 0]
     most = counts.max() / len(y)

@@ -19,6 +19,7 @@ from kt_transfer.training.losses import (
     CosineDistance,
     DecoupledKL,
     SoftTargetCrossEntropy,
+    StandardizedKL,
     TemperatureKL,
 )
 
@@ -26,6 +27,7 @@ _SOFT_LOSSES = {
     "kl": lambda dtype, temperature, beta: TemperatureKL(temperature, dtype=dtype),
     "cross_entropy": lambda dtype, temperature, beta: SoftTargetCrossEntropy(dtype=dtype),
     "decoupled": lambda dtype, temperature, beta: DecoupledKL(temperature, beta=beta, dtype=dtype),
+    "standardized": lambda dtype, temperature, beta: StandardizedKL(temperature, dtype=dtype),
     "none": lambda dtype, temperature, beta: None,
 }
 _HINT_LOSSES = {
@@ -64,11 +66,16 @@ class Distiller(keras.Model):
 
     where S is T²·KL(softmax(t/T) ‖ softmax(s/T)) for ``loss="kl"`` (Hinton, Vinyals & Dean,
     2015, https://arxiv.org/abs/1503.02531), H(softmax(t), softmax(s)), without a
-    temperature, for ``"cross_entropy"``, and :class:`~kt_transfer.training.losses.DecoupledKL`
-    for ``"decoupled"``. With a hint, λ·H(features of the teacher, W·features of the student) is
+    temperature, for ``"cross_entropy"``, :class:`~kt_transfer.training.losses.DecoupledKL`
+    for ``"decoupled"`` and :class:`~kt_transfer.training.losses.StandardizedKL` for
+    ``"standardized"``. With a hint, λ·H(features of the teacher, W·features of the student) is
     added (FitNets, Romero et al., 2015, https://arxiv.org/abs/1412.6550): W is learned, and
     not part of the student. ``loss="none"`` omits S, so that a teacher of other classes can
     provide hints alone.
+
+    A teacher that cannot be asked, since it is no model, may have answered before: with
+    ``teacher=None`` targets are ``(labels, logits)``. Where these logits are NaN it said nothing;
+    there Lᵢ = mᵢ·CE(yᵢ, sᵢ), and nothing at all without a label.
 
     Labels are integers, ``-1`` for unlabelled examples, which metrics leave out; arrays and lists
     may also be one-hot. For arrays, ``fit`` computes the teacher's outputs once and looks them up
@@ -89,12 +96,12 @@ class Distiller(keras.Model):
         teacher: A built Keras model that outputs logits or probabilities; functional, sequential
             or subclassed. Or any function from a batch of the student's inputs, an array, to an
             array ``(batch, classes)`` of either; it runs in Python, once for each example where
-            the examples are arrays.
+            the examples are arrays. ``None`` if targets hold its logits.
         student: A model of the same kind and classes.
-        temperature: T, more than 0 (``"kl"`` and ``"decoupled"``).
+        temperature: T, more than 0 (``"kl"``, ``"decoupled"`` and ``"standardized"``).
         alpha: α, weight of the hard-label loss, 0 to 1.
-        loss: ``"kl"``, ``"cross_entropy"``, ``"decoupled"`` or ``"none"``; or a
-            ``keras.losses.Loss`` of teacher and student logits.
+        loss: ``"kl"``, ``"cross_entropy"``, ``"decoupled"``, ``"standardized"`` (three classes or
+            more) or ``"none"``; or a ``keras.losses.Loss`` of teacher and student logits.
         beta: Weight of the non-target classes (``"decoupled"``).
         hint: Name of a layer of the teacher, nested or not; ``None`` for no hint.
         hint_student: Name of the student's layer (default: the last hidden one).
@@ -137,11 +144,15 @@ class Distiller(keras.Model):
     ):
         # Each model casts its own inputs; a float16 policy makes Keras scale the loss.
         super().__init__(name=name, dtype=_policy_of(student), autocast=False)
-        if not isinstance(teacher, keras.Model):
+        if teacher is None and hint is not None:
+            raise ValueError(f"hint {hint!r} was given without a teacher, expected one")
+        if not isinstance(teacher, keras.Model | None):
             teacher = _as_model(teacher, student)
         self._loss_dtype = "float64" if self.compute_dtype == "float64" else "float32"
         self._student_output = classifier_output(student)
-        self._teacher_output = None if loss == "none" else classifier_output(teacher)
+        self._teacher_output = None
+        if loss != "none" and teacher is not None:
+            self._teacher_output = classifier_output(teacher)
         if self._teacher_output is not None:
             num_classes = [self._teacher_output.num_classes, self._student_output.num_classes]
             if num_classes[0] != num_classes[1]:
@@ -178,12 +189,12 @@ class Distiller(keras.Model):
         self._student_model = lambda: student_model
 
     @property
-    def teacher(self) -> keras.Model:
-        """The teacher."""
+    def teacher(self) -> keras.Model | None:
+        """The teacher; ``None`` if its logits are given."""
         return self._teacher()
 
     @property
-    def target_model(self) -> keras.Model:
+    def target_model(self) -> keras.Model | None:
         """The model that computes targets: the teacher, with a hint extended by its features."""
         return self._target_model()
 
@@ -231,7 +242,8 @@ class Distiller(keras.Model):
     ):
         """As ``keras.Model.fit``; for arrays, the teacher's targets are computed once."""
         if feeds.is_arrays(x):
-            y = self.complete_targets(x, y, FusedModel(self.target_model).answers)
+            predict = None if self.teacher is None else FusedModel(self.target_model).answers
+            y = self.complete_targets(x, y, predict)
             data = feeds.pack(x, y, sample_weight)
             if validation_split and validation_data is None:
                 # Split first, since class weights depend on the training examples alone.
@@ -293,22 +305,28 @@ class Distiller(keras.Model):
             return self.as_targets(y[0]), *y[1:]
         return as_labels(y, self._student_output.num_classes)
 
-    def complete_targets(self, x, y, predict: Callable, memory_budget: int | None = None):
+    def complete_targets(self, x, y, predict: Callable | None, memory_budget: int | None = None):
         """``(labels, soft_targets)`` for arrays; for any other ``x``, ``y`` unchanged.
 
         Args:
             x: Examples.
             y: Labels as for :meth:`as_targets`, or complete targets.
-            predict: Function from a batch of examples to the outputs of :attr:`target_model`.
+            predict: Function from a batch of examples to the outputs of :attr:`target_model`;
+                ``None`` without a teacher, where targets are complete.
             memory_budget: Bytes that each target may take in memory; larger ones go to disk.
 
         Returns:
             With a hint, ``(labels, soft_targets, features)``.
+
+        Raises:
+            ValueError: If there is neither a teacher nor its logits.
         """
         if not feeds.is_arrays(x):
             return y
         if _are_targets(y):
             return self.as_targets(y)
+        if predict is None:
+            raise _no_logits()
         num = feeds.num_rows(x)
         labels = np.full(num, -1, np.int32) if y is None else self.as_targets(y)
         targets, start = [], 0
@@ -333,6 +351,13 @@ class Distiller(keras.Model):
             weight = ops.cast(ops.reshape(sample_weight, (-1,)), logits.dtype)
         counted = weight * self._setting("distillation_weight", logits.dtype)
         hard_share = has_label * self._setting("alpha", logits.dtype)
+        is_taught = ops.ones_like(has_label)
+        if self.teacher is None:
+            is_taught = 1 - ops.cast(ops.any(ops.isnan(targets[0]), axis=-1), logits.dtype)
+            targets[0] = ops.where(is_taught[:, None] > 0, targets[0], 0.0)
+            # Of an example that has nothing else, the label counts in full.
+            hard_share = ops.where(is_taught > 0, hard_share, has_label)
+        soft_share = is_taught * (1 - hard_share)
         known = ops.maximum(labels, 0)
         loss = self._hard_loss(known, logits, sample_weight=hard_share * counted)
         self._hard_tracker.update_state(
@@ -341,9 +366,11 @@ class Distiller(keras.Model):
         if self._soft_loss is not None:
             decoupled = isinstance(self._soft_loss, DecoupledKL)
             soft_targets = (targets[0], labels) if decoupled else targets[0]
-            soft = self._soft_loss(soft_targets, logits, sample_weight=(1 - hard_share) * counted)
+            soft = self._soft_loss(soft_targets, logits, sample_weight=soft_share * counted)
             loss += ops.cast(soft, loss.dtype)
-            self._soft_tracker.update_state(self._soft_loss.call(soft_targets, logits))
+            self._soft_tracker.update_state(
+                self._soft_loss.call(soft_targets, logits), sample_weight=is_taught
+            )
         if self.projection is not None:
             features = self.projection(ops.cast(y_pred[1], logits.dtype))
             hint_weight = weight * self._setting("hint_weight", logits.dtype)
@@ -383,6 +410,8 @@ class Distiller(keras.Model):
                 "(batch,): make integers of one-hot ones with tf.argmax(y, -1) in the dataset"
             )
         if not targets and run_teacher:
+            if self.teacher is None:
+                raise _no_logits()
             targets = self._as_targets(self.target_model(x, training=False))
         labels = ops.reshape(ops.cast(labels, "int32"), (-1,))
         targets = [ops.cast(target, logits.dtype) for target in targets]
@@ -405,6 +434,13 @@ def _as_model(teacher: Callable, student: keras.Model) -> keras.Model:
         )
     raw, width = student.inputs[0], classifier_output(student).num_classes
     return model_of(teacher, tuple(raw.shape[1:]), width, raw.dtype)
+
+
+def _no_logits() -> ValueError:
+    return ValueError(
+        "labels alone were given to a Distiller without a teacher, expected (labels, logits): give "
+        "what the teacher said, or a teacher"
+    )
 
 
 def _chosen(flag: str, name, known: dict, *arguments) -> keras.losses.Loss | None:

@@ -7,6 +7,8 @@ from keras import ops
 
 # Of a word, so that its logarithm is finite.
 _LEAST_PROBABILITY = 1e-7
+# Added to the deviation that logits are divided by, as in the code of the paper.
+_LEAST_DEVIATION = 1e-7
 
 
 @keras.saving.register_keras_serializable("kt_transfer")
@@ -147,6 +149,55 @@ class DecoupledKL(keras.losses.Loss):
         return ops.square(temperature) * (self.alpha * tckd + self.beta * nckd)
 
 
+class StandardizedKL(keras.losses.Loss):
+    """weight · τ² · KL(softmax(Z(t)/τ) ‖ softmax(Z(s)/τ)) of standardized logits.
+
+    Z(z) = (z − mean(z)) / (std(z) + 1e-7) over the classes of an example, with the deviation of a
+    sample (the sum of squares divided by classes − 1), as the authors' code computes it (Sun et
+    al., 2024, https://arxiv.org/abs/2403.01427). The student learns in which proportions the
+    teacher's logits differ, not how large they are: this loss alone leaves the scale of its
+    logits, and with it the confidence of its answers, undetermined.
+
+    Of two classes, Z is always (c, −c) or (−c, c): there is nothing to learn from it, so that at
+    least three are needed. Logits that are all equal stay 0 and have the gradient of the loss with
+    Z(z) = z − mean(z), which is finite.
+
+    Args:
+        temperature: τ, more than 0; a ``keras.Variable`` may change during training. The paper
+            has 2 for most pairs of networks.
+        weight: Factor of the loss; 9 in the paper.
+
+    Example:
+        >>> loss = StandardizedKL(temperature=2.0)
+        >>> teacher, student = np.array([[2.0, 1.0, 0.0]]), np.array([[0.0, 0.0, 0.0]])
+        >>> round(float(loss(teacher, student)), 4)
+        2.8232
+        >>> abs(float(loss(teacher, 5 * teacher + 1))) < 1e-5
+        True
+    """
+
+    def __init__(self, temperature, weight=9.0, name="distillation_loss", dtype=None):
+        super().__init__(name=name, dtype=dtype)
+        self.temperature, self.weight = temperature, weight
+
+    def call(self, y_true, y_pred):
+        """Loss of each example, ``(batch,)``, from logits of shape ``(batch, classes)``.
+
+        Raises:
+            ValueError: If there are fewer than three classes.
+        """
+        if y_pred.shape[-1] < 3:
+            raise ValueError(
+                f"logits of {y_pred.shape[-1]} classes were given, expected at least 3: of fewer, "
+                "standardized ones are always the same"
+            )
+        temperature = ops.convert_to_tensor(self.temperature, dtype=y_pred.dtype)
+        teacher, student = (
+            ops.log_softmax(_standardized(logits) / temperature) for logits in (y_true, y_pred)
+        )
+        return self.weight * ops.square(temperature) * _divergence(teacher, student)
+
+
 class CosineDistance(keras.losses.Loss):
     """1 − cos(t, s) of two feature vectors: 0 for equal directions, 2 for opposite ones.
 
@@ -161,6 +212,18 @@ class CosineDistance(keras.losses.Loss):
     def call(self, y_true, y_pred):
         """Distance of each example, shape ``(batch,)``."""
         return 1.0 - ops.sum(ops.normalize(y_true) * ops.normalize(y_pred), axis=-1)
+
+
+def _standardized(logits):
+    """Logits with mean 0 and deviation 1 over the classes; 0 where all are equal."""
+    # Of equal logits without their common part, the mean is exact, and so the deviation exactly 0.
+    logits = logits - ops.stop_gradient(ops.max(logits, axis=-1, keepdims=True))
+    logits = logits - ops.mean(logits, axis=-1, keepdims=True)
+    variance = ops.sum(ops.square(logits), axis=-1, keepdims=True) / (logits.shape[-1] - 1)
+    differ = variance > 0
+    # The gradient of a root at 0 is infinite, also where its value is not used.
+    deviation = ops.sqrt(ops.where(differ, variance, 1.0)) + _LEAST_DEVIATION
+    return logits / ops.where(differ, deviation, 1.0)
 
 
 def _decoupled(logits, is_target):

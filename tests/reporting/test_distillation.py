@@ -30,6 +30,19 @@ def test_what_is_not_known_is_left_out():
     assert set(alone["distilled"]) == {"accuracy", "calibration_error"}
 
 
+def test_a_teacher_that_said_little_is_compared_where_it_did():
+    said = ANSWERS["teacher"].copy()
+    said[::3] = np.nan
+    asked = np.arange(50) % 3 > 0
+    found = compare_answers(LABELS, {**ANSWERS, "teacher": said})
+    some = compare_answers(LABELS[asked], {name: a[asked] for name, a in ANSWERS.items()})
+    assert found["teacher"] == some["teacher"]
+    assert found["distilled"]["agreement"] == some["distilled"]["agreement"]
+    assert (
+        found["distilled"]["accuracy"] == compare_answers(LABELS, ANSWERS)["distilled"]["accuracy"]
+    )
+
+
 def test_the_table_and_the_picture(tmp_path):
     comparison = {"teacher": ROW, "distilled": {**ROW, "accuracy": 0.5}}
     table = format_gained(comparison).splitlines()

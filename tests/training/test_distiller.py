@@ -37,11 +37,11 @@ def seed():
 def distiller(metrics=("accuracy",), regularizer=None, learning_rate=1e-2, replicas=1, **settings):
     strategy = choose_strategy("mirrored" if replicas > 1 else "one_device")
     with strategy.scope():
-        model = Distiller(
-            teacher=spread(network("teacher", width=10)),
-            student=spread(network("student", regularizer=regularizer)),
-            **settings,
-        )
+        models = {
+            "teacher": spread(network("teacher", width=10)),
+            "student": spread(network("student", regularizer=regularizer)),
+        }
+        model = Distiller(**models | settings)
         optimizer = keras.optimizers.Adam(learning_rate)
         model.compile(optimizer, metrics=list(metrics), jit_compile=False)
     return model
@@ -65,6 +65,10 @@ def soft_losses(teacher, student, labels, temperature, loss):
     p, q = np.exp(t), np.exp(s)
     if loss == "kl":
         return temperature**2 * (p * (t - s)).sum(axis=1)
+    if loss == "standardized":
+        t, s = (np.array(a, np.float64) for a in (teacher, student))
+        t, s = ((a - a.mean(1, keepdims=True)) / a.std(1, ddof=1, keepdims=True) for a in (t, s))
+        return 9 * soft_losses(t, s, labels, temperature, "kl")
     # Decoupled: the binary divergence, and 8 times that of the others among themselves.
     rows = np.arange(len(p))
     target = np.where(labels >= 0, labels, p.argmax(axis=1))
@@ -91,6 +95,7 @@ def losses_in_numpy(model, x, labels, alpha, temperature, loss):
         ("kl", 2),
         ("cross_entropy", 1),
         ("decoupled", 1),
+        ("standardized", 1),
         pytest.param("cross_entropy", 2, marks=pytest.mark.slow),
         pytest.param("decoupled", 2, marks=pytest.mark.slow),
     ],
@@ -158,6 +163,50 @@ def test_without_any_label_the_loss_is_the_soft_one():
     expected = losses_in_numpy(model, X, nothing, 0.9, 4.0, "kl").mean()
     assert model.evaluate(X, nothing, 24, 0)[0] == pytest.approx(expected, rel=1e-5)
     assert model.evaluate(X, None, 24, 0)[0] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize("loss", ["kl", "cross_entropy", "decoupled", "standardized"])
+def test_what_a_teacher_said_of_some_examples(loss, replicas):
+    # With and without a label, said something of and not: all four in every batch of 8.
+    labels, is_taught = np.where(np.arange(24) % 2, LABELS.clip(0), -1), np.arange(24) % 4 < 2
+    said = RNG.normal(size=(24, CLASSES)).astype(np.float32)
+    model = distiller(loss=loss, alpha=0.3, replicas=replicas, teacher=None)
+    student = model.student(X)
+    soft = soft_losses(said, student, labels, 4.0, loss)
+    hard = -log_softmax(student)[np.arange(24), labels]
+    has_label = labels >= 0
+    taught = np.where(has_label, 0.3 * hard + 0.7 * soft, soft)
+    expected = np.where(is_taught, taught, has_label * hard)
+    targets = (labels, np.where(is_taught[:, None], said, np.nan).astype(np.float32))
+    given = evaluated(model, targets, batch_size=8)
+    assert given["loss"] == pytest.approx(expected.mean(), rel=1e-4)
+    assert given["distillation_loss"] == pytest.approx(soft[is_taught].mean(), rel=1e-4)
+    weights = RNG.uniform(0, 2, 24)
+    given = evaluated(model, targets, sample_weight=weights)
+    assert given["loss"] == pytest.approx((weights * expected).mean(), rel=1e-4)
+    history = FusedModel(model).fit(X, targets, batch_size=8, epochs=2, verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+    assert all(np.isfinite(weight).all() for weight in model.student.get_weights())
+
+
+def test_examples_of_which_nothing_is_known_change_nothing():
+    model = distiller(teacher=None)
+    before = model.student.get_weights()
+    model.fit(X, (np.full(24, -1), np.full((24, CLASSES), np.nan, np.float32)), verbose=0)
+    for a, b in zip(before, model.student.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_without_a_teacher_its_logits_are_wanted(fused):
+    model = distiller(teacher=None)
+    model = FusedModel(model) if fused else model
+    for y in (LABELS, None):
+        with pytest.raises(ValueError, match=r"labels alone were given .* \(labels, logits\)"):
+            model.fit(X, y, verbose=0)
+    with pytest.raises(ValueError, match="hint 'hidden' was given without a teacher"):
+        distiller(teacher=None, hint="hidden")
 
 
 @pytest.mark.parametrize("loss", ["kl", "cross_entropy", "decoupled"])
@@ -465,7 +514,10 @@ def test_predictions_are_the_students_logits():
         ({"alpha": float("nan")}, "alpha nan"),
         ({"temperature": 0.0}, "temperature 0.0"),
         ({"temperature": -4}, "temperature -4"),
-        ({"loss": "mse"}, "loss 'mse' .* 'kl', 'cross_entropy', 'decoupled', 'none'"),
+        (
+            {"loss": "mse"},
+            "loss 'mse' .* 'kl', 'cross_entropy', 'decoupled', 'standardized', 'none'",
+        ),
         ({"student": network("student", classes=3)}, "teacher of 4 and a student of 3 classes"),
         ({"hint": "conv9"}, r"layer conv9 was given, expected one of teacher's .*hidden"),
         ({"hint": "hidden", "hint_student": "conv9"}, "layer conv9 .* one of student's"),

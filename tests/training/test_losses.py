@@ -7,6 +7,7 @@ from kt_transfer.training.losses import (
     CosineDistance,
     DecoupledKL,
     SoftTargetCrossEntropy,
+    StandardizedKL,
     TemperatureKL,
 )
 
@@ -144,6 +145,57 @@ def test_decoupled_kl_of_a_teacher_that_is_sure_is_finite():
     loss = float(DecoupledKL(1.0)((sure, np.array([0, -1])), -sure))
     assert np.isfinite(loss)
     assert loss > 10
+
+
+def standardized(logits):
+    centred = logits - logits.mean(axis=1, keepdims=True)
+    return centred / (logits.std(axis=1, ddof=1, keepdims=True) + 1e-7)
+
+
+@pytest.mark.parametrize(("temperature", "weight"), [(2.0, 9.0), (1.0, 1.0), (5.0, 0.5)])
+def test_standardized_kl(temperature, weight):
+    loss = StandardizedKL(temperature, weight)
+    expected = weight * kl(standardized(TEACHER), standardized(STUDENT), temperature)
+    np.testing.assert_allclose(loss.call(TEACHER, STUDENT), expected, rtol=1e-4)
+    weighted = float(loss(TEACHER, STUDENT, sample_weight=WEIGHTS))
+    assert weighted == pytest.approx((WEIGHTS * expected).mean(), rel=1e-4)
+    assert float(loss(TEACHER, 0.1 * TEACHER + 3)) == pytest.approx(0, abs=1e-5)
+
+
+def gradient(loss, teacher, student):
+    import tensorflow as tf
+
+    student = tf.constant(student, tf.float32)
+    with tf.GradientTape() as tape:
+        tape.watch(student)
+        values = loss.call(tf.constant(teacher, tf.float32), student)
+    return values.numpy(), tape.gradient(values, student).numpy()
+
+
+def test_standardized_kl_of_equal_logits_has_a_finite_gradient():
+    loss = StandardizedKL(2.0)
+    # Neither is exact in binary: the mean of five may differ from each of them.
+    for level in (0.0, 0.1, -3.3e4):
+        values, slope = gradient(loss, TEACHER, np.full((16, 5), level))
+        expected = 9 * kl(standardized(TEACHER), np.zeros((16, 5)), 2.0)
+        np.testing.assert_allclose(values, expected, rtol=1e-4)
+        # As of logits that are centred alone: weight · τ · (q − p), whose mean is 0 anyway.
+        towards = 9 * 2 * (1 / 5 - np.exp(log_softmax(standardized(TEACHER) / 2)))
+        np.testing.assert_allclose(slope, towards, rtol=1e-3, atol=1e-4)
+        _, slope = gradient(loss, np.full((16, 5), level), STUDENT)
+        assert np.isfinite(slope).all()
+
+
+def test_standardized_kl_has_a_finite_gradient_however_close_logits_are():
+    for scale in (1e-20, 1e-12, 1e-6, 1e6):
+        values, slope = gradient(StandardizedKL(2.0), TEACHER, scale * STUDENT)
+        assert np.isfinite(values).all()
+        assert np.isfinite(slope).all()
+
+
+def test_two_classes_have_nothing_to_standardize():
+    with pytest.raises(ValueError, match="logits of 2 classes were given, expected at least 3"):
+        StandardizedKL(2.0)(TEACHER[:, :2], STUDENT[:, :2])
 
 
 def test_cosine_distance():
