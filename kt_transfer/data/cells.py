@@ -60,6 +60,11 @@ class Cells(NamedTuple):
     words: list[str] | None = None
 
 
+def release_memory() -> None:
+    """Give back to the system what arrow keeps of tables that are no longer there."""
+    pa.default_memory_pool().release_unused()
+
+
 def matrix(columns: Iterable[Column], values: Mapping[str, object]) -> np.ndarray:
     """The values of columns of known kinds, as ``Schema.matrix`` describes.
 

@@ -217,6 +217,8 @@ def _load(
             x, notes = _as_known(spec, table, schema)
     except cells.BadCell as bad:
         raise _not_of_kind(spec, table, bad, schema) from bad
+    table.columns.clear()
+    cells.release_memory()
     rows, rows_test = split_test(y, joined(same_examples(x)[0], groups))
     x, x_test = x[rows], x[rows_test]
     if schema is None:
