@@ -11,7 +11,7 @@ import pytest
 from sklearn.datasets import load_wine
 from sklearn.metrics import accuracy_score
 
-from kt_transfer import compare, evaluate, finetune, load_data, predict, pretrain
+from kt_transfer import compare, distill, evaluate, finetune, load_data, predict, pretrain
 from kt_transfer.data import TableOptions
 from kt_transfer.errors import UserError
 from kt_transfer.methods.estimator import TREES
@@ -154,6 +154,35 @@ def test_a_source_of_other_kinds_is_refused_before_it_is_trained(folder, tmp_pat
     with pytest.raises(UserError, match="it takes the columns of a table"):
         finetune.run(source=given["source"], data="digits", out=tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()
+
+
+def test_an_exported_model_of_a_table_teaches_by_the_names_of_its_columns(folder, tmp_path):
+    run = distill.run(
+        teacher=[folder / "saved_models/wines/1"],
+        data=f"csv:{folder / 'wines.csv'}",
+        label_column="vineyard",
+        id="bottle",
+        student_units=(8,),
+        epochs=20,
+        compare_scratch="no",
+        out=tmp_path / "run",
+        quiet=True,
+    )
+    gained = run.read_json("metrics.json")["comparison"]
+    exported = json.loads((folder / "student/evaluation.json").read_text())
+    assert gained["teacher"]["accuracy"] == pytest.approx(exported["accuracy"])
+    assert gained["teacher"]["num_parameters"] > 100
+    other = wines().drop(columns="ash")
+    other.to_csv(tmp_path / "other.csv", index=False)
+    with pytest.raises(UserError, match="takes the column ash, a number, which is not there"):
+        distill.run(
+            teacher=[folder / "saved_models/wines/1"],
+            data=f"csv:{tmp_path / 'other.csv'}",
+            label_column="vineyard",
+            out=tmp_path / "none",
+            quiet=True,
+        )
+    assert not (tmp_path / "none").exists()
 
 
 def test_compare_judges_trees_and_exports_their_student_as_a_network(folder, tmp_path):

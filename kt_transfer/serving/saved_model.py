@@ -194,12 +194,20 @@ class ServedClassifier:
     def __call__(self, x) -> np.ndarray:
         """Probabilities, ``(n, ...)`` to ``(n, classes)``."""
         pieces = [
-            self._signature(**self._inputs(x[start : start + _ROWS_AT_ONCE]))
+            self.probabilities(self._inputs(x[start : start + _ROWS_AT_ONCE].astype(self.dtype)))
             for start in range(0, len(x), _ROWS_AT_ONCE)
         ]
-        return np.concatenate([piece["probabilities"].numpy() for piece in pieces])
+        return np.concatenate(pieces)
 
-    def _inputs(self, x) -> dict:
-        x = x.astype(self.dtype)
-        arrays = {self._key: x} if self.schema is None else to_columns(x, self.schema)
-        return {name: tf.constant(array) for name, array in arrays.items()}
+    @property
+    def num_parameters(self) -> int:
+        """Number of parameters."""
+        return sum(int(np.prod(variable.shape)) for variable in self._signature.variables)
+
+    def probabilities(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
+        """The same of the inputs of its signature, an array ``(n, ...)`` for each name."""
+        given = {name: tf.constant(array) for name, array in inputs.items()}
+        return self._signature(**given)["probabilities"].numpy()
+
+    def _inputs(self, x: np.ndarray) -> dict[str, np.ndarray]:
+        return {self._key: x} if self.schema is None else to_columns(x, self.schema)
