@@ -94,7 +94,9 @@ def _classification(config, source: Run, network, preprocessing, data, out: Path
             given=data.spec,
             when=f"without labels in its {config.split} split",
             expected="labels to measure against",
-            remedy="give labelled data, or use predict",
+            remedy="give labelled data, or use predict"
+            if data.schema is None
+            else f"name their column with {named('label_column', 'COLUMN')}, or use predict",
         )
     logits = np.concatenate([predict_raw(network, preprocessing, part.x) for part in parts])
     logits, y = logits[y >= 0], y[y >= 0]

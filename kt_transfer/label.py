@@ -75,6 +75,9 @@ def execute(config: LabelConfig) -> Path:
             "margin": margins(probabilities[chosen]),
         }
     )
+    if data.ids is not None:
+        own = config.id if config.id not in table else "id"
+        table.insert(0, own, data.ids[table["row"]])
     with runs.replacing(path, overwrite=config.overwrite) as temporary:
         without_formulas(table).to_csv(temporary, index=False, float_format="%.4g")
     pictures = ""

@@ -64,7 +64,8 @@ def execute(config: PredictConfig) -> Path:
         }
     )
     if data.ids is not None:
-        own = "id" if config.id in _OWN_COLUMNS else config.id
+        taken = (*_OWN_COLUMNS, *(f"probability_{name}" for name in names))
+        own = "id" if config.id in taken else config.id
         table[own] = np.concatenate([data.ids[part.rows] for part in parts])
     table["class_id"] = class_id
     table["label"] = np.array(names)[class_id]
@@ -73,7 +74,11 @@ def execute(config: PredictConfig) -> Path:
     # In the order of the source, from which the test part may have been split off.
     table = table.sort_values(["split", "row"], ascending=[False, True])
     with runs.replacing(path, overwrite=config.overwrite) as temporary:
-        without_formulas(table).to_csv(temporary, index=False, float_format="%.6g")
+        # But for the ids, by which the answers are joined.
+        safe = without_formulas(table)
+        if data.ids is not None:
+            safe[own] = table[own]
+        safe.to_csv(temporary, index=False, float_format="%.6g")
     of_parts = " and ".join(part.name for part in parts)
     s = "s" if len(table) != 1 else ""
     session.say(config)(f"{len(table)} prediction{s} of {spec} ({of_parts}) in {path}")

@@ -11,7 +11,7 @@ import pytest
 from sklearn.datasets import load_wine
 from sklearn.metrics import accuracy_score
 
-from kt_transfer import compare, distill, evaluate, finetune, load_data, predict, pretrain
+from kt_transfer import compare, distill, evaluate, finetune, label, load_data, predict, pretrain
 from kt_transfer.data import TableOptions
 from kt_transfer.errors import UserError
 from kt_transfer.methods.estimator import TREES
@@ -156,33 +156,68 @@ def test_a_source_of_other_kinds_is_refused_before_it_is_trained(folder, tmp_pat
     assert not (tmp_path / "run").exists()
 
 
-def test_an_exported_model_of_a_table_teaches_by_the_names_of_its_columns(folder, tmp_path):
-    run = distill.run(
-        teacher=[folder / "saved_models/wines/1"],
-        data=f"csv:{folder / 'wines.csv'}",
-        label_column="vineyard",
-        id="bottle",
-        student_units=(8,),
-        epochs=20,
-        compare_scratch="no",
-        out=tmp_path / "run",
-        quiet=True,
-    )
-    gained = run.read_json("metrics.json")["comparison"]
-    exported = json.loads((folder / "student/evaluation.json").read_text())
-    assert gained["teacher"]["accuracy"] == pytest.approx(exported["accuracy"])
-    assert gained["teacher"]["num_parameters"] > 100
-    other = wines().drop(columns="ash")
-    other.to_csv(tmp_path / "other.csv", index=False)
-    with pytest.raises(UserError, match="takes the column ash, a number, which is not there"):
+def test_an_exported_model_of_a_table_is_no_teacher_and_its_run_is_named(folder, tmp_path):
+    with pytest.raises(UserError, match="takes 13 named columns .*the run it was exported from"):
         distill.run(
             teacher=[folder / "saved_models/wines/1"],
-            data=f"csv:{tmp_path / 'other.csv'}",
+            data=f"csv:{folder / 'wines.csv'}",
             label_column="vineyard",
+            id="bottle",
             out=tmp_path / "none",
             quiet=True,
         )
     assert not (tmp_path / "none").exists()
+
+
+def test_rows_with_gaps_and_later_dates_are_predicted(folder, tmp_path):
+    rows = pd.read_csv(folder / "new.csv").head(2)
+    numbers = rows.select_dtypes("number").columns
+    rows[numbers] = rows[numbers].astype(float)
+    rows.loc[0, numbers] = np.nan
+    rows.loc[1, numbers] *= 3
+    later = pd.read_csv(folder / "new.csv").assign(**{"filled on": "2024-05-06"})
+    for name, table in (("odd", rows), ("later", later)):
+        table.to_csv(tmp_path / f"{name}.csv", index=False)
+        answers = predict.run(
+            run=folder / "student",
+            data=f"csv:{tmp_path / name}.csv",
+            out=tmp_path / f"{name}-answers.csv",
+            quiet=True,
+        )
+        assert len(pd.read_csv(answers)) == len(table)
+    other = pd.read_csv(folder / "new.csv")
+    other[numbers] *= 1000
+    other.to_csv(tmp_path / "other.csv", index=False)
+    with pytest.raises(UserError, match="other values in .* such as malic_acid: about"):
+        predict.run(
+            run=folder / "student", data=f"csv:{tmp_path / 'other.csv'}", out=tmp_path / "none.csv"
+        )
+
+
+def test_answers_under_odd_ids_teach(folder, tmp_path):
+    table = wines().rename(columns={"bottle": "label"})
+    table["label"] = [f"={number}" if number % 2 else f"{number:04d}" for number in range(178)]
+    table.to_csv(tmp_path / "wines.csv", index=False)
+    data = {"data": f"csv:{tmp_path / 'wines.csv'}", "id": "label", "quiet": True}
+    said = predict.run(run=folder / "student", out=tmp_path / "said.csv", **data)
+    assert set(pd.read_csv(said, dtype=str)["id"]) == set(table["label"])
+    run = distill.run(
+        teacher_predictions=said,
+        label_column="vineyard",
+        student_units=(8,),
+        epochs=2,
+        compare_scratch="no",
+        out=tmp_path / "run",
+        **data,
+    )
+    assert run.read_json("metrics.json")["comparison"]["teacher"]["accuracy"] > 0.8
+
+
+def test_what_to_label_next_is_named_by_its_id(folder, tmp_path):
+    path = label.run(run=folder / "teacher", count=5, out=tmp_path / "next.csv", quiet=True)
+    chosen = pd.read_csv(path)
+    assert list(chosen)[:2] == ["bottle", "row"]
+    assert (chosen["bottle"] == [f"no. {row}" for row in chosen["row"]]).all()
 
 
 def test_compare_judges_trees_and_exports_their_student_as_a_network(folder, tmp_path):

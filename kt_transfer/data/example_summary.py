@@ -18,6 +18,7 @@ _ROWS_AT_ONCE = 2**14
 _FAR = 1.5
 _TIMES_AS_WIDE = 10.0
 _ROWS_TO_TELL_WIDTH = 20
+_FEW_COLUMNS = 3
 # Pictures with this many times less contrast than those in training are not dark but in other
 # units; less suffices if values below 0 indicate that as well.
 _TIMES_AS_FAINT = 200.0
@@ -70,6 +71,8 @@ class ExampleSummary:
 def summarize(data: Dataset) -> ExampleSummary:
     """Describe a data set that a model is trained on."""
     x = _some(data.x, data)
+    if data.schema is not None:
+        x = np.where(np.isnan(x), middle_and_reach(data.scaling_range)[0], x)
     return ExampleSummary(
         dtype=str(data.x.dtype),
         value_range=tuple(map(float, data.value_range)),
@@ -97,6 +100,8 @@ def why_unlike(summary: ExampleSummary, data: Dataset) -> str | None:
     if why_not_cast(data, summary.dtype):
         return f"whole numbers in {_span(summary.value_range)}, not values in {_span(_range(data))}"
     x = _some_of(data)
+    if data.schema is not None:
+        return _why_other_columns(summary, x, data)
     is_declared = summary.is_declared and not data.has_observed_range
     if (
         is_declared
@@ -107,7 +112,7 @@ def why_unlike(summary: ExampleSummary, data: Dataset) -> str | None:
     if summary.is_whole and _are_fractions(x) and np.ptp(summary.value_range) >= 2:
         return f"whole numbers in {_span(summary.value_range)}, not fractions in {_span(_ends(x))}"
     if summary.columns is not None:
-        return _why_other_columns(summary, x)
+        return _why_other_columns(summary, x, data)
     if _is_wide(summary, x) or _is_faint(summary, x):
         return f"values in {_span(summary.value_range)}, not in {_span(_ends(x))}"
     return None
@@ -138,15 +143,20 @@ def why_not_cast(data: Dataset, dtype: str) -> str | None:
     return None
 
 
-def _why_other_columns(summary: ExampleSummary, x: np.ndarray) -> str | None:
-    """Single columns may drift; if most differ, the units do."""
+def _why_other_columns(summary: ExampleSummary, x: np.ndarray, data: Dataset) -> str | None:
+    """Single columns may drift; if most differ, the units do.
+
+    Where columns have names, a few rows may be unusual, and of a few columns most are so soon.
+    """
+    if summary.columns is None or (data.schema is not None and len(x) < _ROWS_TO_TELL_WIDTH):
+        return None
     low, high = summary.scaling_range
     varies = high > low
     x = x.reshape(len(x), -1)
     if not varies.any() or x.shape[1] != len(varies):
         return None
     middle, reach = middle_and_reach((low[varies], high[varies]))
-    x = x[:, varies]
+    x = np.where(np.isnan(x[:, varies]), middle, x[:, varies])
     scaled = (x - middle) / reach
     now = np.median(scaled, axis=0)
     elsewhere = np.abs(now) > _FAR
@@ -160,14 +170,15 @@ def _why_other_columns(summary: ExampleSummary, x: np.ndarray) -> str | None:
         place = same + np.floor(SHARE_WITHIN * np.maximum(len(x) - same - 1, 0)).astype(int)
         wide = np.take_along_axis(away, np.minimum(place, len(x) - 1)[None], axis=0)[0]
         elsewhere |= (wide > 0) & ((wide > _TIMES_AS_WIDE) | (wide * _TIMES_AS_WIDE < 1))
-    if elsewhere.mean() <= 0.5:
+    if elsewhere.mean() <= 0.5 or (data.schema is not None and elsewhere.sum() < _FEW_COLUMNS):
         return None
     first = int(np.flatnonzero(elsewhere)[0])
     column, ends = int(np.flatnonzero(varies)[first]), _ends(x[:, first])
     then = (low[varies][first], high[varies][first])
+    name = f"column {column}" if data.schema is None else data.schema.names[column]
     return (
-        f"other values in {elsewhere.sum()} of its {len(elsewhere)} columns, such as column "
-        f"{column}: about {_span(then)}, not {_span(ends)}"
+        f"other values in {elsewhere.sum()} of its {len(elsewhere)} columns, such as {name}: "
+        f"about {_span(then)}, not {_span(ends)}"
     )
 
 
@@ -210,14 +221,16 @@ def _range(data: Dataset) -> tuple[float, float]:
 
 
 def _some(x, data: Dataset) -> np.ndarray:
-    """At most ``_MOST_ROWS`` rows, evenly spaced; of a table with a schema the numbers alone."""
+    """At most ``_MOST_ROWS`` rows, evenly spaced.
+
+    Of a table with a schema the numbers alone: words have no units, and dates go on.
+    """
     rows = np.unique(np.linspace(0, len(x) - 1, min(len(x), _MOST_ROWS)).astype(int))
     some = take_rows(x, rows)[:].astype(np.float64)
     if data.schema is None:
         return some
-    codes = np.array([column.kind == "category" for column in data.schema.columns])
-    middle, _ = middle_and_reach(data.scaling_range)
-    return np.where(codes, 0.0, np.where(np.isnan(some), middle, some))
+    are_numbers = np.array([column.kind == "number" for column in data.schema.columns])
+    return np.where(are_numbers, some, 0.0)
 
 
 def _typical_range(x: np.ndarray) -> tuple[float, float]:

@@ -12,6 +12,7 @@ from kt_transfer.data.splits import single_classes
 from kt_transfer.errors import UserError
 
 _MOST_NAMES = 5
+_ONE_GROUP = "labelled training examples in one group alone"
 
 
 def require_variety(data: Dataset) -> None:
@@ -102,7 +103,8 @@ def _rare_classes(data: Dataset, num_folds: int | None) -> Iterator[str]:
     single = single_classes(data.y, data.copies)
     if len(single):
         yield (
-            f"{data.spec}: {_named(data, single)} with a single labelled training example: it is "
+            f"{data.spec}: {_named(data, single)} with "
+            f"{'a single labelled training example' if data.groups is None else _ONE_GROUP}: it is "
             "used for training and never held out, so its recall is unknown"
         )
     if num_folds is None:

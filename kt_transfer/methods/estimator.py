@@ -74,7 +74,11 @@ class Estimator:
 def _imported(path: str):
     module, _, name = path.rpartition(".")
     try:
+        if not module:
+            raise ValueError("it has no dot: a package has many classes")
         kind = getattr(importlib.import_module(module), name)
+        if not isinstance(kind, type):
+            raise TypeError(f"{path} is no class")
         # CatBoost writes a folder and a line for each tree otherwise.
         quiet = {"verbose": 0, "allow_writing_files": False} if module == "catboost" else {}
         return kind(**quiet)

@@ -99,7 +99,16 @@ def with_image_size(config, sources: Mapping[str, runs.Run | None] | None = None
     from kt_transfer.data.images import IMAGE_SIZE, LARGE_IMAGE_SIZE
 
     specs = (config.data, getattr(config, "source_data", None))
-    if config.image_size is not None or not any(str(spec).startswith("images:") for spec in specs):
+    are_pictures = any(str(spec).startswith("images:") for spec in specs)
+    if config.image_size is not None and not are_pictures:
+        raise UserError(
+            setting="image_size",
+            given=config.image_size,
+            expected="images:",
+            but=f"{config.data} is read as it is",
+            remedy="leave it out",
+        )
+    if config.image_size is not None or not are_pictures:
         return config
     sizes = [
         LARGE_IMAGE_SIZE if run is None else run.image_size for run in (sources or {}).values()

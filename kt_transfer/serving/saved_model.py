@@ -194,18 +194,12 @@ class ServedClassifier:
     def __call__(self, x) -> np.ndarray:
         """Probabilities, ``(n, ...)`` to ``(n, classes)``."""
         pieces = [
-            self.probabilities(self._inputs(x[start : start + _ROWS_AT_ONCE].astype(self.dtype)))
+            self._probabilities(self._inputs(x[start : start + _ROWS_AT_ONCE].astype(self.dtype)))
             for start in range(0, len(x), _ROWS_AT_ONCE)
         ]
         return np.concatenate(pieces)
 
-    @property
-    def num_parameters(self) -> int:
-        """Number of parameters."""
-        return sum(int(np.prod(variable.shape)) for variable in self._signature.variables)
-
-    def probabilities(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
-        """The same of the inputs of its signature, an array ``(n, ...)`` for each name."""
+    def _probabilities(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
         given = {name: tf.constant(array) for name, array in inputs.items()}
         return self._signature(**given)["probabilities"].numpy()
 

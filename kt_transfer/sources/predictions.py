@@ -170,7 +170,10 @@ def _read_table(path: Path, data: Dataset, id_column: str | None) -> _Content:
     with settings_named(data=_SETTING):
         table = read(str(path), [path])
     columns = {name: cells.plain(column) for name, column in table.columns.items()}
-    ids = _texts(columns.pop(id_column)) if id_column in columns else None
+    # predict writes ids under another name where their own is that of one of its columns.
+    is_taken = id_column in _BESIDE or str(id_column).startswith(_PREFIX)
+    own = "id" if is_taken and "id" in columns else id_column
+    ids = _texts(columns.pop(own)) if own in columns else None
     names, are_probabilities = _class_columns(path, [*columns], data, id_column)
     values = np.empty((table.num_rows, len(names)))
     for place, name in enumerate(names):
@@ -208,7 +211,9 @@ def _class_columns(
 ) -> tuple[list[str], bool]:
     """The column of each class, and whether their names say that they hold probabilities."""
     is_plain = {*names} >= {*data.class_names}
-    has_prefix = not is_plain and any(name.startswith(_PREFIX) for name in names)
+    # As predict writes them, whatever else stands beside.
+    has_all = {*names} >= {f"{_PREFIX}{name}" for name in data.class_names}
+    has_prefix = has_all or not is_plain and any(name.startswith(_PREFIX) for name in names)
     prefix = _PREFIX if has_prefix else ""
     beside = {*_BESIDE} if has_prefix else {*_BESIDE} - {*data.class_names}
     names = [name for name in names if name not in beside]

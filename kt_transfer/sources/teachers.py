@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,18 +14,14 @@ from keras import ops
 from kt_transfer.data import Dataset
 from kt_transfer.data.example_summary import ExampleSummary
 from kt_transfer.errors import UserError, named, settings_named
-from kt_transfer.models.classifier_output import logarithm
 from kt_transfer.models.outputs import (
     infer_output_kind,
     output_kind_of_last_layer,
     with_logarithm,
     with_mapped_classes,
 )
-from kt_transfer.models.python_function import model_of
 from kt_transfer.runs.folder import Run
 from kt_transfer.serving.inspection import require_harmless
-from kt_transfer.serving.named_columns import served_names, to_columns
-from kt_transfer.serving.saved_model import load_saved_model
 from kt_transfer.serving.served_layer import ServedLayer, names_of_export, note_of_export
 from kt_transfer.sources.adapting import (
     Expected,
@@ -117,15 +112,10 @@ def load_teachers(
         open_one = _open_saved_model if path.is_dir() else _open_file
         if run is None and path.is_dir() and not trust:
             _require_harmless(path, data)
-        of_table = run is None and data.schema and path.is_dir() and note_of_export(path, "schema")
-        foreign = None
-        if run is None and not of_table:
-            foreign = open_one(path, data, value_range, say)
+        foreign = None if run is not None else open_one(path, data, value_range, say)
 
-        def load(values, path=path, run=run, foreign=foreign, of_table=of_table):
-            if of_table:
-                teacher = _from_export_of_table(path, data)
-            elif foreign is None:
+        def load(values, path=path, run=run, foreign=foreign):
+            if foreign is None:
                 teacher = _from_run(run, data, say)
             else:
                 teacher = _from_foreign(path, foreign, data, output, values)
@@ -156,31 +146,6 @@ def _from_run(run: Run, data: Dataset, say: Callable) -> Teacher:
     model = keras.Model(preprocessing.input, network(preprocessing.output))
     size = os.path.getsize(run.path / "model.keras")
     return Teacher(model, run.label_names, network.count_params(), size)
-
-
-def _from_export_of_table(path: Path, data: Dataset) -> Teacher:
-    """An exported model that takes columns by name, and is given those of the data."""
-    # Whether its graph is harmless has been asked before. In a thread without a distribution
-    # strategy: loaded under a mirrored one, it could be called inside its replicas alone.
-    with ThreadPoolExecutor(1) as outside:
-        model, metadata = outside.submit(load_saved_model, path, trust=True).result()
-    ours = {column.name: column.kind for column in data.schema}
-    for column in model.schema:
-        if ours.get(column.name) != column.kind:
-            kind = ours.get(column.name)
-            given = f"which is a {kind} here" if kind else "which is not there"
-            reason = ValueError(f"takes the column {column.name}, a {column.kind}, {given}")
-            raise _misfit(path, data, reason)
-    names, served = served_names(data.schema), served_names(model.schema)
-
-    def answers(rows: np.ndarray) -> np.ndarray:
-        columns = to_columns(rows, data.schema)
-        return model.probabilities({own: columns[names[name]] for name, own in served.items()})
-
-    teacher = model_of(answers, data.input_shape, len(metadata["labels"]), str(data.x.dtype))
-    logits = keras.Model(teacher.input, logarithm(teacher.output))
-    size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-    return Teacher(logits, metadata["labels"], model.num_parameters, size)
 
 
 class _Foreign(NamedTuple):

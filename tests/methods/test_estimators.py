@@ -112,7 +112,8 @@ def test_candidates_come_with_their_students():
         ("nowhere.Classifier", "nowhere.Classifier was given, expected the import path"),
         ("sklearn.ensemble.NoTrees", "NoTrees was given, expected the import path"),
         ("Classifier", "Classifier was given, expected the import path"),
-        ("os", "os was given"),
+        ("os", "it has no dot"),
+        ("os.system", "os.system is no class"),
         (
             "sklearn.linear_model.LinearRegression",
             "expected a classifier with fit and predict_proba",

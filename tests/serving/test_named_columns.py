@@ -55,6 +55,53 @@ def test_every_date_is_that_of_the_calendar(ending):
     assert found == pytest.approx(since / np.timedelta64(1, "D"), abs=1e-9)
 
 
+def days_of(words):
+    schema = Schema(columns=(Column(name="since", kind="date"),))
+    return to_matrix({"since": tf.constant(words)}, schema).numpy()[:, 0]
+
+
+@pytest.mark.parametrize("zone", ["Z", "+02:00", "-05:30", "+0530", "-08"])
+def test_zones_are_counted_as_where_a_file_is_read(zone):
+    words = [f"2020-03-{day:02d}T{day % 24:02d}:30:15{zone}" for day in range(1, 32)]
+    schema = Schema(columns=(Column(name="since", kind="date"),))
+    assert days_of(words) == pytest.approx(schema.matrix({"since": words})[:, 0], abs=1e-9)
+
+
+def test_an_hour_alone_and_days_that_are_none():
+    assert days_of(["1970-01-01 12"]) == pytest.approx([0.5])
+    wrong = [
+        "2020-02-30",
+        "2021-02-29",
+        "2020-13-45",
+        "2020-00-10",
+        "2020-01-01 24:00",
+        "1900-02-29",
+    ]
+    assert np.isnan(days_of([*wrong, "2020-01-01T10:61", "20-01-01", "2020-1-1", "soon"])).all()
+    assert not np.isnan(days_of(["2020-02-29", "2000-02-29"])).any()
+
+
+def test_truth_values_as_pandas_writes_them_with_gaps():
+    schema = Schema(columns=(Column(name="paid", kind="boolean"),))
+    words = ["1.0", "0.0", "1", "0", "TRUE", "no", "2.0", ""]
+    found = to_matrix({"paid": tf.constant(words)}, schema).numpy()[:, 0]
+    expected = [1, 0, 1, 0, 1, 0, np.nan, np.nan]
+    assert np.array_equal(found, expected, equal_nan=True)
+
+
+def test_margins_are_spaces_of_ascii():
+    schema = Schema(columns=(Column(name="pet", kind="category", vocabulary=("cat", "\u00a0dog")),))
+    words = ["\tcat\n", " cat \v", "\u00a0dog", "dog", "c at"]
+    found = to_matrix({"pet": tf.constant(words)}, schema).numpy()[:, 0]
+    assert found.tolist() == [0, 0, 1, 2, 2]
+
+
+def test_a_category_of_which_no_word_is_known():
+    schema = Schema(columns=(Column(name="pet", kind="category"),))
+    found = to_matrix({"pet": tf.constant(["cat", "", "NA"])}, schema).numpy()[:, 0]
+    assert np.array_equal(found, [0, np.nan, np.nan], equal_nan=True)
+
+
 def test_the_way_back_gives_the_same_matrix():
     rng = np.random.default_rng(0)
     rows = np.stack(
@@ -98,7 +145,7 @@ def test_names_that_tensorflow_can_have(given, served):
 
 
 def test_names_stay_distinct_and_short():
-    names = ["a b", "a.b", "a_b", "x" * 1000, "x" * 999]
+    names = ["a b", "a.b", "a_b", "x" * 1000, "x" * 999, "A_B", "Raw", "raw"]
     schema = Schema(columns=tuple(Column(name=name, kind="number") for name in names))
     served = list(served_names(schema).values())
     assert served[:3] == ["a_b", "a_b_2", "a_b_3"]
