@@ -26,6 +26,12 @@ _FIRST = 100
 # Few enough to be compared with those of booleans, in all mixtures of case.
 _FEW_WORDS = 32
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
+# No thousands begin with a zero: 0,125 is an eighth.
+_COMMA_THOUSANDS = r"^[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?$"
+# Where commas cannot be decimal ones: several groups, or a point behind them.
+_SURE_THOUSANDS = r"^[+-]?[1-9]\d{0,2}((,\d{3}){2,}(\.\d*)?|,\d{3}\.\d*)$"
+_POINT_THOUSANDS = r"^[+-]?[1-9]\d{0,2}(\.\d{3})+(,\d+)?$"
+_COMMA_DECIMAL = r"^[+-]?(\d*|[1-9]\d{0,2}(\.\d{3})+),\d+([eE][+-]?\d+)?$"
 
 
 class BadCell(Exception):
@@ -171,6 +177,52 @@ def with_points(column: pa.ChunkedArray) -> pa.ChunkedArray:
     if not pc.any(pc.match_substring(column, ",")).as_py():
         return column
     return pc.replace_substring_regex(column, r"^([+-]?\d*),(\d+([eE][+-]?\d+)?)$", r"\1.\2")
+
+
+def meaning_of_commas(column: pa.ChunkedArray) -> str | None:
+    """What the commas in the numbers of a column are.
+
+    Returns:
+        ``"decimal"`` or ``"thousands"`` where only one of them can be; ``"either"`` where each
+        comma has three digits behind it and one to three before; ``None`` if there are none, or
+        words have some too.
+    """
+    if not _has_byte(column, b","):
+        return None
+    with_comma = column.filter(pc.match_substring(column, ","))
+    if not len(with_comma):
+        return None
+    thousands = pc.match_substring_regex(with_comma, _COMMA_THOUSANDS)
+    if pc.all(thousands).as_py():
+        sure = pc.any(pc.match_substring_regex(with_comma, _SURE_THOUSANDS)).as_py()
+        return "thousands" if sure else "either"
+    others = with_comma.filter(pc.invert(thousands))
+    return "decimal" if pc.any(pc.match_substring_regex(others, _COMMA_DECIMAL)).as_py() else None
+
+
+def _has_byte(text: pa.ChunkedArray, byte: bytes) -> bool:
+    """Whether a byte occurs where the text lies, which is seen much faster than in which cell."""
+    buffers = (chunk.buffers()[-1] for chunk in text.chunks)
+    return any((np.frombuffer(b, np.uint8) == ord(byte)).any() for b in buffers if b is not None)
+
+
+def without_thousands(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Text in which no number has commas between its thousands."""
+    return _without(",", column, _COMMA_THOUSANDS)
+
+
+def with_decimal_points(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The same with points for decimal commas, and without points between thousands."""
+    pointed = column.filter(pc.match_substring(column, "."))
+    # In 2.5 a point is no such point, nor is it then in the 1.234 of the same column.
+    if pc.all(pc.match_substring_regex(pointed, _POINT_THOUSANDS)).as_py():
+        column = _without(".", column, _POINT_THOUSANDS)
+    return with_points(column)
+
+
+def _without(mark: str, column: pa.ChunkedArray, pattern: str) -> pa.ChunkedArray:
+    are = pc.match_substring_regex(column, pattern)
+    return pc.if_else(are, pc.replace_substring(column, mark, ""), column)
 
 
 def is_text(column: pa.ChunkedArray) -> bool:

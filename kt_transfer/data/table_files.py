@@ -49,6 +49,7 @@ class Table(NamedTuple):
         first_row: Number of the first row as a spreadsheet shows it: 2 below a header.
         nameless: Number of columns without a name, which are left out.
         decimal_comma: Whether numbers may have decimal commas, since these separate no columns.
+        is_csv: Whether all of it was text, whose commas may be those of numbers.
         notes: How it was read, where that is not evident.
     """
 
@@ -58,6 +59,7 @@ class Table(NamedTuple):
     first_row: int
     nameless: int
     decimal_comma: bool
+    is_csv: bool
     notes: list[str]
 
     def place(self, row: int) -> str:
@@ -91,7 +93,7 @@ def read_csv(spec: str, paths: Sequence[Path]) -> Table:
         if form.encoding == "cp1252"
     ]
     comma = any(form.separator != "," for form in forms)
-    return _joined(spec, paths, tables, 2, comma, notes)
+    return _joined(spec, paths, tables, 2, comma, True, notes)
 
 
 def read_parquet(spec: str, paths: Sequence[Path]) -> Table:
@@ -100,10 +102,10 @@ def read_parquet(spec: str, paths: Sequence[Path]) -> Table:
     Raises:
         UserError: If one cannot be read, or they differ in columns.
     """
-    return _joined(spec, paths, [_parquet(spec, path) for path in paths], 1, False, [])
+    return _joined(spec, paths, [_parquet(spec, path) for path in paths], 1, False, False, [])
 
 
-def _joined(spec, paths, tables: list[pa.Table], first_row, comma, notes) -> Table:
+def _joined(spec, paths, tables: list[pa.Table], first_row, comma, is_csv, notes) -> Table:
     names = tables[0].column_names
     for path, table in zip(paths[1:], tables[1:], strict=True):
         _require_same_columns(spec, paths[0].name, names, path.name, table.column_names)
@@ -137,6 +139,7 @@ def _joined(spec, paths, tables: list[pa.Table], first_row, comma, notes) -> Tab
         first_row,
         len(names) - len(named),
         comma,
+        is_csv,
         notes,
     )
 

@@ -151,7 +151,7 @@ def schema_of(frame, options: TableOptions | None = None) -> Schema:
     options = options or TableOptions()
     columns = {name: cells.plain(frame[name]) for name in frame}
     rows = len(next(iter(columns.values()), ()))
-    table = Table(columns, rows, [("X", rows)], 0, 0, False, [])
+    table = Table(columns, rows, [("X", rows)], 0, 0, False, False, [])
     try:
         inputs = _inputs("X", table, _checked(table, options, None))
     except cells.BadCell as bad:
@@ -279,17 +279,49 @@ def _checked(table: Table, options: TableOptions, schema: Schema | None) -> Tabl
 
 
 def _tidy(table: Table, options: TableOptions, schema: Schema | None) -> None:
-    """Make all columns plain, and write numbers with points where that can be."""
+    """Make all columns plain, and write the numbers of inputs with points and nothing else."""
     from kt_transfer.data import cells
 
-    as_words = {*options.categorical}
-    if schema is not None:
-        as_words = {column.name for column in schema if column.kind == "category"}
     for name in table.columns:
-        column = cells.plain(table.columns[name])
-        if table.decimal_comma and cells.is_text(column) and name not in as_words:
-            column = cells.with_points(column)
-        table.columns[name] = column
+        table.columns[name] = cells.plain(table.columns[name])
+    if table.is_csv:
+        _write_numbers_plainly(table, _may_hold_numbers(table, options, schema))
+
+
+def _may_hold_numbers(table: Table, options: TableOptions, schema: Schema | None) -> list[str]:
+    """The text columns that are inputs and may be numbers; all others keep their text."""
+    from kt_transfer.data import cells
+
+    if schema is not None:
+        return [column.name for column in schema if column.kind in ("number", "boolean")]
+    roles = (options.label_column, options.id_column, options.group_column)
+    others = {*roles, *options.ignore, *options.categorical}
+    return [n for n, column in table.columns.items() if n not in others and cells.is_text(column)]
+
+
+def _write_numbers_plainly(table: Table, names: Sequence[str]) -> None:
+    """Find out for each column whether its commas are decimal ones, and write points for them."""
+    from kt_transfer.data import cells
+
+    columns = table.columns
+    meaning = {n: cells.meaning_of_commas(columns[n]) for n in names if n in columns}
+    found = {*meaning.values()}
+    # Of 12,500 alone nobody can tell: the other columns of the table may.
+    may_be_decimal = table.decimal_comma and "decimal" in found and "thousands" not in found
+    unsure = "decimal" if may_be_decimal else "thousands"
+    said: dict[str, list[str]] = {}
+    for name, commas in meaning.items():
+        is_unsure, commas = commas == "either", unsure if commas == "either" else commas
+        if commas == "thousands":
+            columns[name] = cells.without_thousands(columns[name])
+            said.setdefault("thousands separators", []).append(name)
+        # Where commas separate columns, a quoted 0,5 would not be guessed to be a number.
+        elif commas == "decimal" and table.decimal_comma:
+            columns[name] = cells.with_decimal_points(columns[name])
+            if is_unsure:
+                said.setdefault("decimal commas, as others do", []).append(name)
+    for what, which in said.items():
+        table.notes.append(f"{shown(which, 5)} {'has' if len(which) == 1 else 'have'} {what}")
 
 
 def _words(table: Table, name: str) -> tuple[np.ndarray, list[str]]:

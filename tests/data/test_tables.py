@@ -164,6 +164,49 @@ def test_decimal_commas(load):
     assert {*data.schema.columns[0].vocabulary} == {"0,5", "1,5", "2,5"}
 
 
+# Each with a number of two groups, or a fraction, or with nothing that tells.
+@pytest.mark.parametrize(
+    ("cells", "values", "note"),
+    [
+        (["12,500", "7,250", "950", ""], [12500, 7250, 950, np.nan], "thousands separators"),
+        (["1,234,567", "-2,500"], [1234567, -2500], "thousands separators"),
+        (["1,234.56", "12,500", "3.5"], [1234.56, 12500, 3.5], "thousands separators"),
+        (["12,500", "7,25"], [12.5, 7.25], None),
+        (["0,125", "1,250"], [0.125, 1.25], None),
+        (["1234,567", "1,250"], [1234.567, 1.25], None),
+        (["1.234,56", "12,5", "2.000"], [1234.56, 12.5, 2000], None),
+        (["1.234.567,5", "-1.000,25"], [1234567.5, -1000.25], None),
+        (["2.5", "1,234", "1,5"], [2.5, 1.234, 1.5], None),
+    ],
+)
+@pytest.mark.parametrize("separator", ["\t", ";", "|"])
+def test_commas_of_thousands_are_told_from_decimal_ones(load, cells, values, note, separator):
+    rows = [f"w{n % 3}{separator}{cell}" for n, cell in enumerate(cells * 6)]
+    data = load(lines(f"w{separator}income", *rows))
+    np.testing.assert_array_equal(column(data, "income"), values * 6)
+    assert [*data.notes[:-1]] == ([f"income has {note}"] if note else [])
+
+
+def test_thousands_in_quotes_between_commas(load):
+    data = load(lines("a,b", *[f'"{n % 7 + 1},591",{n}' for n in range(30)]))
+    np.testing.assert_array_equal(column(data, "a"), [(n % 7 + 1) * 1000 + 591 for n in range(30)])
+    assert "a has thousands separators" in data.notes
+
+
+def test_other_columns_tell_what_commas_are(load):
+    data = load(lines("a;b", *[f"{n % 7 + 1},591;{n % 9},5" for n in range(30)]))
+    np.testing.assert_array_equal(column(data, "a"), [n % 7 + 1.591 for n in range(30)])
+    assert "a has decimal commas, as others do" in data.notes
+    data = load(lines("a;b", *[f"{n % 7 + 1},591;w{n % 3}, 5" for n in range(30)]))
+    assert column(data, "a")[0] == 1591
+
+
+def test_words_with_commas_stay_words(load):
+    words = ["12,500", "Köln, 5"]
+    data = load(lines("a\tb", *[f"{n}.5\t{words[n % 2]}" for n in range(30)]))
+    assert {*data.schema.columns[1].vocabulary} == {*words}
+
+
 @pytest.mark.parametrize(
     "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32", "cp1252"]
 )
