@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.csv as arrow_csv
 import pyarrow.parquet as arrow_parquet
 
-from kt_transfer.data.schema import MISSING_WORDS, short, shown
+from kt_transfer.data.schema import short, shown
 from kt_transfer.errors import UserError
 from kt_transfer.files.reading import machine_memory, require_plausible_size
 
@@ -43,7 +43,7 @@ class Table(NamedTuple):
     """The columns of one or several files.
 
     Attributes:
-        columns: Arrow columns by name; text is without margins, and null where it is missing.
+        columns: Arrow columns by name; text is as it was written, and null where it is empty.
         num_rows: Number of rows.
         files: Name of each file, with the number of its rows.
         first_row: Number of the first row as a spreadsheet shows it: 2 below a header.
@@ -264,7 +264,7 @@ def _csv(spec: str, path: Path, form: _Form) -> pa.Table:
     convert = arrow_csv.ConvertOptions(
         # Types are looked for later, in whole columns: here the first block would decide.
         column_types=dict.fromkeys(written, pa.string()),
-        null_values=MISSING_WORDS,
+        null_values=[""],  # words that say the same are counted first where they are labels
         strings_can_be_null=True,
         check_utf8=False,  # done
     )

@@ -429,14 +429,80 @@ def test_whole_numbers_that_are_too_long_are_told(load):
 
 def test_labels_are_words_or_numbers_in_order(load):
     data = load(repeated("c", "10", "9", "", "-1"), label_column="c")
-    assert data.class_names == ("9", "10")
-    assert sorted([*data.y, *data.y_test]) == [-1] * 12 + [0] * 6 + [1] * 6
+    assert data.class_names == ("-1", "9", "10")
+    assert sorted([*data.y, *data.y_test]) == [-1] * 6 + [0] * 6 + [1] * 6 + [2] * 6
+    assert "-1 is a class of c (an empty cell would be no label)" in data.notes
+    assert load(repeated("c", "1", "-1"), label_column="c").class_names == ("-1", "1")
+    assert load(repeated("c", "a", "-1"), label_column="c").class_names == ("-1", "a")
     assert load(repeated("c", "1.0", "2.0", "NA"), label_column="c").class_names == ("1", "2")
     assert load(repeated("c", "10", "b", "?"), label_column="c").class_names == ("10", "b")
     assert load(repeated("c", "007", "7"), label_column="c").class_names == ("007", "7")
     assert load(repeated("c", "yes", "no"), label_column="c").class_names == ("no", "yes")
     large = (str(2**60), str(2**60 + 1))
     assert load(repeated("c", *large), label_column="c").class_names == large
+
+
+def test_words_that_count_as_no_label_are_told(load, tmp_path):
+    data = load(repeated("c", "a", "None", " ? ", "", "b"), label_column="c")
+    assert data.class_names == ("a", "b")
+    assert "12 cells of c say 'None' or '?' and count as no label" in data.notes
+    frame = pd.DataFrame({"n": np.arange(30.0) % 7, "c": ["a", "b", "None"] * 10})
+    frame["c"] = frame["c"].astype("category")
+    frame.to_parquet(tmp_path / "t.parquet")
+    data = load_data(f"parquet:{tmp_path}/t.parquet", table=TableOptions(label_column="c"))
+    assert "10 cells of c say 'None' and count as no label" in data.notes
+    with pytest.raises(UserError, match="all labels are a, and 6 cells of c say 'None' and count"):
+        load(repeated("c", "a", "None"), label_column="c")
+
+
+def test_missing_numbers_are_no_labels_or_words(tmp_path):
+    values = pa.array([0.0, 1.0, np.nan] * 10, pa.float32())  # NaN, not null
+    pq.write_table(pa.table({"n": np.arange(30) % 7 + 0.5, "c": values}), tmp_path / "t.parquet")
+    spec = f"parquet:{tmp_path}/t.parquet"
+    assert load_data(spec, table=TableOptions(label_column="c")).class_names == ("0", "1")
+    data = load_data(spec, table=TableOptions(categorical=("c",)))
+    assert {*data.schema.columns[1].vocabulary} == {"0", "1"}
+    assert np.isnan(column(data, "c")[2::3]).all()
+
+
+def test_ids_groups_and_labels_keep_their_text(load):
+    rows = [f"{n},5;{n % 8},5;{'ab'[n % 2]},5;{n % 7},5" for n in range(40)]
+    options = {"id_column": "id", "group_column": "g", "label_column": "c"}
+    data = load(lines("id;g;c;n", *rows), **options)
+    assert data.ids[:2].tolist() == ["0,5", "1,5"]
+    assert data.class_names == ("a,5", "b,5")
+    assert column(data, "n")[1] == 1.5
+
+
+def test_what_a_cell_says_does_not_depend_on_others(load):
+    odd = "a\u00a0"  # a space, but none that a served model strips
+    for others in ("b", " b", "\fb\v"):
+        data = load(repeated("w", odd, "a", others))
+        assert {*data.schema.columns[1].vocabulary} == {odd, "a", "b"}
+
+
+def test_a_type_of_words_means_a_category(tmp_path):
+    codes = pa.array([3, 5, None, 5] * 10)
+    columns = {"i": codes, "f": codes.cast(pa.float64()), "s": codes.cast(pa.string())}
+    table = {name: values.dictionary_encode() for name, values in columns.items()}
+    table["constant"] = pa.array(["x"] * 40).dictionary_encode()
+    pq.write_table(pa.table({"n": np.arange(40) + 0.5, **table}), tmp_path / "t.parquet")
+    data = load_data(f"parquet:{tmp_path}/t.parquet")
+    assert [c.kind for c in data.schema] == ["number"] + ["category"] * 3
+    assert {c.vocabulary for c in data.schema if c.name != "n"} == {("5", "3")}
+    data = load_data(f"parquet:{tmp_path}/t.parquet", table=TableOptions(numeric=("i",)))
+    assert data.schema.columns[1].kind == "number"
+
+
+def test_a_type_that_is_no_word_is_advised_of_nothing_that_cannot_help(tmp_path):
+    n = 15
+    columns = {"struct": pa.array([{"a": 1}] * n), "bytes": pa.array([b"\xff"] * n)}
+    columns["list"] = pa.array([[1]] * n)
+    pq.write_table(pa.table({"a": np.arange(n) + 0.5, **columns}), tmp_path / "t.parquet")
+    for role in ("label_column", "group_column", "id_column"):
+        for name in columns:
+            with pytest.raises(UserError, match=f"column {name}, .*: give another .* as {role}"):
+                load_data(f"parquet:{tmp_path}/t.parquet", table=TableOptions(**{role: name}))
 
 
 def test_a_label_column_without_labels_is_unlabelled(load):
