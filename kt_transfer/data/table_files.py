@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import codecs
 import csv
 import re
@@ -360,9 +361,24 @@ def _parquet(spec: str, path: Path) -> pa.Table:
             _require_names(spec, path.name, names)
             table = file.read()
             table.validate(full=True)
-            return table
+            return _with_categories(table, about)
     except (pa.ArrowException, OSError, EOFError, ValueError, MemoryError) as error:
         raise _unreadable(spec, path, str(error), "a Parquet file") from error
+
+
+def _with_categories(table: pa.Table, about) -> pa.Table:
+    """The table in which categories of numbers have their type again, which arrow leaves off."""
+    noted = (about.metadata or {}).get(b"ARROW:schema")
+    if noted is None:
+        return table
+    for field in pa.ipc.read_schema(pa.py_buffer(base64.b64decode(noted))):
+        place = table.schema.get_field_index(field.name)
+        if place < 0 or not pa.types.is_dictionary(field.type):
+            continue
+        column = table.column(place)
+        if not pa.types.is_dictionary(column.type):
+            table = table.set_column(place, field.name, column.dictionary_encode())
+    return table
 
 
 def _size(about) -> int:
