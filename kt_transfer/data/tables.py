@@ -152,7 +152,7 @@ def schema_of(frame, options: TableOptions | None = None) -> Schema:
     typed = {name for name, values in columns.items() if cells.has_category_type(values)}
     columns = {name: cells.plain(values) for name, values in columns.items()}
     rows = len(next(iter(columns.values()), ()))
-    table = Table(columns, rows, [("X", rows)], 0, 0, False, False, [])
+    table = Table(columns, rows, [("X", rows, 0)], 0, False, False, [])
     try:
         inputs = _inputs("X", table, _checked(table, options, None), typed)
     except cells.BadCell as bad:
@@ -227,6 +227,7 @@ def _load(
     x, x_test = x[rows], x[rows_test]
     if schema is None:
         # From the training rows alone: of the others nothing is known before they are tested.
+        inputs, x, x_test = _filled_in_training(spec, inputs, x, x_test)
         schema = _schema(inputs, x, x_test, options.label_column)
         notes = _notes(schema, inputs, options, class_names)
     return Dataset(
@@ -524,6 +525,31 @@ def _worthless(found: Cells) -> str:
         return ""
     once = int((np.bincount(filled.astype(np.int64)) == 1).sum())
     return _ALL_DIFFERENT if 2 * once > len(filled) else ""
+
+
+def _filled_in_training(
+    spec: str, inputs: _Inputs, x: np.ndarray, x_test: np.ndarray
+) -> tuple[_Inputs, np.ndarray, np.ndarray]:
+    """The inputs without those that say nothing in any training row."""
+    filled = ~np.isnan(x).all(axis=0)
+    if filled.all():
+        return inputs, x, x_test
+    empty = [name for (name, _), kept in zip(inputs.columns, filled, strict=True) if not kept]
+    told = _told({"empty in all training rows": empty})
+    if not filled.any():
+        raise UserError(
+            setting="data",
+            given=spec,
+            expected="columns to learn from",
+            but=f"it has none besides {told}",
+            remedy="add some",
+        )
+    inputs = inputs._replace(
+        columns=[column for column in inputs.columns if column[0] not in empty],
+        words={name: words for name, words in inputs.words.items() if name not in empty},
+        left_out=", ".join(filter(None, [inputs.left_out, told])),
+    )
+    return inputs, x[:, filled], x_test[:, filled]
 
 
 _NOTHING = "empty, or of no kind that is known"

@@ -221,6 +221,48 @@ def test_encodings_are_found(load, encoding):
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize(
+    ("above", "separator"),
+    [
+        (["sep=;"], ";"),
+        (['"sep=|"'], "|"),
+        (["SEP=\t", "# made, today"], "\t"),
+        (["# made by us", "#", "# today, at noon"], ","),
+    ],
+)
+def test_lines_above_the_names_are_skipped(load, above, separator, encoding, end):
+    body = lines("a;b;c", *[f"{n}.5;{n % 5};w{n % 3}" for n in range(20)]).replace(";", separator)
+    data = load((lines(*above) + body).replace("\n", end).encode(encoding))
+    assert data.schema.names == ("a", "b", "c")
+    assert column(data, "a").tolist() == [n + 0.5 for n in range(20)]
+    first = len(above) + 1
+    assert f"t.csv is read from row {first} on, below its remarks" in data.notes
+    with pytest.raises(UserError, match=f"'w0' in row {first + 1} of t.csv in the column c"):
+        load(lines(*above) + body, numeric=("c",))
+    with pytest.raises(UserError, match=f"with 2 cells in row {first + 21} of t.csv, expected 3"):
+        load(lines(*above) + body + f"1{separator}2\n")
+
+
+def test_names_may_begin_with_a_hash(load):
+    data = load(lines("# a remark", "#a,b", *[f"{n}.5,{n % 5}" for n in range(20)]))
+    assert data.schema.names == ("#a", "b")
+    assert len(in_order(data)) == 20
+
+
+def test_a_column_that_is_empty_in_all_training_rows_is_left_out(load):
+    rows = [f"g{n % 10},{n}.5,{n % 7}" for n in range(100)]
+    without = load(lines("g,n,m", *rows), group_column="g")
+    tested = {rows[row].split(",")[0] for row in without.rows_test}
+    filled = [row + (",x,1" if row.split(",")[0] in tested else ",,") for row in rows]
+    data = load(lines("g,n,m,w,z", *filled), group_column="g")
+    assert {*data.rows_test} == {*without.rows_test}
+    assert data.schema.names == ("n", "m")
+    assert data.x.shape[1] == data.x_test.shape[1] == 2
+    assert "left out: w, z (empty in all training rows)" in data.notes[0]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_ends_of_lines(load, end):
     text = PEOPLE.to_csv(index=False, lineterminator=end)
     for whole in (text, text.rstrip("\r\n"), text + end):
