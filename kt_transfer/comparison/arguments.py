@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import numbers
+from collections import Counter
 
 import numpy as np
 from sklearn.utils import check_random_state
@@ -124,6 +125,21 @@ def _number(name: str, value, expected: str) -> float:
     if not is_number or not math.isfinite(value):
         raise ValueError(f"{name} {value!r} was given, expected {expected}")
     return float(value)
+
+
+def named_frame(X):
+    """A data frame whose columns have names of text, each another; ``ValueError`` if two are one.
+
+    scikit-learn takes no note of other names, and a schema knows columns by name alone.
+    """
+    names = [str(name) for name in X.columns]
+    twice, count = Counter(names).most_common(1)[0] if names else ("", 0)
+    if count > 1:
+        raise ValueError(
+            f"a data frame with two columns {twice!r} was given, expected names that differ: "
+            "rename one."
+        )
+    return X.set_axis(names, axis=1)
 
 
 def is_table(X) -> bool:

@@ -148,6 +148,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
             y = np.where(missing, UNLABELLED, np.asarray(y, object))
         self.schema_, is_table = None, arguments.is_table(X)
         if is_table:
+            X = arguments.named_frame(X)
             X, y = validate_data(self, X, y, skip_check_array=True)
             y = column_or_1d(y)
             check_consistent_length(X, y)
@@ -188,7 +189,10 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         """Probabilities of the classes, ``(n, features)`` to ``(n, classes)``."""
         check_is_fitted(self)
         if self.schema_ is not None:
+            X = arguments.named_frame(X) if hasattr(X, "columns") else X
             X = validate_data(self, X, skip_check_array=True, reset=False)
+            if not len(X):
+                return np.empty((0, len(self.classes_)))
         else:
             X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
         X = self._scaled(X)

@@ -22,10 +22,18 @@ EXPECTED = {
 _DATE_TYPES = tuple(pa.timestamp(unit, zone) for unit in ("us", "ns") for zone in (None, "UTC"))
 _PER_DAY = {"us": 86_400 * 10**6, "ns": 86_400 * 10**9}
 _MISSING = pa.array(MISSING_WORDS, pa.string())
+# What the strings of a served model are stripped of, and so no other spaces.
+_MARGINS = " \t\r\n\f\v"
 _FIRST = 100
 # Few enough to be compared with those of booleans, in all mixtures of case.
 _FEW_WORDS = 32
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
+# No thousands begin with a zero: 0,125 is an eighth.
+_COMMA_THOUSANDS = r"^[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?$"
+# Where commas cannot be decimal ones: several groups, or a point behind them.
+_SURE_THOUSANDS = r"^[+-]?[1-9]\d{0,2}((,\d{3}){2,}(\.\d*)?|,\d{3}\.\d*)$"
+_POINT_THOUSANDS = r"^[+-]?[1-9]\d{0,2}(\.\d{3})+(,\d+)?$"
+_COMMA_DECIMAL = r"^[+-]?(\d*|[1-9]\d{0,2}(\.\d{3})+),\d+([eE][+-]?\d+)?$"
 
 
 class BadCell(Exception):
@@ -120,23 +128,64 @@ def named_cells(name: str, column: pa.ChunkedArray, kind: str | None) -> Cells:
 def plain(values) -> pa.ChunkedArray:
     """A column of any origin as an arrow column of text without margins, numbers or dates.
 
-    Text that stands for a missing value becomes null.
+    Text that stands for a missing value becomes null, and so does NaN.
     """
+    values = trimmed(values)
+    if is_text(values):
+        return _null_where(pc.is_in(values, value_set=_MISSING.cast(values.type)), values)
+    return _null_where(pc.is_nan(values), values) if pa.types.is_floating(values.type) else values
+
+
+def trimmed(values) -> pa.ChunkedArray:
+    """The same with the words that stand for missing values."""
     if not isinstance(values, pa.ChunkedArray | pa.Array):
         values = _from_python(values)
     if isinstance(values, pa.Array):
         values = pa.chunked_array([values], values.type)
     if pa.types.is_dictionary(values.type):
         values = values.cast(values.type.value_type)
-    if pa.types.is_string_view(values.type) or pa.types.is_binary(values.type):
+    if pa.types.is_string_view(values.type) or _is_bytes(values.type):
         text = _cast(values, pa.string())  # bytes need not be text
         values = values if text is None else text
     if pa.types.is_decimal(values.type):
         values = values.cast(pa.float64())
-    return without_margins(values, missing_read=False) if is_text(values) else values
+    if pa.types.is_float16(values.type):
+        values = values.cast(pa.float32())
+    return pc.ascii_trim(values, characters=_MARGINS) if is_text(values) else values
+
+
+def missing_words(values) -> dict[str, int]:
+    """How often a column says which of the words that stand for missing values, but nothing."""
+    column = trimmed(values)
+    if not is_text(column):
+        return {}
+    said = column.filter(pc.is_in(column, value_set=_MISSING.cast(column.type)))
+    counts = {pair["values"]: pair["counts"] for pair in said.value_counts().to_pylist()}
+    return {word: count for word, count in counts.items() if word}
+
+
+def has_category_type(values) -> bool:
+    """Whether the type of a column says that it is a category: arrow's and pandas' dictionaries."""
+    if isinstance(values, pa.ChunkedArray | pa.Array):
+        return pa.types.is_dictionary(values.type)
+    return hasattr(getattr(values, "dtype", None), "categories")
+
+
+def require_words(name: str, column: pa.ChunkedArray) -> None:
+    """Raise ``BadCell`` if a column is of a type that is not written as words, such as lists."""
+    if _is_bytes(column.type) or _cast(column[:1], pa.string()) is None:
+        try:
+            _only_missing(column, "category")
+        except BadCell as bad:
+            bad.column = name
+            raise
 
 
 def _from_python(values) -> pa.ChunkedArray | pa.Array:
+    kind = getattr(values, "dtype", None)
+    kind = getattr(getattr(kind, "categories", None), "dtype", kind)
+    if str(kind).startswith("interval"):
+        values = values.astype(str)  # as pandas.cut makes them
     try:
         return pa.array(values, from_pandas=True)
     except (pa.ArrowException, TypeError, ValueError):
@@ -146,24 +195,15 @@ def _from_python(values) -> pa.ChunkedArray | pa.Array:
         return pa.array(list(texts), pa.string())
 
 
-def without_margins(column: pa.ChunkedArray, *, missing_read: bool) -> pa.ChunkedArray:
-    """Text without spaces around it, and null where it stands for a missing value.
+def _null_where(are: pa.ChunkedArray, column: pa.ChunkedArray) -> pa.ChunkedArray:
+    if not pc.any(are).as_py():
+        return column
+    return pc.if_else(are, pa.scalar(None, column.type), column)
 
-    Args:
-        column: Text.
-        missing_read: Whether that is already done for text without margins.
-    """
-    margins = [
-        pc.any(test(column, space)).as_py()
-        for test in (pc.starts_with, pc.ends_with)
-        for space in (" ", "\t")
-    ]
-    if any(margins):
-        column = pc.utf8_trim_whitespace(column)
-    if any(margins) or not missing_read:
-        missing = pc.is_in(column, value_set=_MISSING.cast(column.type))
-        column = pc.if_else(missing, pa.scalar(None, column.type), column)
-    return column
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    tests = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary)
+    return any(test(kind) for test in tests)
 
 
 def with_points(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -171,6 +211,52 @@ def with_points(column: pa.ChunkedArray) -> pa.ChunkedArray:
     if not pc.any(pc.match_substring(column, ",")).as_py():
         return column
     return pc.replace_substring_regex(column, r"^([+-]?\d*),(\d+([eE][+-]?\d+)?)$", r"\1.\2")
+
+
+def meaning_of_commas(column: pa.ChunkedArray) -> str | None:
+    """What the commas in the numbers of a column are.
+
+    Returns:
+        ``"decimal"`` or ``"thousands"`` where only one of them can be; ``"either"`` where each
+        comma has three digits behind it and one to three before; ``None`` if there are none, or
+        words have some too.
+    """
+    if not _has_byte(column, b","):
+        return None
+    with_comma = column.filter(pc.match_substring(column, ","))
+    if not len(with_comma):
+        return None
+    thousands = pc.match_substring_regex(with_comma, _COMMA_THOUSANDS)
+    if pc.all(thousands).as_py():
+        sure = pc.any(pc.match_substring_regex(with_comma, _SURE_THOUSANDS)).as_py()
+        return "thousands" if sure else "either"
+    others = with_comma.filter(pc.invert(thousands))
+    return "decimal" if pc.any(pc.match_substring_regex(others, _COMMA_DECIMAL)).as_py() else None
+
+
+def _has_byte(text: pa.ChunkedArray, byte: bytes) -> bool:
+    """Whether a byte occurs where the text lies, which is seen much faster than in which cell."""
+    buffers = (chunk.buffers()[-1] for chunk in text.chunks)
+    return any((np.frombuffer(b, np.uint8) == ord(byte)).any() for b in buffers if b is not None)
+
+
+def without_thousands(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Text in which no number has commas between its thousands."""
+    return _without(",", column, _COMMA_THOUSANDS)
+
+
+def with_decimal_points(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The same with points for decimal commas, and without points between thousands."""
+    pointed = column.filter(pc.match_substring(column, "."))
+    # In 2.5 a point is no such point, nor is it then in the 1.234 of the same column.
+    if pc.all(pc.match_substring_regex(pointed, _POINT_THOUSANDS)).as_py():
+        column = _without(".", column, _POINT_THOUSANDS)
+    return with_points(column)
+
+
+def _without(mark: str, column: pa.ChunkedArray, pattern: str) -> pa.ChunkedArray:
+    are = pc.match_substring_regex(column, pattern)
+    return pc.if_else(are, pc.replace_substring(column, mark, ""), column)
 
 
 def is_text(column: pa.ChunkedArray) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import codecs
 import csv
 import re
@@ -13,7 +14,7 @@ import pyarrow as pa
 import pyarrow.csv as arrow_csv
 import pyarrow.parquet as arrow_parquet
 
-from kt_transfer.data.schema import MISSING_WORDS, short, shown
+from kt_transfer.data.schema import short, shown
 from kt_transfer.errors import UserError
 from kt_transfer.files.reading import machine_memory, require_plausible_size
 
@@ -43,28 +44,29 @@ class Table(NamedTuple):
     """The columns of one or several files.
 
     Attributes:
-        columns: Arrow columns by name; text is without margins, and null where it is missing.
+        columns: Arrow columns by name; text is as it was written, and null where it is empty.
         num_rows: Number of rows.
-        files: Name of each file, with the number of its rows.
-        first_row: Number of the first row as a spreadsheet shows it: 2 below a header.
+        files: Name of each file, the number of its rows, and that of the first as a spreadsheet
+            shows it: 2 below a header.
         nameless: Number of columns without a name, which are left out.
         decimal_comma: Whether numbers may have decimal commas, since these separate no columns.
+        is_csv: Whether all of it was text, whose commas may be those of numbers.
         notes: How it was read, where that is not evident.
     """
 
     columns: dict[str, pa.ChunkedArray]
     num_rows: int
-    files: list[tuple[str, int]]
-    first_row: int
+    files: list[tuple[str, int, int]]
     nameless: int
     decimal_comma: bool
+    is_csv: bool
     notes: list[str]
 
     def place(self, row: int) -> str:
         """A row, counted from 0 over all files, as a person finds it."""
-        for name, rows in self.files:
+        for name, rows, first in self.files:
             if row < rows:
-                return f"row {row + self.first_row:,} of {name}"
+                return f"row {row + first:,} of {name}"
             row -= rows
         raise IndexError(row)
 
@@ -75,6 +77,7 @@ class _Form(NamedTuple):
     encoding: str
     separator: str
     odd_quotes: bool
+    lines_above: int  # the names of columns
 
 
 def read_csv(spec: str, paths: Sequence[Path]) -> Table:
@@ -90,8 +93,14 @@ def read_csv(spec: str, paths: Sequence[Path]) -> Table:
         for path, form in zip(paths, forms, strict=True)
         if form.encoding == "cp1252"
     ]
+    notes += [
+        f"{path.name} is read from row {form.lines_above + 1} on, below its remarks"
+        for path, form in zip(paths, forms, strict=True)
+        if form.lines_above
+    ]
     comma = any(form.separator != "," for form in forms)
-    return _joined(spec, paths, tables, 2, comma, notes)
+    first_rows = [form.lines_above + 2 for form in forms]
+    return _joined(spec, paths, tables, first_rows, comma, True, notes)
 
 
 def read_parquet(spec: str, paths: Sequence[Path]) -> Table:
@@ -100,10 +109,11 @@ def read_parquet(spec: str, paths: Sequence[Path]) -> Table:
     Raises:
         UserError: If one cannot be read, or they differ in columns.
     """
-    return _joined(spec, paths, [_parquet(spec, path) for path in paths], 1, False, [])
+    tables = [_parquet(spec, path) for path in paths]
+    return _joined(spec, paths, tables, [1] * len(paths), False, False, [])
 
 
-def _joined(spec, paths, tables: list[pa.Table], first_row, comma, notes) -> Table:
+def _joined(spec, paths, tables: list[pa.Table], first_rows, comma, is_csv, notes) -> Table:
     names = tables[0].column_names
     for path, table in zip(paths[1:], tables[1:], strict=True):
         _require_same_columns(spec, paths[0].name, names, path.name, table.column_names)
@@ -120,7 +130,10 @@ def _joined(spec, paths, tables: list[pa.Table], first_row, comma, notes) -> Tab
             but=str(error).splitlines()[0],
             remedy="convert them",
         ) from error
-    files = [(path.name, table.num_rows) for path, table in zip(paths, tables, strict=True)]
+    files = [
+        (path.name, table.num_rows, first)
+        for path, table, first in zip(paths, tables, first_rows, strict=True)
+    ]
     if not joined.num_rows:
         raise UserError(
             setting="data",
@@ -134,9 +147,9 @@ def _joined(spec, paths, tables: list[pa.Table], first_row, comma, notes) -> Tab
         {name: joined.column(name) for name in named},
         joined.num_rows,
         files,
-        first_row,
         len(names) - len(named),
         comma,
+        is_csv,
         notes,
     )
 
@@ -206,7 +219,28 @@ def _form(spec: str, path: Path) -> _Form:
     text = beginning.decode(encoding, "ignore")
     if not text.strip():
         raise _unreadable(spec, path, "it is empty")
-    return _Form(encoding, _separator(text, whole=len(beginning) < _SAMPLE), quotes % 2 == 1)
+    separator, above = _separator_below_remarks(text, whole=len(beginning) < _SAMPLE)
+    return _Form(encoding, separator, quotes % 2 == 1, above)
+
+
+def _separator_below_remarks(text: str, whole: bool) -> tuple[str, int]:
+    """The separator, and the number of lines before the names of columns.
+
+    These are a line ``sep=;`` for Excel, and remarks that begin with ``#``.
+    """
+    lines = [match[0] for match in re.finditer(r"[^\r\n]*(\r\n|\r|\n|$)", text)]
+    told = re.fullmatch(r'"?sep=([^\w"])"?', lines[0].rstrip("\r\n"), re.I | re.A)
+    above = first = int(told is not None)
+    while above < len(lines) and lines[above].startswith("#"):
+        above += 1
+    rest = "".join(lines[above:])
+    if not rest.strip():
+        return _separator(text, whole), 0
+    separator = told[1] if told else _separator(rest, whole)
+    # The last may be the names of columns themselves: it has as many cells as the row below.
+    if above > first and lines[above - 1].count(separator) == lines[above].count(separator):
+        above -= 1
+    return separator, above
 
 
 def _quotes(path: Path, encoding: str) -> int | None:
@@ -261,7 +295,7 @@ def _csv(spec: str, path: Path, form: _Form) -> pa.Table:
     convert = arrow_csv.ConvertOptions(
         # Types are looked for later, in whole columns: here the first block would decide.
         column_types=dict.fromkeys(written, pa.string()),
-        null_values=MISSING_WORDS,
+        null_values=[""],  # words that say the same are counted first where they are labels
         strings_can_be_null=True,
         check_utf8=False,  # done
     )
@@ -274,7 +308,7 @@ def _csv(spec: str, path: Path, form: _Form) -> pa.Table:
     table = _reading(spec, path, form, read).rename_columns(names)
     if form.odd_quotes and table.num_rows and "\n" in (table.column(-1)[-1].as_py() or ""):
         # All that follows such a quote is one cell to Arrow, which the end of the file closes.
-        row = f"{table.num_rows + 1:,}"
+        row = f"{table.num_rows + 1 + form.lines_above:,}"
         raise _unreadable(spec, path, f"the quote that opens in row {row} is never closed")
     return table
 
@@ -290,7 +324,10 @@ def _reading(spec: str, path: Path, form: _Form, read: Callable):
 
     def attempt(use_threads: bool):
         options = arrow_csv.ReadOptions(
-            block_size=_LARGEST_ROW, use_threads=use_threads, encoding=_codec(form.encoding)
+            block_size=_LARGEST_ROW,
+            use_threads=use_threads,
+            encoding=_codec(form.encoding),
+            skip_rows=form.lines_above,
         )
         return read(str(path), options, parsing)
 
@@ -357,9 +394,24 @@ def _parquet(spec: str, path: Path) -> pa.Table:
             _require_names(spec, path.name, names)
             table = file.read()
             table.validate(full=True)
-            return table
+            return _with_categories(table, about)
     except (pa.ArrowException, OSError, EOFError, ValueError, MemoryError) as error:
         raise _unreadable(spec, path, str(error), "a Parquet file") from error
+
+
+def _with_categories(table: pa.Table, about) -> pa.Table:
+    """The table in which categories of numbers have their type again, which arrow leaves off."""
+    noted = (about.metadata or {}).get(b"ARROW:schema")
+    if noted is None:
+        return table
+    for field in pa.ipc.read_schema(pa.py_buffer(base64.b64decode(noted))):
+        place = table.schema.get_field_index(field.name)
+        if place < 0 or not pa.types.is_dictionary(field.type):
+            continue
+        column = table.column(place)
+        if not pa.types.is_dictionary(column.type):
+            table = table.set_column(place, field.name, column.dictionary_encode())
+    return table
 
 
 def _size(about) -> int:

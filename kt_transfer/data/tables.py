@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from kt_transfer.data.dataset import UNLABELLED, Dataset, Like
-from kt_transfer.data.labels import number_classes
 from kt_transfer.data.overlap import joined, same_examples
 from kt_transfer.data.ranges import observed_range
 from kt_transfer.data.schema import MOST_WORDS, Column, Schema, require_known, short, shown
@@ -149,13 +148,15 @@ def schema_of(frame, options: TableOptions | None = None) -> Schema:
     from kt_transfer.data.table_files import Table
 
     options = options or TableOptions()
-    columns = {name: cells.plain(frame[name]) for name in frame}
+    columns = {str(name): frame[name] for name in frame}
+    typed = {name for name, values in columns.items() if cells.has_category_type(values)}
+    columns = {name: cells.plain(values) for name, values in columns.items()}
     rows = len(next(iter(columns.values()), ()))
-    table = Table(columns, rows, [("X", rows)], 0, 0, False, [])
+    table = Table(columns, rows, [("X", rows, 0)], 0, False, False, [])
     try:
-        inputs = _inputs("X", table, _checked(table, options, None))
+        inputs = _inputs("X", table, _checked(table, options, None), typed)
     except cells.BadCell as bad:
-        raise _not_of_kind("X", table, bad, None) from bad
+        raise _not_of_kind("X", table, bad, options, may_declare=bool(options.given())) from bad
     return _schema(inputs, inputs.x, inputs.x[:0], None)
 
 
@@ -206,23 +207,27 @@ def _load(
             remedy="add rows",
         )
     options = _checked(table, options, schema)
+    typed = {name for name, values in table.columns.items() if cells.has_category_type(values)}
+    no_labels = _said_of_no_labels(table, options.label_column)
+    table.notes.extend(filter(None, [no_labels]))
     _tidy(table, options, schema)
     try:
-        y, class_names = _labels(spec, table, options, is_new=like is not None)
+        y, class_names = _labels(table, options, like is not None, no_labels)
         ids, groups = _ids(table, options), _groups(table, options, is_new=like is not None)
         if schema is None:
-            inputs = _inputs(spec, table, options)
+            inputs = _inputs(spec, table, options, typed)
             x = inputs.x
         else:
             x, notes = _as_known(spec, table, schema)
     except cells.BadCell as bad:
-        raise _not_of_kind(spec, table, bad, schema) from bad
+        raise _not_of_kind(spec, table, bad, options, may_declare=schema is None) from bad
     table.columns.clear()
     cells.release_memory()
     rows, rows_test = split_test(y, joined(same_examples(x)[0], groups))
     x, x_test = x[rows], x[rows_test]
     if schema is None:
         # From the training rows alone: of the others nothing is known before they are tested.
+        inputs, x, x_test = _filled_in_training(spec, inputs, x, x_test)
         schema = _schema(inputs, x, x_test, options.label_column)
         notes = _notes(schema, inputs, options, class_names)
     return Dataset(
@@ -279,17 +284,49 @@ def _checked(table: Table, options: TableOptions, schema: Schema | None) -> Tabl
 
 
 def _tidy(table: Table, options: TableOptions, schema: Schema | None) -> None:
-    """Make all columns plain, and write numbers with points where that can be."""
+    """Make all columns plain, and write the numbers of inputs with points and nothing else."""
     from kt_transfer.data import cells
 
-    as_words = {*options.categorical}
-    if schema is not None:
-        as_words = {column.name for column in schema if column.kind == "category"}
     for name in table.columns:
-        column = cells.plain(table.columns[name])
-        if table.decimal_comma and cells.is_text(column) and name not in as_words:
-            column = cells.with_points(column)
-        table.columns[name] = column
+        table.columns[name] = cells.plain(table.columns[name])
+    if table.is_csv:
+        _write_numbers_plainly(table, _may_hold_numbers(table, options, schema))
+
+
+def _may_hold_numbers(table: Table, options: TableOptions, schema: Schema | None) -> list[str]:
+    """The text columns that are inputs and may be numbers; all others keep their text."""
+    from kt_transfer.data import cells
+
+    if schema is not None:
+        return [column.name for column in schema if column.kind in ("number", "boolean")]
+    roles = (options.label_column, options.id_column, options.group_column)
+    others = {*roles, *options.ignore, *options.categorical}
+    return [n for n, column in table.columns.items() if n not in others and cells.is_text(column)]
+
+
+def _write_numbers_plainly(table: Table, names: Sequence[str]) -> None:
+    """Find out for each column whether its commas are decimal ones, and write points for them."""
+    from kt_transfer.data import cells
+
+    columns = table.columns
+    meaning = {n: cells.meaning_of_commas(columns[n]) for n in names if n in columns}
+    found = {*meaning.values()}
+    # Of 12,500 alone nobody can tell: the other columns of the table may.
+    may_be_decimal = table.decimal_comma and "decimal" in found and "thousands" not in found
+    unsure = "decimal" if may_be_decimal else "thousands"
+    said: dict[str, list[str]] = {}
+    for name, commas in meaning.items():
+        is_unsure, commas = commas == "either", unsure if commas == "either" else commas
+        if commas == "thousands":
+            columns[name] = cells.without_thousands(columns[name])
+            said.setdefault("thousands separators", []).append(name)
+        # Where commas separate columns, a quoted 0,5 would not be guessed to be a number.
+        elif commas == "decimal" and table.decimal_comma:
+            columns[name] = cells.with_decimal_points(columns[name])
+            if is_unsure:
+                said.setdefault("decimal commas, as others do", []).append(name)
+    for what, which in said.items():
+        table.notes.append(f"{shown(which, 5)} {'has' if len(which) == 1 else 'have'} {what}")
 
 
 def _words(table: Table, name: str) -> tuple[np.ndarray, list[str]]:
@@ -300,8 +337,21 @@ def _words(table: Table, name: str) -> tuple[np.ndarray, list[str]]:
     return found.values, found.words
 
 
+def _said_of_no_labels(table: Table, name: str | None) -> str:
+    """Which words count as no label, though a person may have meant them as classes."""
+    from kt_transfer.data import cells
+
+    counts = {} if name is None else cells.missing_words(table.columns[name])
+    if not counts:
+        return ""
+    count, words = sum(counts.values()), " or ".join(map(repr, counts))
+    cells_say = "cell of {} says" if count == 1 else "cells of {} say"
+    verb = "counts" if count == 1 else "count"
+    return f"{count:,} {cells_say.format(short(name))} {words} and {verb} as no label"
+
+
 def _labels(
-    spec: str, table: Table, options: TableOptions, is_new: bool
+    table: Table, options: TableOptions, is_new: bool, no_labels: str
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """The class of each row, -1 for none, and the names of the classes."""
     name = options.label_column
@@ -319,11 +369,16 @@ def _labels(
             remedy="give a column of classes, or divide its numbers into classes",
         )
     values = np.array(words, str) if values is None else values
-    numbers, _, class_names = number_classes(spec, values, values[:0])
-    y = np.append(numbers, np.int32(UNLABELLED))[np.where(np.isnan(places), -1, places).astype(int)]
+    # In a table an empty cell has no label, and -1 is a class as any other.
+    classes, numbers = np.unique(values, return_inverse=True)
+    whole = classes.dtype.kind == "f"
+    class_names = tuple(str(int(name) if whole else name) for name in classes.tolist())
+    y = np.append(numbers, UNLABELLED)[np.where(np.isnan(places), -1, places).astype(int)]
+    if "-1" in class_names and len(class_names) > 2:
+        table.notes.append(f"-1 is a class of {short(name)} (an empty cell would be no label)")
     labelled = int((y != UNLABELLED).sum())
     if not is_new and labelled:
-        _require_classes(name, class_names, labelled, table.num_rows)
+        _require_classes(name, class_names, labelled, table.num_rows, no_labels)
     return y.astype(np.int32), class_names
 
 
@@ -355,15 +410,20 @@ def _fraction(words: Sequence[str]) -> int | None:
     return int(fractions[0]) if len(fractions) else None
 
 
-def _require_classes(name: str, class_names: tuple[str, ...], labelled: int, rows: int) -> None:
+def _require_classes(
+    name: str, class_names: tuple[str, ...], labelled: int, rows: int, no_labels: str
+) -> None:
     """Refuse labels that teach nothing: all the same, or none twice."""
     if len(class_names) == 1:
         raise UserError(
             setting="label_column",
             given=name,
             expected="at least 2 classes",
-            but=f"all labels are {short(class_names[0])}",
-            remedy="give another column, or none if there are no labels",
+            but=f"all labels are {short(class_names[0])}"
+            + (f", and {no_labels}" if no_labels else ""),
+            remedy="write a word for the other class, or give another column"
+            if no_labels
+            else "give another column, or none if there are no labels",
         )
     # A few labelled examples among many, each of a class of its own, are few, but all right.
     if len(class_names) == labelled > 2 and 2 * labelled > rows:
@@ -377,8 +437,11 @@ def _require_classes(name: str, class_names: tuple[str, ...], labelled: int, row
 
 
 def _ids(table: Table, options: TableOptions) -> np.ndarray | None:
+    from kt_transfer.data import cells
+
     if options.id_column is None:
         return None
+    cells.require_words(options.id_column, table.columns[options.id_column])
     column = table.columns[options.id_column]
     if options.group_column != options.id_column:
         del table.columns[options.id_column]
@@ -411,18 +474,22 @@ def _as_known(spec: str, table: Table, schema: Schema) -> tuple[np.ndarray, list
     return cells.matrix(schema, table.columns), notes
 
 
-def _inputs(spec: str, table: Table, options: TableOptions) -> _Inputs:
-    """The columns that are worth learning from, each as what it looks like or was declared."""
+def _inputs(spec: str, table: Table, options: TableOptions, typed: set[str]) -> _Inputs:
+    """The columns that are worth learning from, each as what it looks like or was declared.
+
+    Those in ``typed`` are categories by their type, but need not be worth anything.
+    """
     from kt_transfer.data import cells
 
     declared = dict.fromkeys(options.categorical, "category")
     declared |= dict.fromkeys(options.numeric, "number")
+    kinds = dict.fromkeys(typed, "category") | declared
     for name in options.ignore:
         table.columns.pop(name, None)
     x = np.empty((table.num_rows, len(table.columns)))
     columns, words, doubts, left_out = [], {}, [], {}
     for name in [*table.columns]:
-        found = cells.named_cells(name, table.columns.pop(name), declared.get(name))
+        found = cells.named_cells(name, table.columns.pop(name), kinds.get(name))
         if name not in declared and (why := _worthless(found)):
             left_out.setdefault(why, []).append(name)
         else:
@@ -458,6 +525,31 @@ def _worthless(found: Cells) -> str:
         return ""
     once = int((np.bincount(filled.astype(np.int64)) == 1).sum())
     return _ALL_DIFFERENT if 2 * once > len(filled) else ""
+
+
+def _filled_in_training(
+    spec: str, inputs: _Inputs, x: np.ndarray, x_test: np.ndarray
+) -> tuple[_Inputs, np.ndarray, np.ndarray]:
+    """The inputs without those that say nothing in any training row."""
+    filled = ~np.isnan(x).all(axis=0)
+    if filled.all():
+        return inputs, x, x_test
+    empty = [name for (name, _), kept in zip(inputs.columns, filled, strict=True) if not kept]
+    told = _told({"empty in all training rows": empty})
+    if not filled.any():
+        raise UserError(
+            setting="data",
+            given=spec,
+            expected="columns to learn from",
+            but=f"it has none besides {told}",
+            remedy="add some",
+        )
+    inputs = inputs._replace(
+        columns=[column for column in inputs.columns if column[0] not in empty],
+        words={name: words for name, words in inputs.words.items() if name not in empty},
+        left_out=", ".join(filter(None, [inputs.left_out, told])),
+    )
+    return inputs, x[:, filled], x_test[:, filled]
 
 
 _NOTHING = "empty, or of no kind that is known"
@@ -497,15 +589,25 @@ def _doubts(name: str, found: Cells, table: Table, declared) -> list[str]:
     return notes
 
 
-def _not_of_kind(spec: str, table: Table, bad: BadCell, schema: Schema | None) -> UserError:
+def _not_of_kind(
+    spec: str, table: Table, bad: BadCell, options: TableOptions, may_declare: bool
+) -> UserError:
     place = table.place(bad.row)
+    roles = ("label_column", "id_column", "group_column")
+    role = next((role for role in roles if getattr(options, role) == bad.column), None)
+    remedy = "correct it, or leave it empty"
+    if role:
+        remedy = f"give another column as {named(role)}"
+    elif bad.column in options.categorical:
+        remedy = f"leave the column out with {named('ignore', short(bad.column))}"
+    elif may_declare:
+        remedy += f", or give {named('categorical', short(bad.column))}"
     return UserError(
         setting="data",
         given=spec,
         when=f"with {bad.value!r} in {place} in the column {short(bad.column)}",
         expected=bad.expected,
-        remedy="correct it, or leave it empty"
-        + ("" if schema else f", or give {named('categorical', short(bad.column))}"),
+        remedy=remedy,
     )
 
 

@@ -407,6 +407,43 @@ def test_a_frame_may_hold_unknown_words_and_must_hold_all_columns():
         classifier.predict(X.assign(ash="much"))
 
 
+@pytest.mark.parametrize("names", [range(12), [*"abcdefghijk", 3]], ids=["numbers", "both"])
+def test_columns_of_a_frame_may_be_numbered(names):
+    X, y = mixed()
+    one, other = (TransferClassifier("linear", random_state=0, epochs=2) for _ in range(2))
+    numbered = X.set_axis([*names], axis=1)
+    named = X.set_axis([*map(str, names)], axis=1)
+    one.fit(numbered, y), other.fit(named, y)
+    assert np.array_equal(one.predict_proba(numbered), other.predict_proba(named))
+    twice = X.set_axis(["1", 1, *X.columns[2:]], axis=1)
+    for call in (lambda: one.fit(twice, y), lambda: other.predict(twice)):
+        with pytest.raises(ValueError, match="with two columns '1' was given, expected names"):
+            call()
+
+
+def test_intervals_and_categories_of_a_frame_are_words():
+    X, y = mixed()
+    X["cut"] = pd.cut(X["alcohol"], [0, 12.5, 13.5, 99]).mask(np.arange(len(X)) % 9 == 0)
+    X["level"] = pd.Categorical((X["alcohol"] > 13) + 3)
+    found = TransferClassifier("linear", random_state=0, epochs=2).fit(X, y)
+    words = {column.name: {*column.vocabulary} for column in found.schema_}
+    assert words["cut"] == {"(0.0, 12.5]", "(12.5, 13.5]", "(13.5, 99.0]"}
+    assert words["level"] == {"3", "4"}
+    assert found.schema_.columns[-2].missing == pytest.approx(1 / 9, abs=0.01)
+    empty = found.predict_proba(X[:0])
+    assert empty.shape == (0, 3)
+    assert found.predict(X[:0]).shape == (0,)
+    one = X.iloc[:1]  # of a type of its own
+    assert found.predict_proba(one) == pytest.approx(found.predict_proba(X)[:1])
+
+
+def test_an_infinite_cell_of_a_frame_is_refused_without_advice_that_is_none():
+    X, y = mixed()
+    with pytest.raises(ValueError, match="with inf in row 0 of X in the column alcohol") as error:
+        TransferClassifier("linear").fit(X.assign(alcohol=np.inf), y)
+    assert "categorical" not in str(error.value)
+
+
 def test_a_frame_in_folds_of_scikit_learn():
     X, y = mixed(120)
     scores = cross_val_score(TransferClassifier("linear", random_state=0), X, y, cv=3)

@@ -164,6 +164,49 @@ def test_decimal_commas(load):
     assert {*data.schema.columns[0].vocabulary} == {"0,5", "1,5", "2,5"}
 
 
+# Each with a number of two groups, or a fraction, or with nothing that tells.
+@pytest.mark.parametrize(
+    ("cells", "values", "note"),
+    [
+        (["12,500", "7,250", "950", ""], [12500, 7250, 950, np.nan], "thousands separators"),
+        (["1,234,567", "-2,500"], [1234567, -2500], "thousands separators"),
+        (["1,234.56", "12,500", "3.5"], [1234.56, 12500, 3.5], "thousands separators"),
+        (["12,500", "7,25"], [12.5, 7.25], None),
+        (["0,125", "1,250"], [0.125, 1.25], None),
+        (["1234,567", "1,250"], [1234.567, 1.25], None),
+        (["1.234,56", "12,5", "2.000"], [1234.56, 12.5, 2000], None),
+        (["1.234.567,5", "-1.000,25"], [1234567.5, -1000.25], None),
+        (["2.5", "1,234", "1,5"], [2.5, 1.234, 1.5], None),
+    ],
+)
+@pytest.mark.parametrize("separator", ["\t", ";", "|"])
+def test_commas_of_thousands_are_told_from_decimal_ones(load, cells, values, note, separator):
+    rows = [f"w{n % 3}{separator}{cell}" for n, cell in enumerate(cells * 6)]
+    data = load(lines(f"w{separator}income", *rows))
+    np.testing.assert_array_equal(column(data, "income"), values * 6)
+    assert [*data.notes[:-1]] == ([f"income has {note}"] if note else [])
+
+
+def test_thousands_in_quotes_between_commas(load):
+    data = load(lines("a,b", *[f'"{n % 7 + 1},591",{n}' for n in range(30)]))
+    np.testing.assert_array_equal(column(data, "a"), [(n % 7 + 1) * 1000 + 591 for n in range(30)])
+    assert "a has thousands separators" in data.notes
+
+
+def test_other_columns_tell_what_commas_are(load):
+    data = load(lines("a;b", *[f"{n % 7 + 1},591;{n % 9},5" for n in range(30)]))
+    np.testing.assert_array_equal(column(data, "a"), [n % 7 + 1.591 for n in range(30)])
+    assert "a has decimal commas, as others do" in data.notes
+    data = load(lines("a;b", *[f"{n % 7 + 1},591;w{n % 3}, 5" for n in range(30)]))
+    assert column(data, "a")[0] == 1591
+
+
+def test_words_with_commas_stay_words(load):
+    words = ["12,500", "Köln, 5"]
+    data = load(lines("a\tb", *[f"{n}.5\t{words[n % 2]}" for n in range(30)]))
+    assert {*data.schema.columns[1].vocabulary} == {*words}
+
+
 @pytest.mark.parametrize(
     "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32", "cp1252"]
 )
@@ -175,6 +218,48 @@ def test_encodings_are_found(load, encoding):
     assert {*data.schema.columns[1].vocabulary} == {"Köln", "Zürich", "Málaga"}
     said = "t.csv is read as cp1252, since it is no UTF-8"
     assert (said in data.notes) == (encoding == "cp1252")
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize(
+    ("above", "separator"),
+    [
+        (["sep=;"], ";"),
+        (['"sep=|"'], "|"),
+        (["SEP=\t", "# made, today"], "\t"),
+        (["# made by us", "#", "# today, at noon"], ","),
+    ],
+)
+def test_lines_above_the_names_are_skipped(load, above, separator, encoding, end):
+    body = lines("a;b;c", *[f"{n}.5;{n % 5};w{n % 3}" for n in range(20)]).replace(";", separator)
+    data = load((lines(*above) + body).replace("\n", end).encode(encoding))
+    assert data.schema.names == ("a", "b", "c")
+    assert column(data, "a").tolist() == [n + 0.5 for n in range(20)]
+    first = len(above) + 1
+    assert f"t.csv is read from row {first} on, below its remarks" in data.notes
+    with pytest.raises(UserError, match=f"'w0' in row {first + 1} of t.csv in the column c"):
+        load(lines(*above) + body, numeric=("c",))
+    with pytest.raises(UserError, match=f"with 2 cells in row {first + 21} of t.csv, expected 3"):
+        load(lines(*above) + body + f"1{separator}2\n")
+
+
+def test_names_may_begin_with_a_hash(load):
+    data = load(lines("# a remark", "#a,b", *[f"{n}.5,{n % 5}" for n in range(20)]))
+    assert data.schema.names == ("#a", "b")
+    assert len(in_order(data)) == 20
+
+
+def test_a_column_that_is_empty_in_all_training_rows_is_left_out(load):
+    rows = [f"g{n % 10},{n}.5,{n % 7}" for n in range(100)]
+    without = load(lines("g,n,m", *rows), group_column="g")
+    tested = {rows[row].split(",")[0] for row in without.rows_test}
+    filled = [row + (",x,1" if row.split(",")[0] in tested else ",,") for row in rows]
+    data = load(lines("g,n,m,w,z", *filled), group_column="g")
+    assert {*data.rows_test} == {*without.rows_test}
+    assert data.schema.names == ("n", "m")
+    assert data.x.shape[1] == data.x_test.shape[1] == 2
+    assert "left out: w, z (empty in all training rows)" in data.notes[0]
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
@@ -386,14 +471,80 @@ def test_whole_numbers_that_are_too_long_are_told(load):
 
 def test_labels_are_words_or_numbers_in_order(load):
     data = load(repeated("c", "10", "9", "", "-1"), label_column="c")
-    assert data.class_names == ("9", "10")
-    assert sorted([*data.y, *data.y_test]) == [-1] * 12 + [0] * 6 + [1] * 6
+    assert data.class_names == ("-1", "9", "10")
+    assert sorted([*data.y, *data.y_test]) == [-1] * 6 + [0] * 6 + [1] * 6 + [2] * 6
+    assert "-1 is a class of c (an empty cell would be no label)" in data.notes
+    assert load(repeated("c", "1", "-1"), label_column="c").class_names == ("-1", "1")
+    assert load(repeated("c", "a", "-1"), label_column="c").class_names == ("-1", "a")
     assert load(repeated("c", "1.0", "2.0", "NA"), label_column="c").class_names == ("1", "2")
     assert load(repeated("c", "10", "b", "?"), label_column="c").class_names == ("10", "b")
     assert load(repeated("c", "007", "7"), label_column="c").class_names == ("007", "7")
     assert load(repeated("c", "yes", "no"), label_column="c").class_names == ("no", "yes")
     large = (str(2**60), str(2**60 + 1))
     assert load(repeated("c", *large), label_column="c").class_names == large
+
+
+def test_words_that_count_as_no_label_are_told(load, tmp_path):
+    data = load(repeated("c", "a", "None", " ? ", "", "b"), label_column="c")
+    assert data.class_names == ("a", "b")
+    assert "12 cells of c say 'None' or '?' and count as no label" in data.notes
+    frame = pd.DataFrame({"n": np.arange(30.0) % 7, "c": ["a", "b", "None"] * 10})
+    frame["c"] = frame["c"].astype("category")
+    frame.to_parquet(tmp_path / "t.parquet")
+    data = load_data(f"parquet:{tmp_path}/t.parquet", table=TableOptions(label_column="c"))
+    assert "10 cells of c say 'None' and count as no label" in data.notes
+    with pytest.raises(UserError, match="all labels are a, and 6 cells of c say 'None' and count"):
+        load(repeated("c", "a", "None"), label_column="c")
+
+
+def test_missing_numbers_are_no_labels_or_words(tmp_path):
+    values = pa.array([0.0, 1.0, np.nan] * 10, pa.float32())  # NaN, not null
+    pq.write_table(pa.table({"n": np.arange(30) % 7 + 0.5, "c": values}), tmp_path / "t.parquet")
+    spec = f"parquet:{tmp_path}/t.parquet"
+    assert load_data(spec, table=TableOptions(label_column="c")).class_names == ("0", "1")
+    data = load_data(spec, table=TableOptions(categorical=("c",)))
+    assert {*data.schema.columns[1].vocabulary} == {"0", "1"}
+    assert np.isnan(column(data, "c")[2::3]).all()
+
+
+def test_ids_groups_and_labels_keep_their_text(load):
+    rows = [f"{n},5;{n % 8},5;{'ab'[n % 2]},5;{n % 7},5" for n in range(40)]
+    options = {"id_column": "id", "group_column": "g", "label_column": "c"}
+    data = load(lines("id;g;c;n", *rows), **options)
+    assert data.ids[:2].tolist() == ["0,5", "1,5"]
+    assert data.class_names == ("a,5", "b,5")
+    assert column(data, "n")[1] == 1.5
+
+
+def test_what_a_cell_says_does_not_depend_on_others(load):
+    odd = "a\u00a0"  # a space, but none that a served model strips
+    for others in ("b", " b", "\fb\v"):
+        data = load(repeated("w", odd, "a", others))
+        assert {*data.schema.columns[1].vocabulary} == {odd, "a", "b"}
+
+
+def test_a_type_of_words_means_a_category(tmp_path):
+    codes = pa.array([3, 5, None, 5] * 10)
+    columns = {"i": codes, "f": codes.cast(pa.float64()), "s": codes.cast(pa.string())}
+    table = {name: values.dictionary_encode() for name, values in columns.items()}
+    table["constant"] = pa.array(["x"] * 40).dictionary_encode()
+    pq.write_table(pa.table({"n": np.arange(40) + 0.5, **table}), tmp_path / "t.parquet")
+    data = load_data(f"parquet:{tmp_path}/t.parquet")
+    assert [c.kind for c in data.schema] == ["number"] + ["category"] * 3
+    assert {c.vocabulary for c in data.schema if c.name != "n"} == {("5", "3")}
+    data = load_data(f"parquet:{tmp_path}/t.parquet", table=TableOptions(numeric=("i",)))
+    assert data.schema.columns[1].kind == "number"
+
+
+def test_a_type_that_is_no_word_is_advised_of_nothing_that_cannot_help(tmp_path):
+    n = 15
+    columns = {"struct": pa.array([{"a": 1}] * n), "bytes": pa.array([b"\xff"] * n)}
+    columns["list"] = pa.array([[1]] * n)
+    pq.write_table(pa.table({"a": np.arange(n) + 0.5, **columns}), tmp_path / "t.parquet")
+    for role in ("label_column", "group_column", "id_column"):
+        for name in columns:
+            with pytest.raises(UserError, match=f"column {name}, .*: give another .* as {role}"):
+                load_data(f"parquet:{tmp_path}/t.parquet", table=TableOptions(**{role: name}))
 
 
 def test_a_label_column_without_labels_is_unlabelled(load):
