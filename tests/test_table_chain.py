@@ -214,7 +214,8 @@ def test_answers_under_odd_ids_teach(folder, tmp_path):
 
 
 def test_what_to_label_next_is_named_by_its_id(folder, tmp_path):
-    path = label.run(run=folder / "teacher", count=5, out=tmp_path / "next.csv", quiet=True)
+    with contextlib.chdir(folder):
+        path = label.run(run="teacher", count=5, out=tmp_path / "next.csv", quiet=True)
     chosen = pd.read_csv(path)
     assert list(chosen)[:2] == ["bottle", "row"]
     assert (chosen["bottle"] == [f"no. {row}" for row in chosen["row"]]).all()

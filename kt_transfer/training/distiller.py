@@ -96,7 +96,8 @@ class Distiller(keras.Model):
         teacher: A built Keras model that outputs logits or probabilities; functional, sequential
             or subclassed. Or any function from a batch of the student's inputs, an array, to an
             array ``(batch, classes)`` of either; it runs in Python, once for each example where
-            the examples are arrays. ``None`` if targets hold its logits.
+            the examples are arrays, and must not run a TensorFlow function itself, which may wait
+            for the thread that it is called in. ``None`` if targets hold its logits.
         student: A model of the same kind and classes.
         temperature: T, more than 0 (``"kl"``, ``"decoupled"`` and ``"standardized"``).
         alpha: α, weight of the hard-label loss, 0 to 1.
