@@ -143,9 +143,11 @@ class DistillConfig(Training):
         """Models that teach or what they said, and no setting that needs a model of the latter."""
         if bool(self.teacher) == (self.teacher_predictions is not None):
             models, said = named("teacher"), named("teacher_predictions")
-            given = f"both {models} and {said}" if self.teacher else f"neither {models} nor {said}"
+            given = f"neither {models} nor {said} was"
+            if self.teacher:
+                given = f"both {models} and {said} were"
             raise UserError(
-                f"{given} was given, expected one of them: give {named('teacher', 'RUN')} for a "
+                f"{given} given, expected one of them: give {named('teacher', 'RUN')} for a "
                 f"model or {named('teacher_predictions', 'FILE.csv')} for what one said."
             )
         if self.teacher:

@@ -37,8 +37,10 @@ class PredictConfig(Reading):
         super().__post_init__()
         if (self.run is None) == (self.model is None):
             run, model = named("run"), named("model")
-            given = f"neither {run} nor {model}" if self.run is None else f"both {run} and {model}"
+            given = f"neither {run} nor {model} was"
+            if self.run is not None:
+                given = f"both {run} and {model} were"
             raise UserError(
-                f"{given} was given, expected one of them: give {named('run', 'RUN')} for a run "
+                f"{given} given, expected one of them: give {named('run', 'RUN')} for a run "
                 f"folder or {named('model', 'saved_models/NAME/N')} for an export."
             )
