@@ -99,6 +99,7 @@ def execute(config: FinetuneConfig) -> Run:
                 take_rows(data.x, train),
                 labels_of(data.y, labelled)[train],
                 validation=held_out(data.x, data.y, validation),
+                together=None if data.groups is None else data.copies[train],
             )
             if problem.augment is not None and method.augment == "auto":
                 session.say(config)(AUTO_VIEWS)

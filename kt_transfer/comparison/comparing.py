@@ -56,6 +56,7 @@ def comparison_of(config, methods: dict, data: Dataset, run: Run) -> Comparison:
         methods=methods,
         sources=sources_of(config, data),
         copies=data.copies,
+        has_groups=data.groups is not None,
         value_range=data.noise_range,
         # What was kept with other epochs is of no use.
         folder=run.checkpoint / f"{config.epochs}-{config.pretrain_epochs}",

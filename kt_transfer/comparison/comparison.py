@@ -95,6 +95,7 @@ class Comparison:
         copies: A number for each example, shared by equal ones, ``-1`` for those that must not
             teach (default: found here).
         value_range: Of the raw values, for random views of them (``augment``).
+        has_groups: Whether ``copies`` are shared by more than equal examples.
 
     Preprocessing that is :func:`~.refitting.refittable` goes, in each fold, by the range of what
     the fold may see.
@@ -116,6 +117,7 @@ class Comparison:
         sample_weight: np.ndarray | None = None,
         copies: np.ndarray | None = None,
         value_range=None,
+        has_groups: bool = False,
     ):
         self.x, self.y, self.num_classes = x, y, num_classes
         self.copies = same_examples(x)[0] if copies is None else copies
@@ -125,6 +127,7 @@ class Comparison:
         self.methods = methods
         self.folder = Path(folder)
         self.sample_weight, self.value_range = sample_weight, value_range
+        self.has_groups = has_groups
         self.first = sources[0]
         for method in methods.values():
             self._views(method)  # refused before anything is trained
@@ -313,7 +316,9 @@ class Comparison:
         elif len(part.held_out):
             held_out = self.examples(part, part.held_out), self.y[part.held_out]
         weights = None if self.sample_weight is None else self.sample_weight[rows]
-        return Examples(self.examples(part, rows), labels, weights, held_out, EVALUATIONS)
+        together = self.copies[rows] if self.has_groups else None
+        x = self.examples(part, rows)
+        return Examples(x, labels, weights, held_out, EVALUATIONS, together)
 
     def _teach(self, method, source: str, part: Part, seed: int | None) -> Learned:
         """A teacher of a part: what its learner has learned last, where that was this part."""

@@ -55,6 +55,8 @@ class Examples(NamedTuple):
         sample_weight: How much each example counts beside the others; ``None`` for all alike.
         validation: Raw examples and labels that are evaluated while training; ``None`` for none.
         evaluations: How often in a fit they are evaluated; ``None`` for every epoch.
+        together: A number for each example, shared by those that no fold may separate; ``None``
+            for equal examples.
     """
 
     x: Any
@@ -62,6 +64,7 @@ class Examples(NamedTuple):
     sample_weight: np.ndarray | None = None
     validation: tuple | None = None
     evaluations: int | None = None
+    together: np.ndarray | None = None
 
     def through(self, model: keras.Model, preprocessing: keras.Model) -> Examples:
         """The same with what a model makes of them, ``(n, ...)`` to ``(n, width)``."""
@@ -82,10 +85,12 @@ def labels_of(y: np.ndarray, labelled: np.ndarray) -> np.ndarray:
 
 def labelled_among(examples: Examples) -> Examples:
     """Those that have a label, without what is held out."""
-    rows, weights = np.flatnonzero(examples.y >= 0), examples.sample_weight
-    return Examples(
-        take_rows(examples.x, rows), examples.y[rows], None if weights is None else weights[rows]
+    rows = np.flatnonzero(examples.y >= 0)
+    weights, together = (
+        None if each is None else each[rows] for each in (examples.sample_weight, examples.together)
     )
+    x = take_rows(examples.x, rows)
+    return Examples(x, examples.y[rows], weights, together=together)
 
 
 def held_out(x, y: np.ndarray, rows: np.ndarray) -> tuple | None:
@@ -169,12 +174,13 @@ def regress(
     """
     if features_from not in start.regressions:
         began = time.perf_counter()
+        together = examples.together
         fitted = fit_logistic_regression(
             predict_raw(encoder, preprocessing, examples.x),
             examples.y,
             num_classes,
             seed=seed,
-            copies=same_examples(examples.x)[0],
+            copies=same_examples(examples.x)[0] if together is None else together,
             sample_weight=examples.sample_weight,
         )
         start.regressions[features_from] = Regression(*fitted, time.perf_counter() - began)

@@ -5,6 +5,7 @@ from sklearn.metrics import log_loss
 from kt_transfer.methods import Features, Linear
 from kt_transfer.methods.learning import Examples, Problem, Start, start_fresh
 from kt_transfer.models.classifiers import dense_encoder, fit_logistic_regression
+from kt_transfer.models.preprocessing import preprocessing_model
 from kt_transfer.reporting.classification import softmax
 from kt_transfer.training.augmentation import augmentation
 
@@ -77,3 +78,18 @@ def test_a_dense_head_sees_views_through_the_frozen_encoder(data, scaled):
     learned(learner, 2)
     np.testing.assert_array_equal(learned(learner, 1).logits(data.x_test[:20]), answers)
     assert with_views < 0.9 * loss_on_views(learned(method.prepare(problem), 1))
+
+
+def test_folds_that_choose_the_regularization_keep_groups_together():
+    """Where a column tells the group, and so by heart its label, but nothing of other groups."""
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(24), 10)
+    y = np.repeat(rng.permutation(24) % 2, 10)
+    x = (np.eye(24)[groups] + 0.05 * rng.normal(size=(240, 24))).astype(np.float32)
+    flat = preprocessing_model((24,), (-1.0, 1.0), "float32")
+    strengths = {}
+    for name, together in (("rows", None), ("groups", groups)):
+        learner = Linear().prepare(Problem(2, 240, flat=flat))
+        learned = learner.learn(Examples(x, y, together=together), seed=0)
+        strengths[name] = learned.strength
+    assert strengths["groups"] < 0.1 * strengths["rows"]
