@@ -134,10 +134,8 @@ def _labels(data: Dataset) -> Iterator[Finding]:
             "labels", f"all labels are {name}: add examples of another class to tell it from"
         )
         return
-    small, large = (occurring[place] for place in (counts[occurring].argmin(), counts.argmax()))
-    times = counts[large] / counts[small] if counts[small] else np.inf
-    large = int(counts.argmax())
-    if times >= _UNBALANCED:
+    small, large = occurring[counts[occurring].argmin()], int(counts.argmax())
+    if counts[large] / counts[small] >= _UNBALANCED:
         yield Finding(
             "balance",
             f"class {data.class_names[large]} has {counts[large]:,} training examples, class "

@@ -582,7 +582,7 @@ def _doubts(name: str, found: Cells, table: Table, declared) -> list[str]:
     if found.kind == "number" and np.fmax.reduce(np.abs(found.values)) > _LARGEST_WHOLE:
         notes.append(
             f"{short(name)} has numbers beyond {_LARGEST_WHOLE:,}, of which neighbours are one: "
-            f"give --id-column, --ignore or --categorical {name} if they are names"
+            f"give --id, --ignore or --categorical {name} if they are names"
         )
     if found.kind == "number" and len(found.values) > 2 and (np.diff(found.values) == 1).all():
         notes.append(f"{short(name)} counts the rows: give --ignore {name} if it says nothing else")

@@ -171,6 +171,12 @@ def test_a_small_class_is_told():
     )
 
 
+def test_a_class_without_training_examples_does_not_count_as_the_small_one():
+    x, y = np.random.default_rng(0).normal(size=(240, 3)), np.repeat([1, 2], [20, 220])
+    data = arrays(x=x, y=y, x_test=x[:6] + 1, y_test=np.arange(6) % 3)
+    assert any("class 2 has 220 training examples, class 1 20" in text for text in texts(data))
+
+
 def test_arrays_have_columns_by_number():
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(N, 5)), rng.integers(0, 2, N)
