@@ -54,6 +54,7 @@ def execute(config: ExportConfig) -> Path:
 def write_version(source: Run, name: str, export_dir: Path, format: str = "saved_model") -> Path:
     """Write the models of a run as the next version for ``export_dir/name``."""
     network, preprocessing = source.load_models()
+    schema = source.schema
     classifier, autoencoder, autoencoder_preprocessing = _models(source, network)
     return FORMATS[format](
         Path(export_dir) / name,
@@ -62,9 +63,9 @@ def write_version(source: Run, name: str, export_dir: Path, format: str = "saved
         class_names=source.label_names if classifier is not None else (),
         autoencoder=autoencoder,
         autoencoder_preprocessing=autoencoder_preprocessing,
-        metadata=_metadata(source, name, classifier),
-        examples=_examples(preprocessing, source.schema),
-        schema=source.schema,
+        metadata=_metadata(source, name, classifier, schema),
+        examples=_examples(preprocessing, schema),
+        schema=schema,
     )
 
 
@@ -76,8 +77,8 @@ def _models(source: Run, network):
     return network, *(source.load_model(name) if source.has(name) else None for name in names)
 
 
-def _metadata(source: Run, name: str, classifier) -> dict:
-    description, schema = source.read_json("run.json"), source.schema
+def _metadata(source: Run, name: str, classifier, schema: Schema | None) -> dict:
+    description = source.read_json("run.json")
     data = description.get("data", {})
     of_table = {}
     if schema is not None:

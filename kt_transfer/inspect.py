@@ -28,7 +28,7 @@ from kt_transfer.data.findings import (
 )
 from kt_transfer.data.profile import profile
 from kt_transfer.data.remarks import remarks_on_examples
-from kt_transfer.data.schema import OTHER, Column, short
+from kt_transfer.data.schema import Column, short
 from kt_transfer.files.writing import replacing_folder, require_free_folder
 from kt_transfer.reporting import inspection_plots
 from kt_transfer.reporting.terminal import format_table
@@ -256,12 +256,8 @@ def _draw_columns(data: Dataset, facts: dict, findings: list[Finding], path: Pat
 
 def _words(column: Column, values: np.ndarray, is_number: bool) -> tuple[np.ndarray, tuple]:
     """Codes and their words; numbers as they are and none. Numbers of few values are words too."""
-    if column.kind == "category":
-        return values, (*column.vocabulary, OTHER)
-    if column.kind == "boolean":
-        return values, ("no", "yes")
-    if is_number:
-        return values, ()
+    if column.words or is_number:
+        return values, column.words
     distinct = np.unique(values[~np.isnan(values)])
     codes = np.where(np.isnan(values), np.nan, np.searchsorted(distinct, values))
     return codes, tuple(f"{value:g}" for value in distinct)

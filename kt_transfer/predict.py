@@ -26,8 +26,7 @@ from kt_transfer.runs import session
 from kt_transfer.serving.saved_model import load_saved_model
 from kt_transfer.settings import PredictConfig
 from kt_transfer.sources.loading import adaptation_to, like, preprocessing_for_new
-
-_OWN_COLUMNS = ("split", "row", "class_id", "label")
+from kt_transfer.sources.predictions import BESIDE, PREFIX
 
 
 def run(**settings) -> Path:
@@ -64,13 +63,13 @@ def execute(config: PredictConfig) -> Path:
         }
     )
     if data.ids is not None:
-        taken = (*_OWN_COLUMNS, *(f"probability_{name}" for name in names))
+        taken = (*BESIDE, *(f"{PREFIX}{name}" for name in names))
         own = "id" if config.id in taken else config.id
         table[own] = np.concatenate([data.ids[part.rows] for part in parts])
     table["class_id"] = class_id
     table["label"] = np.array(names)[class_id]
     for number, name in enumerate(names):
-        table[f"probability_{name}"] = probabilities[:, number]
+        table[f"{PREFIX}{name}"] = probabilities[:, number]
     # In the order of the source, from which the test part may have been split off.
     table = table.sort_values(["split", "row"], ascending=[False, True])
     with runs.replacing(path, overwrite=config.overwrite) as temporary:

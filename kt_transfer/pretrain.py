@@ -18,12 +18,10 @@ import numpy as np
 from kt_transfer.data import hold_out
 from kt_transfer.data.rows import take_rows
 from kt_transfer.data.splits import draw_and_hold_out, without_copies_of
-from kt_transfer.data.table_features import category_sizes
 from kt_transfer.engine.fused_model import FusedModel, predict_raw, scaling
 from kt_transfer.errors import UserError, named
 from kt_transfer.methods.reconstruction import reconstruct_itself, reconstructing
 from kt_transfer.models.autoencoders import (
-    category_sizes_of,
     dense_autoencoder,
     sparse_autoencoder,
     transferable_encoder,
@@ -148,8 +146,7 @@ def _reconstruct(config, autoencoder, preprocessing, data, train, labelled) -> _
 def _reconstruct_and_classify(config, autoencoder, preprocessing, data, train, labelled) -> _Task:
     """Train an autoencoder with a head on its code for the labelled examples."""
     joint = semi_supervised.joint_model(autoencoder, data.num_classes)
-    num_categorical = sum(category_sizes_of(autoencoder))
-    semi_supervised.compile_joint(joint, _adam(config), config.label_weight, num_categorical)
+    semi_supervised.compile_joint(joint, _adam(config), config.label_weight)
     labels = np.where(np.isin(train, labelled), data.y[train], -1)
     positions, targets = semi_supervised.repeat_labelled(labels)
     model = _fused(joint, semi_supervised.joint_transform(preprocessing), config)
@@ -187,8 +184,7 @@ def _build(config: PretrainConfig, data):
         _require_images(data)
         return conv_autoencoder(image_shape(data.input_shape), config.filters, **shape)
     shape["hidden_units"] = config.hidden_units
-    if data.layout is not None:
-        shape["category_sizes"] = category_sizes(data.layout.features)
+    shape["category_sizes"] = data.category_sizes
     if config.model == "dense":
         return dense_autoencoder(data.num_features, **shape)
     return sparse_autoencoder(

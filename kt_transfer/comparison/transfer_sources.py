@@ -12,7 +12,6 @@ from kt_transfer.comparison.refitting import refittable
 from kt_transfer.data import Dataset, load_data
 from kt_transfer.data.overlap import shared_rows
 from kt_transfer.data.rows import take_rows
-from kt_transfer.data.table_features import category_sizes
 from kt_transfer.errors import UserError, named
 from kt_transfer.methods.pretraining import MASKED_SHARE
 from kt_transfer.methods.reconstruction import AutoencoderLearner
@@ -38,13 +37,12 @@ def sources_of(config, data: Dataset) -> list[Source]:
 
 def _pretrained_on(other: Dataset, config, data: Dataset) -> Source:
     """An autoencoder trained on a data set: anew in every fold if that is the target itself."""
-    sizes = () if other.layout is None else category_sizes(other.layout.features)
     autoencoder = dense_autoencoder(
         other.num_features,
         config.hidden_units,
         config.latent_dim,
         noise=MASKED_SHARE,
-        category_sizes=sizes,
+        category_sizes=other.category_sizes,
     )
     expected = Expected.of(other)
     if reason := why_incompatible(data.input_shape, expected, data.schema):

@@ -27,7 +27,7 @@ _MARGINS = " \t\r\n\f\v"
 _FIRST = 100
 # Few enough to be compared with those of booleans, in all mixtures of case.
 _FEW_WORDS = 32
-_NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
+NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 # No thousands begin with a zero: 0,125 is an eighth.
 _COMMA_THOUSANDS = r"^[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?$"
 # Where commas cannot be decimal ones: several groups, or a point behind them.
@@ -66,6 +66,11 @@ class Cells(NamedTuple):
     kind: str | None
     values: np.ndarray
     words: list[str] | None = None
+
+
+def texts(column: pa.ChunkedArray) -> list[str]:
+    """Names as they are written, ``""`` where one is missing."""
+    return ["" if value is None else str(value) for value in column.to_pylist()]
 
 
 def release_memory() -> None:
@@ -378,7 +383,7 @@ def words(column: pa.ChunkedArray) -> tuple[np.ndarray, list[str]]:
 
 def share_of_numbers(cells: Cells) -> tuple[float, int]:
     """Of a category: the share of its filled cells that hold a number, and the first other row."""
-    are = np.array(pc.match_substring_regex(pa.array(cells.words, pa.string()), _NUMBER))
+    are = np.array(pc.match_substring_regex(pa.array(cells.words, pa.string()), NUMBER))
     number = coded(cells.values, are.astype(np.float64))
     filled = ~np.isnan(number)
     return float(number[filled].mean()), int(np.flatnonzero(filled & (number == 0))[:1].sum())

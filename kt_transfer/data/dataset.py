@@ -14,7 +14,7 @@ import numpy as np
 from kt_transfer.data.overlap import joined, same_examples
 from kt_transfer.data.ranges import Range, range_of
 from kt_transfer.data.schema import Schema
-from kt_transfer.data.table_features import Layout, features_of
+from kt_transfer.data.table_features import Layout, category_sizes, features_of
 from kt_transfer.errors import UserError, listed, named
 
 UNLABELLED = -1
@@ -110,6 +110,11 @@ class Dataset:
             return None
         rows = self.x if len(self.x) else self.x_test
         return Layout(features_of(self.schema, rows), self.schema)
+
+    @property
+    def category_sizes(self) -> tuple[int, ...]:
+        """Number of features of each category of a table; none for other data."""
+        return () if self.layout is None else category_sizes(self.layout.features)
 
     @property
     def has_own_test(self) -> bool:

@@ -6,7 +6,7 @@ import numpy as np
 
 from kt_transfer.data.dataset import UNLABELLED, Dataset
 from kt_transfer.data.findings import alone, is_pictures, table_columns
-from kt_transfer.data.schema import OTHER, Column
+from kt_transfer.data.schema import Column
 
 _MOST_WORDS = 10
 # Numbers of so few values are told like words.
@@ -85,9 +85,7 @@ def _column(column: Column, values: np.ndarray) -> dict:
 
 
 def _word(column: Column, value: float) -> str:
-    if column.kind == "category":
-        return (*column.vocabulary, OTHER)[int(value)]
-    return ("no", "yes")[int(value)] if column.kind == "boolean" else f"{value:g}"
+    return column.words[int(value)] if column.words else f"{value:g}"
 
 
 def _plain(kind: str):

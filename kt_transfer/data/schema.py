@@ -47,6 +47,13 @@ class Column:
     high: float | None = None
     missing: float = 0.0
 
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What its values 0, 1, … stand for; none where they are numbers or days."""
+        if self.kind == "category":
+            return (*self.vocabulary, OTHER)
+        return ("no", "yes") if self.kind == "boolean" else ()
+
 
 @dataclass(frozen=True, kw_only=True)
 class Schema:
@@ -243,7 +250,7 @@ def _named(column: Column, value: float):
     if column.kind == "date":
         return np.datetime64("1970-01-01T00:00:00") + np.timedelta64(round(value * 86_400), "s")
     code = int(np.clip(round(value), 0, len(column.vocabulary)))
-    return (*column.vocabulary, OTHER)[code]
+    return column.words[code]
 
 
 def _text(value) -> str:

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.csv as arrow_csv
 import pyarrow.parquet as arrow_parquet
 
+from kt_transfer.data.cells import NUMBER
 from kt_transfer.data.schema import short, shown
 from kt_transfer.errors import UserError
 from kt_transfer.files.reading import machine_memory, require_plausible_size
@@ -367,7 +368,7 @@ def _csv_error(spec: str, path: Path, said: str) -> UserError:
 
 def _require_no_data_as_names(spec: str, file: str, names: Sequence[str]) -> None:
     """Refuse a first row of numbers, unless they may number the columns."""
-    if not all(re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", name) for name in names):
+    if not all(re.fullmatch(NUMBER, name) for name in names):
         return
     if all(name.isdigit() for name in names) and sorted({*map(int, names)}) == [*map(int, names)]:
         return

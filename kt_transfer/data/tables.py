@@ -445,7 +445,7 @@ def _ids(table: Table, options: TableOptions) -> np.ndarray | None:
     column = table.columns[options.id_column]
     if options.group_column != options.id_column:
         del table.columns[options.id_column]
-    return np.array(["" if value is None else str(value) for value in column.to_pylist()], object)
+    return np.array(cells.texts(column), object)
 
 
 def _groups(table: Table, options: TableOptions, is_new: bool) -> np.ndarray | None:

@@ -10,13 +10,12 @@ import numpy as np
 from kt_transfer.methods.learning import Examples, RepeatedFit, start_fresh
 from kt_transfer.methods.steps import Steps
 from kt_transfer.models.autoencoders import (
-    category_sizes_of,
     num_active_units,
     tie_initial_weights,
     transferable_encoder,
 )
 from kt_transfer.training.k_sparse import with_falling_k
-from kt_transfer.training.losses import ReconstructionLoss
+from kt_transfer.training.losses import reconstruction_loss
 
 
 class AutoencoderLearner:
@@ -73,8 +72,7 @@ def reconstructing(autoencoder: keras.Model, settings: Steps, **compile_options)
     k = num_active_units(autoencoder)
     trained, callbacks = with_falling_k(autoencoder, k, settings.epochs)
     optimizer = keras.optimizers.Adam(settings.learning_rate)
-    loss = ReconstructionLoss(num_categorical=sum(category_sizes_of(autoencoder)))
-    trained.compile(optimizer, loss=loss, **compile_options)
+    trained.compile(optimizer, loss=reconstruction_loss(autoencoder), **compile_options)
     return trained, callbacks
 
 

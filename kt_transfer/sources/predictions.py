@@ -19,9 +19,9 @@ from kt_transfer.models.classifier_output import logarithm
 
 # How far the probabilities of a row may be from summing to one, so that rounded ones do.
 TOLERANCE = 0.01
-# What `predict` writes in front of the name of a class, and beside its probabilities.
-_PREFIX = "probability_"
-_BESIDE = ("split", "row", "class_id", "label")
+# What predict writes in front of the name of a class, and beside its probabilities.
+PREFIX = "probability_"
+BESIDE = ("split", "row", "class_id", "label")
 _TABLES = {".csv": "csv", ".tsv": "csv", ".txt": "csv", ".gz": "csv"}
 _TABLES |= {".parquet": "parquet", ".pq": "parquet"}
 _SETTING = "teacher_predictions"
@@ -171,9 +171,9 @@ def _read_table(path: Path, data: Dataset, id_column: str | None) -> _Content:
         table = read(str(path), [path])
     columns = {name: cells.plain(column) for name, column in table.columns.items()}
     # predict writes ids under another name where their own is that of one of its columns.
-    is_taken = id_column in _BESIDE or str(id_column).startswith(_PREFIX)
+    is_taken = id_column in BESIDE or str(id_column).startswith(PREFIX)
     own = "id" if is_taken and "id" in columns else id_column
-    ids = _texts(columns.pop(own)) if own in columns else None
+    ids = cells.texts(columns.pop(own)) if own in columns else None
     names, are_probabilities = _class_columns(path, [*columns], data, id_column)
     values = np.empty((table.num_rows, len(names)))
     for place, name in enumerate(names):
@@ -183,13 +183,9 @@ def _read_table(path: Path, data: Dataset, id_column: str | None) -> _Content:
         values[:, place] = _numbers(path, name, column, table.place)
     rows = None
     if "row" in columns:
-        split = _texts(columns["split"]) if "split" in columns else None
+        split = cells.texts(columns["split"]) if "split" in columns else None
         rows = _Rows(split, _numbers(path, "row", columns["row"], table.place))
     return _Content(values, table.place, ids, rows, are_probabilities)
-
-
-def _texts(column) -> list[str]:
-    return ["" if value is None else str(value) for value in column.to_pylist()]
 
 
 def _numbers(path: Path, name: str, column, place: Callable[[int], str]) -> np.ndarray:
@@ -212,10 +208,10 @@ def _class_columns(
     """The column of each class, and whether their names say that they hold probabilities."""
     is_plain = {*names} >= {*data.class_names}
     # As predict writes them, whatever else stands beside.
-    has_all = {*names} >= {f"{_PREFIX}{name}" for name in data.class_names}
-    has_prefix = has_all or not is_plain and any(name.startswith(_PREFIX) for name in names)
-    prefix = _PREFIX if has_prefix else ""
-    beside = {*_BESIDE} if has_prefix else {*_BESIDE} - {*data.class_names}
+    has_all = {*names} >= {f"{PREFIX}{name}" for name in data.class_names}
+    has_prefix = has_all or not is_plain and any(name.startswith(PREFIX) for name in names)
+    prefix = PREFIX if has_prefix else ""
+    beside = {*BESIDE} if has_prefix else {*BESIDE} - {*data.class_names}
     names = [name for name in names if name not in beside]
     given = [name.removeprefix(prefix) for name in names]
     _require_distinct(path, given, "columns", "the class")

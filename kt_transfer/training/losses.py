@@ -5,6 +5,8 @@ from __future__ import annotations
 import keras
 from keras import ops
 
+from kt_transfer.models.autoencoders import category_sizes_of
+
 # Of a word, so that its logarithm is finite.
 _LEAST_PROBABILITY = 1e-7
 # Added to the deviation that logits are divided by, as in the code of the paper.
@@ -54,6 +56,11 @@ class ReconstructionLoss(keras.losses.Loss):
     def get_config(self):
         """What a saved loss is made again from."""
         return {**super().get_config(), "num_categorical": self.num_categorical}
+
+
+def reconstruction_loss(autoencoder: keras.Model) -> ReconstructionLoss:
+    """The loss of what a model with a layer ``"decoder"`` reconstructs, categories among it."""
+    return ReconstructionLoss(num_categorical=sum(category_sizes_of(autoencoder)))
 
 
 class TemperatureKL(keras.losses.Loss):

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from kt_transfer.models.autoencoders import corrupted_input
-from kt_transfer.training.losses import ReconstructionLoss
+from kt_transfer.training.losses import reconstruction_loss
 
 # Minimum share of labelled examples in an epoch. Rare ones would give rare, large gradients, for
 # which Adam takes small steps in all weights.
@@ -65,19 +65,13 @@ def joint_model(autoencoder: keras.Model, num_classes: int) -> keras.Model:
 
 
 def compile_joint(
-    model: keras.Model,
-    optimizer: keras.optimizers.Optimizer,
-    label_weight: float,
-    num_categorical: int = 0,
+    model: keras.Model, optimizer: keras.optimizers.Optimizer, label_weight: float
 ) -> None:
-    """Compile for ‖x − D(E(x))‖² + β · cross-entropy(y, head(E(x))), β = ``label_weight``.
-
-    ``num_categorical`` is that of :class:`~kt_transfer.ReconstructionLoss`.
-    """
+    """Compile for ‖x − D(E(x))‖² + β · cross-entropy(y, head(E(x))), β = ``label_weight``."""
     model.compile(
         optimizer=optimizer,
         loss=[
-            ReconstructionLoss(num_categorical=num_categorical),
+            reconstruction_loss(model),
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         ],
         loss_weights=[1.0, label_weight],
