@@ -29,6 +29,7 @@ from kt_transfer.comparison.table import Table
 from kt_transfer.data import Dataset
 from kt_transfer.data.rows import take_rows
 from kt_transfer.errors import UserError, named
+from kt_transfer.methods import Propagated
 from kt_transfer.methods.candidates import (
     chosen_methods,
     read_candidates,
@@ -94,14 +95,11 @@ def execute(config: CompareConfig, candidates: Mapping | None = None):
         data.require_labels()
         recording.check_data(session.say(config), data, config.folds)
         recording.note_data(run, data)
-        if config.teachers is None and len(data.input_shape) == 1:
-            by_default = config.methods == CompareConfig.methods
-            taught = _with_students(config, (TREES,) if by_default else ())
-        methods = methods | taught
+        methods = _for_the_data(config, data, methods) | taught
         table = Table(run.path)
         with strategy.scope():
             comparison = comparing.fill(config, methods, run, data, table, began)
-            found = comparing.summarize(config, comparison, table)
+            found = comparing.summarize(config, comparison, table, data.class_names)
             winner = found["winner"]
             found["test"], answers = _save_winner(config, run, data, comparison, winner)
         version = export.write_version(run, config.name, config.export_dir)
@@ -134,6 +132,15 @@ def _methods(config: CompareConfig, candidates: Mapping | None) -> dict:
             remedy="give it another name, or leave the method out",
         )
     return methods | further
+
+
+def _for_the_data(config: CompareConfig, data: Dataset, methods: dict) -> dict:
+    """Where nothing else was asked for, trees and no graph for the rows of a table."""
+    if len(data.input_shape) > 1 or config.methods != CompareConfig.methods:
+        return methods
+    # Measured on tables (benchmarks/tables.py): trees are good teachers, graphs win on none.
+    methods = {name: method for name, method in methods.items() if name != Propagated.name}
+    return methods | (_with_students(config, (TREES,)) if config.teachers is None else {})
 
 
 def _settings_of_methods(config: CompareConfig) -> dict:

@@ -40,10 +40,16 @@ def _simulated(metric="accuracy", budgets=(50, 200, 1000), sources=("runs/source
                     own
                     | {"mean": mean, "difference": difference, "interval": [low, high]}
                     | {"verdict": kind, "p_value": 0.01, "detectable": 0.031}
+                    | {"probabilities": {"worse": 0.1, "equal": 0.2, "better": 0.7}}
+                    | {"practically_equal": False}
                 )
     winner = max(verdicts, key=lambda row: (row["labels"], row["difference"]))
     comparison = {
         "metric": metric,
+        "margin": 0.01,
+        "beside": None,
+        "constant": {"label": "0", "accuracy": 0.1, "balanced_accuracy": 0.1},
+        "uses_unlabelled": ["distilled"],
         "verdicts": verdicts,
         "winner": {key: winner[key] for key in ("method", "source", "labels")},
         "scratch": [
