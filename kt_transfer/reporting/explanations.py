@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from kt_transfer.reporting.comparison_plots import INK, STYLE, save_png
 from kt_transfer.reporting.examples import picture_uri
 from kt_transfer.reporting.plots import as_picture
 from kt_transfer.reporting.terminal import format_table
-from kt_transfer.reporting.wording import IN_PERCENT, METRICS
+from kt_transfer.reporting.wording import IN_PERCENT, LOWER_IS_BETTER, METRICS
 
 # Distinct to the colour-blind, and on the grey that a value without a say has.
 FOR, AGAINST = (11, 99, 197), (222, 106, 10)
@@ -156,7 +156,7 @@ class ColumnExplanation(NamedTuple):
         scale, unit = (100, " points") if self.metric in IN_PERCENT else (1, "")
         digits = 1 if scale == 100 else 3
         value, deviation = (scale * found[place] for found in (self.importance, self.deviations))
-        return f"{_signed(value, digits)} ± {deviation:.{digits}f}{unit}"
+        return f"{_rounded(value, digits)} ± {deviation:.{digits}f}{unit}"
 
 
 Explanation = PixelExplanation | ColumnExplanation
@@ -253,10 +253,8 @@ def plot_columns(explanation: ColumnExplanation) -> Figure:
         axis.axvline(0, color=INK[0], linewidth=0.8)
         axis.grid(axis="x", linewidth=0.8)
         words = METRICS[explanation.metric]
-        axis.set_xlabel(
-            f"how much worse {words} is with the column permuted"
-            + (", in points" if scale == 100 else "")
-        )
+        rise = f"rise of {words}" if explanation.metric in LOWER_IS_BETTER else f"{words} lost"
+        axis.set_xlabel(f"points of {rise}" if scale == 100 else rise)
     return figure
 
 
@@ -265,18 +263,24 @@ def on_page(explanation: Explanation | None) -> dict | None:
     if explanation is None:
         return None
     if isinstance(explanation, PixelExplanation):
-        return {"of": "pixels", "part": explanation.part, "groups": _pixel_groups(explanation)}
+        return {
+            "of": "pixels",
+            "part": explanation.part,
+            "groups": _grouped(explanation, lambda n: _images(explanation, n)),
+            "colours": [_hex(FOR), _hex(AGAINST)],
+        }
     return {
         "of": "columns",
         "part": explanation.part,
+        "metric": METRICS[explanation.metric],
         "num_examples": f"{explanation.num_examples:,}",
         "repeats": explanation.repeats,
         "columns": _bars(explanation),
         "num_columns": f"{len(explanation.names):,}",
-        "examples": [
-            _words(one) | {"changes": [_change(c) for c in explanation.strongest(n, _MOST_CHANGES)]}
-            for n, one in enumerate(explanation.examples)
-        ],
+        "groups": _grouped(
+            explanation,
+            lambda n: {"changes": [*map(_change, explanation.strongest(n, _MOST_CHANGES))]},
+        ),
     }
 
 
@@ -299,15 +303,17 @@ def _picture(explanation: PixelExplanation, row: int) -> np.ndarray:
     return as_picture(picture, np.array(explanation.value_range))
 
 
-def _pixel_groups(explanation: PixelExplanation) -> list[dict]:
+def _images(explanation: PixelExplanation, row: int) -> dict:
+    picture = np.round(255 * _picture(explanation, row)).astype(np.uint8)
+    return {"image": picture_uri(picture), "why": picture_uri(blended(explanation, row))}
+
+
+def _grouped(explanation: Explanation, about: Callable) -> list[dict]:
+    """The examples by group, in words, each with what there is to tell about it."""
     groups = []
     for group, title in TITLES.items():
         own = [
-            _words(one)
-            | {
-                "image": picture_uri(np.round(255 * _picture(explanation, n)).astype(np.uint8)),
-                "why": picture_uri(blended(explanation, n)),
-            }
+            _words(one) | about(n)
             for n, one in enumerate(explanation.examples)
             if one.group == group
         ]
@@ -329,7 +335,7 @@ def _bars(explanation: ColumnExplanation) -> list[dict]:
     return [
         {
             "name": explanation.names[place],
-            "amount": explanation.amount(place),
+            "amount": _typeset(explanation.amount(place)),
             "zero": at(0.0),
             "left": at(min(0.0, explanation.importance[place])),
             "width": round(abs(at(explanation.importance[place]) - at(0.0)), 1),
@@ -342,7 +348,6 @@ def _bars(explanation: ColumnExplanation) -> list[dict]:
 
 def _words(one: Explained) -> dict:
     return {
-        "title": TITLES[one.group],
         "row": one.row,
         "true": one.true,
         "predicted": one.predicted,
@@ -352,14 +357,18 @@ def _words(one: Explained) -> dict:
 
 
 def _change(change: dict) -> dict:
-    points = _signed(100 * change["change"], 0)
+    points = _typeset(_rounded(100 * change["change"], 0, "+"))
     return {"column": change["column"], "value": change["value"], "points": points}
 
 
-def _signed(value: float, digits: int) -> str:
-    """A number with its sign, and none for what rounds to 0."""
-    rounded = round(value, digits) + 0.0
-    return f"{rounded:+.{digits}f}" if rounded else f"{0:.{digits}f}"
+def _rounded(value: float, digits: int, sign: str = "") -> str:
+    """A number without the sign of what rounds to 0."""
+    rounded = round(float(value), digits)
+    return f"{rounded:{sign}.{digits}f}" if rounded else f"{0:.{digits}f}"
+
+
+def _typeset(number: str) -> str:
+    return number.replace("-", "\N{MINUS SIGN}")
 
 
 def _short(one: Explained) -> str:
