@@ -102,7 +102,7 @@ def integrated_gradients(
         >>> found.values.round(3).tolist(), found.differences.round(3).tolist()
         ([[1.0, 2.0, 0.0]], [3.0])
     """
-    dtype = model.input.dtype
+    dtype = model.inputs[0].dtype
     baseline, classes = np.asarray(baseline, dtype), np.asarray(classes)
     ways = np.asarray(x, dtype) - baseline
     path = _Path(_gradient(model, of), ways, baseline, classes)
@@ -131,7 +131,7 @@ def _trapezoid(steps: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _gradient(model: keras.Model, of: Callable) -> Callable:
-    shape = tf.TensorSpec((None, *model.input.shape[1:]), model.input.dtype)
+    shape = tf.TensorSpec((None, *model.inputs[0].shape[1:]), model.inputs[0].dtype)
 
     @tf.function(input_signature=[shape, tf.TensorSpec((None,), tf.int32)], autograph=False)
     def gradient(x, classes):
