@@ -61,7 +61,7 @@ def test_attributions_add_up(activation, of):
     found = integrated_gradients(model, x, classes, np.zeros((8, 8)), of=of)
     ends = [of(model(each), classes).numpy() for each in (x, np.zeros_like(x))]
     assert found.differences == pytest.approx(ends[0] - ends[1], rel=1e-5, abs=1e-5)
-    assert sums(found) == pytest.approx(found.differences, rel=1e-3)
+    assert sums(found) == pytest.approx(found.differences, rel=1e-3, abs=1e-4)
 
 
 def test_so_do_those_of_a_convolutional_network_with_batch_statistics():
@@ -74,7 +74,7 @@ def test_so_do_those_of_a_convolutional_network_with_batch_statistics():
     x, classes = 2 * RNG.normal(size=(6, 9, 9, 3)), RNG.integers(0, 3, 6)
     found = integrated_gradients(model, x, classes, np.zeros((9, 9, 3)))
     assert found.values.shape == x.shape
-    assert sums(found) == pytest.approx(found.differences, rel=1e-3)
+    assert sums(found) == pytest.approx(found.differences, rel=1e-3, abs=1e-4)
     again = integrated_gradients(model, x, classes, np.zeros((9, 9, 3)))
     assert (again.values == found.values).all()  # no dropout, no statistics of a batch
 
@@ -116,13 +116,13 @@ def test_attributions_of_raw_pixels_add_up(kind):
     model = on_floats(dense(shape, 4, 16), preprocessing)
     found = integrated_gradients(model, x, np.arange(5) % 4, x.mean(axis=0))
     assert found.values.shape == (5, 8, 8)
-    assert sums(found) == pytest.approx(found.differences, rel=1e-3)
+    assert sums(found) == pytest.approx(found.differences, rel=1e-3, abs=1e-4)
 
 
 def test_most_of_it_falls_where_the_class_is_planted():
     labels = np.arange(400) % 2
-    x = RNG.normal(size=(400, 8, 8))
-    x[:, :4, 4:] += 1.5 * (2 * labels - 1)[:, None, None]
+    x = 0.5 * RNG.normal(size=(400, 8, 8))
+    x[:, :4, 4:] += (2 * labels - 1)[:, None, None]
     model = dense((8, 8), 2, 32)
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     model.fit(x[:300], labels[:300], epochs=15, verbose=0)
