@@ -25,7 +25,7 @@ PIXELS_FILE, COLUMNS_FILE = "explanations.png", "importance.png"
 TITLES = {
     "right": "right and most confident",
     "wrong": "wrong and most confident",
-    "unsure": "most unsure",
+    "unsure": "least sure",
 }
 
 

@@ -58,7 +58,7 @@ def comparison_page(
         curve: Mean and interval of each candidate and budget, as
             :func:`~kt_transfer.reporting.comparison_plots.plot_label_efficiency` takes it.
         answers: The winner's predictions on the test split.
-        why: What carries them; ``None`` if that was left out.
+        why: What carries them; ``None`` if there are so many columns that this was left out.
         reconstructions: Raw examples and their reconstructions by the source's autoencoder, in the
             same units; ``None`` if there is no autoencoder.
         worth: Sentences about what the transfers are worth.

@@ -173,7 +173,7 @@ def test_what_pixels_say_stands_beside_the_picture(page):
         "Which of its pixels speak for and against 1",
     ]
     headings = re.findall(r"<h3>(.*?)</h3>", section)
-    assert headings == ["Right and most confident", "Wrong and most confident", "Most unsure"]
+    assert headings == ["Right and most confident", "Wrong and most confident", "Least sure"]
     assert "among test examples" in tags.text
 
 
@@ -192,7 +192,7 @@ def test_examples_that_the_winner_has_learned_are_told(write):
     assert "no test example has a label" in Tags(write(part="train").read_text()).text
 
 
-def test_an_explanation_that_was_left_out_leaves_no_heading(page, simulated, simulated_answers):
+def test_an_explanation_that_was_left_out_is_told(page, simulated, simulated_answers):
     comparison, scores, curve = simulated()
     text = comparison_page(
         comparison,
@@ -205,8 +205,8 @@ def test_an_explanation_that_was_left_out_leaves_no_heading(page, simulated, sim
         settings={"data": "digits"},
         environment={"finished": "today"},
     )
-    assert "Why the winner says so" in page.read_text()
-    assert "Why the winner says so" not in text
+    assert "Left out: with so many columns" in text
+    assert "Left out: with so many columns" not in page.read_text()
 
 
 def test_a_guess_beside_what_was_found(pages):
