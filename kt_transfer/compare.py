@@ -50,7 +50,7 @@ from kt_transfer.settings import CompareConfig
 from kt_transfer.training.callbacks import EpochLog
 
 # Of more columns it takes longer than seconds to say which carry the answers.
-_MOST_COLUMNS = 1000
+_MOST_COLUMNS = 200
 
 
 def run(candidates=None, teachers=None, **settings):

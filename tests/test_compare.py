@@ -149,7 +149,7 @@ def test_without_test_labels_the_examples_that_it_learned_are_explained(tmp_path
 
 
 def test_more_columns_than_are_explained_in_seconds_are_left_out_with_a_word(tmp_path):
-    x, y = np.random.default_rng(0).normal(size=(60, 1001)), np.arange(60) % 2
+    x, y = np.random.default_rng(0).normal(size=(60, 201)), np.arange(60) % 2
     why, page = explained(tmp_path, {"x": x, "y": y})
     assert why is None
     assert "kt_transfer.evaluate --explain" in page

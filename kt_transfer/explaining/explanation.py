@@ -26,7 +26,7 @@ from kt_transfer.reporting.wording import LOWER_IS_BETTER
 OF_A_GROUP = 4
 REPEATS = 5
 # Columns are permuted among so many examples, fewer of them where there are many columns.
-MOST_EXAMPLES, FEWEST_EXAMPLES, MOST_QUESTIONS = 1000, 100, 300_000
+MOST_EXAMPLES, FEWEST_EXAMPLES, MOST_QUESTIONS = 1000, 100, 100_000
 # Training examples that the mean picture is taken of, and whose values replace those of a row.
 _OF_MEAN, _OTHERS = 2000, 50
 
