@@ -40,6 +40,7 @@ from kt_transfer.methods.candidates import (
 from kt_transfer.methods.estimator import TREES
 from kt_transfer.methods.learning import Learned
 from kt_transfer.methods.views import AUTO_VIEWS, views_of
+from kt_transfer.models.preprocessing import as_image
 from kt_transfer.reporting.classification import confusion_matrix, softmax
 from kt_transfer.reporting.examples import Answers
 from kt_transfer.reporting.explanations import Explanation, save_explanation
@@ -207,7 +208,7 @@ def _save_winner(
 def _explained(config, data: Dataset, learned: Learned, labelled: np.ndarray) -> Explanation | None:
     """What carries the winner's answers to the test split; without labels there, to the examples
     that it has learned. ``None`` for so many columns that it would take long."""
-    if len(data.input_shape) == 1 and data.input_dim > _MOST_COLUMNS:
+    if not as_image(data.input_shape) and data.input_dim > _MOST_COLUMNS:
         return None
     if (data.y_test >= 0).any():
         (part,) = data.parts("test")

@@ -13,6 +13,7 @@ from kt_transfer.engine.fused_model import FusedModel, scaling
 from kt_transfer.explaining.choosing import choose_examples
 from kt_transfer.explaining.columns import changes_by_column, importance_of_columns
 from kt_transfer.explaining.gradients import integrated_gradients, on_floats
+from kt_transfer.models.preprocessing import as_image
 from kt_transfer.reporting.classification import softmax
 from kt_transfer.reporting.explanations import (
     ColumnExplanation,
@@ -54,7 +55,8 @@ def explain(
         seed: Of the permutations.
 
     Returns:
-        Of pictures, what pixels contribute; of all else, what columns do.
+        Of pictures, what pixels contribute; of all else, what columns do, which are the values of
+        an example where it is no row of a table.
     """
     known = np.flatnonzero(part.y >= 0)
     asked = FusedModel(network, transform=scaling(preprocessing))
@@ -75,24 +77,32 @@ def explain(
         for group, own in groups.items()
         for row in own
     ]
-    if len(data.input_shape) > 1:
+    if as_image(data.input_shape):
         return _of_pixels(network, preprocessing, data, examples, part.name, x, predicted)
     rng = np.random.default_rng(seed)
     permuted = _some(rng, len(y), _num_permuted(data.input_dim))
+    others = _some(rng, len(_training(data)), _OTHERS)
     sign = -1 if metric in LOWER_IS_BETTER else 1
+
+    def in_columns(x):
+        return x.reshape(len(x), -1)
+
+    def logits_of(x):
+        return asked.answers(x.reshape(-1, *data.input_shape)).astype(np.float64)
+
     found = importance_of_columns(
-        asked.answers,
-        part.x[known[permuted]],
+        logits_of,
+        in_columns(part.x[known[permuted]]),
         y[permuted],
         lambda y, logits: sign * score(y, logits),
         repeats=REPEATS,
         seed=seed,
     )
     changes = changes_by_column(
-        lambda x: softmax(asked.answers(x).astype(np.float64)),
-        x,
+        lambda x: softmax(logits_of(x)),
+        in_columns(x),
         predicted,
-        _training(data)[_some(rng, len(_training(data)), _OTHERS)],
+        in_columns(_training(data)[others]),
     )
     return ColumnExplanation(
         examples=examples,
@@ -104,7 +114,7 @@ def explain(
         repeats=REPEATS,
         importance=found.means,
         deviations=found.deviations,
-        texts=_texts(data, x),
+        texts=_texts(data, in_columns(x)),
         changes=changes,
     )
 

@@ -61,8 +61,8 @@ def log_odds(logits: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
     raised by the same number; this one cannot.
 
     Example:
-        >>> log_odds(tf.constant([[0.0, 0.0, 0.0]]), tf.constant([2])).numpy().round(3).tolist()
-        [-0.693]
+        >>> log_odds(tf.constant([[0.0, 0.0, 0.0, 0.0]]), tf.constant([2])).numpy().round(2)
+        array([-1.1], dtype=float32)
     """
     own = tf.one_hot(classes, logits.shape[-1], on_value=True, off_value=False)
     others = tf.where(own, tf.cast(-np.inf, logits.dtype), logits)

@@ -122,6 +122,15 @@ def test_plain_vectors_have_numbered_values(tmp_path):
     assert found.num_examples == MOST_EXAMPLES
 
 
+def test_examples_that_are_neither_pictures_nor_rows_are_explained_by_their_values(tmp_path):
+    x = RNG.normal(size=(400, 2, 2, 3, 2))
+    np.savez(tmp_path / "x.npz", x=x, y=(x[:, 1, 0, 2, 1] > 0).astype(int))
+    found = explained(load_data(f"npz:{tmp_path / 'x.npz'}"))
+    assert len(found.names) == 24
+    assert found.order[0] == np.ravel_multi_index((1, 0, 2, 1), (2, 2, 3, 2))
+    assert found.changes.shape == (len(found.examples), 24)
+
+
 @pytest.mark.parametrize("shape", [(8, 8), (8, 8, 3)])
 def test_pictures_whose_class_is_in_one_quarter(tmp_path, shape):
     labels = np.arange(800) % 2
