@@ -29,7 +29,7 @@ def main() -> None:
         "## Do 95 % intervals of a difference cover the truth?\n\nFive pairs of classifiers. *One "
         "set*: Nadeau & Bengio's interval for folds of one set, which knows nothing of draws.\n\n"
         + coverage(runs),
-        "## Several candidates that are equally good\n\nBudgets of 50, 100 and 200 of 1,500 labels. "
+        "## Several candidates that are equally good\n\nBudgets of 50, 100 and 200 of 1,500. "
         "*Falsely better*: runs in which any candidate at any budget is called better than the "
         "first. *Bias*: by how much the winner's mean exceeds its true accuracy; *expected*: the "
         "same of what is said to be expected of it; *bound*: runs in which its true accuracy lies "

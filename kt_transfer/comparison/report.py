@@ -16,6 +16,7 @@ from kt_transfer.comparison.summary import describe_student, describe_worths
 from kt_transfer.data import Dataset
 from kt_transfer.reporting.comparison_plots import plot_folds, plot_label_efficiency, save_png
 from kt_transfer.reporting.examples import Answers
+from kt_transfer.reporting.explanations import Explanation
 from kt_transfer.reporting.page import comparison_page
 from kt_transfer.reporting.plots import plot_reconstructions
 from kt_transfer.runs import recording
@@ -32,6 +33,7 @@ def write_report(
     found: dict,
     rows: list[dict],
     answers: Answers,
+    why: Explanation | None,
     then: Sequence[tuple[str, str]],
 ) -> None:
     """Write the pictures, then the page.
@@ -44,6 +46,7 @@ def write_report(
         found: What ``comparison.json`` says.
         rows: Of the table.
         answers: The winner's, on the test split.
+        why: What carries them.
         then: What to do with the winner, and the command for it.
     """
     points = found["curve"]
@@ -61,6 +64,7 @@ def write_report(
         rows,
         curve=points,
         answers=answers,
+        why=why,
         reconstructions=shown,
         worth=[*describe_student(found), *describe_worths(found)],
         commands=[("The same comparison", command_of(config)), *then],

@@ -16,6 +16,7 @@ from kt_transfer.reporting.comparison_plots import (
     plot_label_efficiency,
 )
 from kt_transfer.reporting.examples import Answers, most_confident_mistakes, pairs
+from kt_transfer.reporting.explanations import Explanation, on_page
 from kt_transfer.reporting.wording import (
     METRICS,
     candidate_name,
@@ -42,6 +43,7 @@ def comparison_page(
     *,
     curve: Sequence[dict],
     answers: Answers,
+    why: Explanation | None = None,
     reconstructions: tuple[np.ndarray, np.ndarray] | None,
     worth: Sequence[str],
     commands: Sequence[tuple[str, str]],
@@ -56,6 +58,7 @@ def comparison_page(
         curve: Mean and interval of each candidate and budget, as
             :func:`~kt_transfer.reporting.comparison_plots.plot_label_efficiency` takes it.
         answers: The winner's predictions on the test split.
+        why: What carries them; ``None`` if there are so many columns that this was left out.
         reconstructions: Raw examples and their reconstructions by the source's autoencoder, in the
             same units; ``None`` if there is no autoencoder.
         worth: Sentences about what the transfers are worth.
@@ -98,6 +101,7 @@ def comparison_page(
         confusion=_confusion(answers),
         mix_ups=_frequent_confusions(answers),
         mistakes=most_confident_mistakes(answers, _MOST_MISTAKES),
+        why=on_page(why),
         reconstructions=pairs(*made, answers.value_range, _MOST_RECONSTRUCTIONS),
         looks={name: look_of(scores, name) for name in _present(scores)},
         colours={"light": colour_variables(dark=False), "dark": colour_variables(dark=True)},

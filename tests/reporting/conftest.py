@@ -4,6 +4,11 @@ import numpy as np
 import pytest
 
 from kt_transfer.reporting.examples import Answers
+from kt_transfer.reporting.explanations import (
+    ColumnExplanation,
+    Explained,
+    PixelExplanation,
+)
 
 METHODS = ("parameters", "features", "distilled", "linear")
 
@@ -88,6 +93,39 @@ def _simulated_answers(examples, class_names, value_range, seed=0):
     logits = 3 * np.eye(len(class_names))[said] + rng.normal(size=(len(labels), len(class_names)))
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     return Answers(examples, labels, probabilities, class_names, value_range)
+
+
+def _simulated_explanation(examples, class_names, value_range, part="test", seed=0):
+    """SIMULATED: two examples in each group, of pixels or of columns."""
+    rng = np.random.default_rng(seed)
+    chosen = [
+        Explained(group, 7 * n, class_names[0], class_names[group != "right"], 0.9)
+        for n, group in enumerate(("right", "right", "wrong", "wrong", "unsure", "unsure"))
+    ]
+    if examples.ndim > 2:
+        shape = (6, *examples.shape[1:3])
+        found = rng.normal(size=shape)
+        sums = found.sum(axis=(1, 2))
+        return PixelExplanation(chosen, part, examples[:6], value_range, found, sums)
+    width = examples.shape[1]
+    return ColumnExplanation(
+        examples=chosen,
+        part=part,
+        names=[f"<i>column</i> {n} " + "with a long name " * (n % 3) for n in range(width)],
+        metric="accuracy",
+        score=0.9,
+        num_examples=len(examples),
+        repeats=5,
+        importance=np.linspace(-0.01, 0.3, width),
+        deviations=np.full(width, 0.02),
+        texts=[[f"{value:.3f}" for value in row] for row in examples[:6]],
+        changes=rng.uniform(-1, 1, (6, width)),
+    )
+
+
+@pytest.fixture(scope="session")
+def simulated_explanation():
+    return _simulated_explanation
 
 
 @pytest.fixture(scope="session")
