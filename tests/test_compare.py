@@ -324,9 +324,11 @@ def test_a_time_budget_that_is_too_short_is_refused(invoke):
     ("flags", "message"),
     [
         ("--labels 5000", "--labels 5000 .*1438 labelled"),
-        ("--labels 12 --folds 5", "--labels 12 .*two of each class"),
+        ("--labels 5", "--labels 5 .*each of the 10 classes"),
+        ("--judge budget --labels 12 --folds 5", "--labels 12 .*two of each class"),
+        ("--margin -1", "--margin -1.0 .*at least 0"),
         (
-            "--metric auc --labels 30 --folds 20",
+            "--judge budget --metric auc --labels 30 --folds 20",
             "--metric auc .*--labels 30 and --folds 20, .*classes",
         ),
         ("--folds 1", "--folds 1 .*at least 2"),

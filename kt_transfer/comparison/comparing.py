@@ -14,6 +14,7 @@ from kt_transfer.comparison.forecast import more_labels, repeats_for_verdict
 from kt_transfer.comparison.guesses import guesses, layer_similarities
 from kt_transfer.comparison.pairs import paired_answers
 from kt_transfer.comparison.planning import LEAST_FOLDS, not_enough, planned
+from kt_transfer.comparison.racing import raced_out
 from kt_transfer.comparison.scoring import constant_answer, metric_beside
 from kt_transfer.comparison.summary import describe_budget
 from kt_transfer.comparison.table import Table, cell_of
@@ -127,7 +128,7 @@ def fill(
     if settled != config or remaining != methods:
         served, comparison = comparison.served, comparison_of(settled, remaining, data, run)
         comparison.served = served
-    _train_in_time(settled, comparison, table, run, began)
+    _train_in_time(settled, comparison, table, run, began, config.repeats)
     return comparison
 
 
@@ -166,18 +167,29 @@ def _planned(config, comparison: Comparison, began: float) -> dict:
     return planned(config, comparison.methods, pacing.now() - began, pace._replace(export=export))
 
 
-def _train_in_time(config, comparison: Comparison, table: Table, run: Run, began: float) -> None:
-    """Fold by fold while there is time, as the plan in the run folder says."""
+def _train_in_time(
+    config, comparison: Comparison, table: Table, run: Run, began: float, most_repeats: int
+) -> None:
+    """Fold by fold while there is time, as the plan in the run folder says.
+
+    Candidates that cannot win any more leave; what they would have taken goes into further folds,
+    of at most so many repeats.
+    """
     plan = run.read_json("run.json")["plan"]
     ends = began + config.time_budget_seconds - plan["end_seconds"]
     comparison.watch = (pacing.Watch(ends),)
     folds: dict[tuple[int, int], list] = {}
-    for cell, part in comparison.cells(config.repeats, plan["folds"]):
+    for cell, part in comparison.cells(most_repeats):
         folds.setdefault((cell.repeat, cell.fold), []).append((cell, part))
-    total, trained, last = sum(map(len, folds.values())), 0, 0.0
-    done = sum(cell in table for cells in folds.values() for cell, _ in cells)
+    planned_folds = list(folds)[: plan["folds"]]
+    total, trained, last = sum(len(folds[key]) for key in planned_folds), 0, 0.0
+    done = sum(cell in table for key in planned_folds for cell, _ in folds[key])
+    left: dict[tuple[str, str], int] = {}
     with progress_bar(f"compare {config.data}", total, done, config.quiet) as advance:
-        for cells in folds.values():
+        for key, cells in folds.items():
+            if key not in planned_folds and not left:
+                break
+            cells = [(cell, part) for cell, part in cells if cell[:2] not in left]
             fold_began = pacing.now()
             waits = any(cell not in table for cell, _ in cells)
             if waits and trained >= LEAST_FOLDS and fold_began + last > ends:
@@ -193,6 +205,12 @@ def _train_in_time(config, comparison: Comparison, table: Table, run: Run, began
                 break
             last = pacing.now() - fold_began
             trained += 1
+            for candidate in _leaving(config, comparison, table, left, list(folds)[:trained]):
+                left[candidate] = trained
+                session.say(config)(
+                    f"{candidate[0]} cannot win any more after {trained} folds, and is left out of "
+                    "those that follow"
+                )
     comparison.watch = ()
     for key in list(folds)[trained:]:
         table.forget(*key)
@@ -200,12 +218,27 @@ def _train_in_time(config, comparison: Comparison, table: Table, run: Run, began
         raise not_enough(
             config, f"the time was up after {trained} of the {LEAST_FOLDS} folds that it needs"
         )
-    if trained < len(folds):
+    if trained != len(planned_folds):
         run.update_json("run.json", plan=plan | {"folds": trained})
-        session.say(config)(
-            f"to keep within {config.time_budget}: {trained} of the {len(folds)} folds planned"
-        )
+        why = f"to keep within {config.time_budget}" if trained < len(planned_folds) else "spared"
+        session.say(config)(f"{why}: {trained} folds, where {len(planned_folds)} were planned")
     comparison.num_trained = min(trained, config.folds)
+
+
+def _leaving(
+    config, comparison: Comparison, table: Table, left: dict, trained: list[tuple[int, int]]
+) -> list[tuple[str, str]]:
+    """The candidates that leave after some folds; scratch stays, since all are held against it.
+
+    The student of one that is no network stays with it.
+    """
+    # Of a run that is resumed, the table holds later folds as well.
+    rows = [row for cell, row in table.rows.items() if (cell.repeat, cell.fold) in trained]
+    remaining = set(comparison.candidates) - set(left)
+    found = by_candidate(rows, config.metric, table.points(config.metric))
+    leaving = raced_out(found, config.metric, remaining) - {BASELINE}
+    stay = {student for own, student in comparison.students().items() if own not in leaving}
+    return sorted(leaving - stay)
 
 
 def summarize(config, comparison: Comparison, table: Table, class_names) -> dict:
@@ -235,6 +268,7 @@ def summarize(config, comparison: Comparison, table: Table, class_names) -> dict
         },
         "constant": constant_answer(comparison.labels_judged, class_names),
         "pairs": _pairs(comparison, table),
+        "left": _left(found),
         "forecast": {
             "more_labels": more_labels(found, metric, comparison.num_labelled),
             "repeats": _repeats_for_verdicts(config, found, verdicts),
@@ -249,6 +283,16 @@ def summarize(config, comparison: Comparison, table: Table, class_names) -> dict
         "transferability": guesses(comparison),
         "layers": layer_similarities(comparison),
     }
+
+
+def _left(found: dict) -> list[dict]:
+    """The candidates that left early, and after how many folds."""
+    most = max(len(own.folds) for own in found.values())
+    return [
+        {"method": method, "source": source, "labels": labels, "folds": len(own.folds)}
+        for (method, source, labels), own in found.items()
+        if len(own.folds) < most
+    ]
 
 
 def _repeats_for_verdicts(config, found: dict, verdicts: list[dict]) -> list[dict]:

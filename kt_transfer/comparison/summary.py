@@ -25,6 +25,7 @@ def describe_comparison(found: dict) -> Iterator[str]:
     yield describe_verdicts(found)
     if told := describe_constant(found):
         yield told
+    yield from describe_left(found)
     yield from describe_worths(found)
     yield from describe_student(found)
     yield _winner_line(found)
@@ -49,6 +50,13 @@ def describe_verdicts(found: dict) -> str:
         else ""
     )
     return f"each interval has a confidence of 95 %{together}{margin}"
+
+
+def describe_left(found: dict) -> Iterator[str]:
+    """Who left early, and after how many folds."""
+    left = {(entry["method"], entry["source"]): entry for entry in found["left"]}
+    for entry in left.values():
+        yield (f"{_name(entry)} left after {entry['folds']} folds, since it could not win any more")
 
 
 def describe_constant(found: dict) -> str | None:

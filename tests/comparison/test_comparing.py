@@ -1,10 +1,13 @@
 """A time budget is kept whatever the machine does: by a clock that a test sets."""
 
+import numpy as np
 import pytest
 
 from kt_transfer import UserError, load_data
 from kt_transfer.comparison import comparing, pacing
 from kt_transfer.comparison.comparison import Comparison
+from kt_transfer.comparison.held_out import HeldOut
+from kt_transfer.comparison.racing import FIRST_LOOK
 from kt_transfer.comparison.scoring import METRICS
 from kt_transfer.comparison.table import COLUMNS, Table
 from kt_transfer.methods.candidates import chosen_methods
@@ -23,10 +26,11 @@ SETTINGS = {
 
 
 class Machine:
-    """Trains nothing; each cell takes as long as it is told, fold by fold."""
+    """Trains nothing; each cell takes as long as it is told, and is right as often."""
 
-    def __init__(self, monkeypatch, tmp_path, seconds):
+    def __init__(self, monkeypatch, tmp_path, seconds, accuracy=lambda cell: 0.5, **settings):
         self.time, self.seconds, self.measured = 0.0, seconds, []
+        self.accuracy, self.settings = accuracy, {**SETTINGS, **settings}
         self.run, self.table = Run(tmp_path), Table(tmp_path)
         self.run.write_json("run.json", {})
         self.data = load_data("digits")
@@ -47,11 +51,16 @@ class Machine:
         for watch in self.watch:
             if self.time > watch.ends:
                 raise pacing.OutOfTime
-        numbers = dict.fromkeys(COLUMNS[5:], 1) | dict.fromkeys(METRICS, 0.5)
-        table.add(cell, {}, **numbers)
+        labels = self.comparison.y[part.held_out]
+        rng = np.random.default_rng(list(map(ord, f"{cell}")))
+        right = rng.random(len(labels)) < self.accuracy(cell)
+        logits = np.eye(10)[np.where(right, labels, (labels + 1) % 10)]
+        numbers = dict.fromkeys(COLUMNS[5:], 1) | dict.fromkeys(METRICS, right.mean())
+        numbers |= {"num_labelled": 1438, "num_held_out": len(labels), "num_train": cell.labels}
+        table.add(cell, {}, HeldOut(part.held_out, labels, logits, part.shares), **numbers)
 
     def fill(self, budget):
-        config = CompareConfig(time_budget=budget, **SETTINGS)
+        config = CompareConfig(time_budget=budget, **self.settings)
         monkeypatched = comparing.comparison_of
 
         def noted(*given):
@@ -77,6 +86,45 @@ class Machine:
             found[cell.repeat, cell.fold] = found.get((cell.repeat, cell.fold), 0) + 1
         assert set(found.values()) == {4}
         return len(found)
+
+    def folds_of(self, method):
+        """The numbers of the folds in which a method was trained, in order."""
+        return sorted({4 * c.repeat + c.fold for c in Table(self.run.path).rows if c[0] == method})
+
+
+METHODS = ("scratch", "linear", "propagated")
+BY_METHOD = {"scratch": 0.8, "linear": 0.5, "propagated": 0.9}
+
+
+def raced(monkeypatch, tmp_path, seconds=6.0, budget="60s"):
+    machine = Machine(
+        monkeypatch,
+        tmp_path,
+        lambda fold: seconds,
+        lambda cell: BY_METHOD[cell.method],
+        methods=METHODS,
+    )
+    return machine, machine.fill(budget)
+
+
+def test_what_cannot_win_any_more_leaves_and_its_time_goes_into_further_folds(
+    monkeypatch, tmp_path
+):
+    machine, plan = raced(monkeypatch, tmp_path)
+    left_after = len(machine.folds_of("linear"))
+    assert FIRST_LOOK <= left_after < len(machine.folds_of("propagated")) == plan["folds"]
+    # Scratch is held against the others to the end, though it cannot win.
+    assert machine.folds_of("scratch") == machine.folds_of("propagated")
+    assert machine.time <= 60 * 1.1
+
+
+def test_a_resumed_race_goes_on_as_it_was(monkeypatch, tmp_path):
+    machine, plan = raced(monkeypatch, tmp_path)
+    before = {method: machine.folds_of(method) for method in METHODS}
+    machine.measured, machine.table = [], Table(tmp_path)
+    assert machine.fill("60s") == plan
+    assert machine.measured == []
+    assert {method: machine.folds_of(method) for method in METHODS} == before
 
 
 def test_on_a_calm_machine_all_is_trained(monkeypatch, tmp_path):

@@ -2,11 +2,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from kt_transfer.comparison.held_out import Points
 from kt_transfer.comparison.statistics import (
     corrected_interval,
+    crossed_interval,
     detectable_difference,
     holm,
     labels_for_score,
+    probabilities,
     verdict,
 )
 
@@ -156,3 +159,68 @@ def test_labels_are_read_off_the_curve():
 def test_a_curve_that_dips_is_made_to_rise():
     assert labels_for_score([50, 100, 200], [0.7, 0.6, 0.8], 0.7) == 50
     assert 100 < labels_for_score([50, 100, 200], [0.7, 0.6, 0.8], 0.75) < 200
+
+
+def cells_of(values, repeats):
+    """Contributions of 60 examples, dealt to 5 folds in each repeat."""
+    rng = np.random.default_rng(3)
+    for repeat in range(repeats):
+        for rows in rng.permutation(60).reshape(5, 12):
+            yield Points(rows, values[repeat, rows])
+
+
+def test_the_crossed_interval_by_hand():
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=60) + rng.normal(size=(2, 60))
+    cells = list(cells_of(values, 2))
+    means = np.array([cell.values.mean() for cell in cells])
+    own = means.var(ddof=1)
+    # Each example judges twice: the mean product of what it contributes, less its cell's mean.
+    centred = np.zeros((2, 60))
+    for number, cell in enumerate(cells):
+        centred[number // 5, cell.rows] = cell.values - means[number]
+    between = (centred[0] * centred[1]).mean()
+    # Of 10 × 9 ordered pairs of cells those of other repeats share 120 examples in all.
+    judging = between * 120 / (12**2 * 90)
+    within = np.mean([cell.values.var() for cell in cells]) / 12
+    teaching = max(own - within, 0) * (10 / 60) / (1 - 10 / 60)
+    shared = min((judging**0.5 + teaching**0.5) ** 2, own * 12 / 48)
+    interval = crossed_interval(cells, num_train=10, num_labelled=60)
+    assert interval.mean == pytest.approx(values.mean())
+    assert interval.standard_error == pytest.approx(np.sqrt(own / 10 + shared))
+    assert interval.degrees == 9
+
+
+def test_where_all_that_a_fold_leaves_is_learned_from_it_is_nadeau_and_bengios():
+    values = np.random.default_rng(0).normal(size=(3, 60))
+    cells = list(cells_of(values, 3))
+    plain = corrected_interval([cell.values.mean() for cell in cells], 48, 12)
+    assert crossed_interval(cells, num_train=48, num_labelled=60) == pytest.approx(plain)
+
+
+def test_what_is_alike_in_every_repeat_gains_nothing_by_repeating():
+    alike = np.tile(np.random.default_rng(0).normal(size=60), (10, 1))
+    once, often = (
+        crossed_interval(list(cells_of(alike, repeats)), num_train=1, num_labelled=60)
+        for repeats in (2, 10)
+    )
+    assert often.standard_error > 0.8 * once.standard_error
+    fresh = np.random.default_rng(0).normal(size=(10, 60))
+    once, often = (
+        crossed_interval(list(cells_of(fresh, repeats)), num_train=1, num_labelled=60)
+        for repeats in (1, 10)
+    )
+    assert often.standard_error < 0.7 * once.standard_error
+
+
+def test_probabilities_are_those_of_the_t_distribution():
+    interval = corrected_interval([0.02, 0.06, 0.01, 0.05, 0.06], 80, 20)
+    worse, equal, better = probabilities(interval, 0.01)
+    own = stats.t(4, 0.04, interval.standard_error)
+    assert (worse, better) == pytest.approx((own.cdf(-0.01), own.sf(0.01)))
+    assert worse + equal + better == pytest.approx(1)
+    assert probabilities(interval, 0.01, lower_is_better=True).better == pytest.approx(worse)
+    # Without a margin nothing is equal, and the smaller side is half the p-value.
+    worse, equal, _ = probabilities(interval, 0.0)
+    assert equal == pytest.approx(0, abs=1e-12)
+    assert worse == pytest.approx(interval.p_value / 2)

@@ -23,6 +23,7 @@ def row(method="features", labels=100, verdict="better", difference=0.052, **mor
         "interval": [difference - 0.021, difference + 0.021],
         "verdict": verdict,
         "detectable": 0.034,
+        "practically_equal": False,
         **more,
     }
 
@@ -32,9 +33,28 @@ def comparison(*verdicts, winner=None, metric="accuracy"):
     winner = winner or verdicts[0]
     return {
         "metric": metric,
+        "margin": 0.01,
+        "uses_unlabelled": ["distilled", "propagated"],
         "verdicts": list(verdicts),
         "winner": {key: winner[key] for key in keys},
     }
+
+
+def test_unlabelled_examples_that_are_worth_it_are_not_called_a_transfer():
+    assert headline(comparison(row(method="propagated", source=""))) == (
+        "The unlabelled examples are worth it: with 100 labels propagated reaches 91.2 % accuracy, "
+        "5.2 points better than training from scratch."
+    )
+
+
+def test_a_winner_that_is_practically_equal_is_called_so():
+    likely = {"worse": 0.03, "equal": 0.93, "better": 0.04}
+    equal = row(verdict="no difference", practically_equal=True, probabilities=likely)
+    assert headline(comparison(equal)) == (
+        "No way of transferring was shown to be better than training from scratch with 100 labels; "
+        "features is practically equal to it (within 1.0 points with a probability of 93 %), so "
+        "the smaller will do."
+    )
 
 
 def test_a_winner_is_told_with_what_it_gains():
