@@ -187,7 +187,7 @@ def _train_in_time(
     left: dict[tuple[str, str], int] = {}
     with progress_bar(f"compare {config.data}", total, done, config.quiet) as advance:
         for key, cells in folds.items():
-            if key not in planned_folds and not left:
+            if key not in planned_folds and (not left or plan.get("stopped")):
                 break
             cells = [(cell, part) for cell, part in cells if cell[:2] not in left]
             fold_began = pacing.now()
@@ -219,7 +219,7 @@ def _train_in_time(
             config, f"the time was up after {trained} of the {LEAST_FOLDS} folds that it needs"
         )
     if trained != len(planned_folds):
-        run.update_json("run.json", plan=plan | {"folds": trained})
+        run.update_json("run.json", plan=plan | {"folds": trained, "stopped": True})
         why = f"to keep within {config.time_budget}" if trained < len(planned_folds) else "spared"
         session.say(config)(f"{why}: {trained} folds, where {len(planned_folds)} were planned")
     comparison.num_trained = min(trained, config.folds)
