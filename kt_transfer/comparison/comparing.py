@@ -9,8 +9,10 @@ import numpy as np
 from kt_transfer.comparison import pacing
 from kt_transfer.comparison.comparison import Comparison
 from kt_transfer.comparison.folds import resolve_budgets
+from kt_transfer.comparison.generalization import judge_shift
 from kt_transfer.comparison.guesses import guesses, layer_similarities
 from kt_transfer.comparison.planning import LEAST_FOLDS, not_enough, planned
+from kt_transfer.comparison.shifting import Shift, shift_of
 from kt_transfer.comparison.summary import describe_budget
 from kt_transfer.comparison.table import Table
 from kt_transfer.comparison.transfer_sources import for_folds, sources_of
@@ -92,8 +94,10 @@ def fill(
         table: What is trained already, and what is added.
         began: When the command began, by :data:`.pacing.now` (default: now).
     """
+    shift = shift_of(config, data, run.path)
     if not config.time_budget_seconds:
         comparison = comparison_of(config, methods, data, run)
+        _ask_too(comparison, shift, table)
         _train(config, comparison, table)
         return comparison
     # Seconds of an interrupted run count as well.
@@ -113,8 +117,16 @@ def fill(
     if settled != config or remaining != methods:
         served, comparison = comparison.served, comparison_of(settled, remaining, data, run)
         comparison.served = served
+    _ask_too(comparison, shift, table)
     _train_in_time(settled, comparison, table, run, began)
     return comparison
+
+
+def _ask_too(comparison: Comparison, shift: Shift | None, table: Table) -> None:
+    """Have what is learned with the most labels asked about other examples as well."""
+    comparison.shift = shift
+    if shift is not None:
+        shift.forget_unasked(table, comparison.budgets[-1])
 
 
 def _as_planned(methods: dict, plan: dict) -> dict:
@@ -197,7 +209,7 @@ def _train_in_time(config, comparison: Comparison, table: Table, run: Run, began
 def summarize(config, comparison: Comparison, table: Table) -> dict:
     """What ``comparison.json`` says, but for the winner's test."""
     rows, metric = list(table.rows.values()), config.metric
-    return {
+    found = {
         "metric": metric,
         "verdicts": judge(rows, metric),
         "scratch": [
@@ -215,6 +227,9 @@ def summarize(config, comparison: Comparison, table: Table) -> dict:
         "transferability": guesses(comparison),
         "layers": layer_similarities(comparison),
     }
+    if (shift := comparison.shift) is not None:
+        found["shift"] = judge_shift(rows, shift.rows_of(table), shift.changes, metric)
+    return found
 
 
 def _costs(comparison: Comparison, rows: list[dict]) -> list[dict]:

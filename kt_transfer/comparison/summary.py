@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from kt_transfer.comparison.generalization import SHIFT_MARKS, describe_shift, shift_table
 from kt_transfer.comparison.table import NO_SOURCE
 from kt_transfer.reporting.terminal import format_table
 from kt_transfer.reporting.wording import improvement, joined
@@ -32,6 +33,12 @@ def describe_comparison(found: dict) -> Iterator[str]:
             f"refitted on all {found['winner']['labels']} labels, measured once on the test "
             f"split: {found['metric']} {score:.4f}"
         )
+    if "shift" in found:
+        labels = found["shift"]["labels"]
+        yield f"\n{found['metric']} with {labels} labels, on changed examples as well:\n"
+        yield shift_table(found)
+        yield SHIFT_MARKS
+        yield from describe_shift(found)
 
 
 def describe_budget(rows: list[dict], methods: dict) -> str:

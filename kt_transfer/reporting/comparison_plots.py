@@ -142,6 +142,53 @@ def plot_folds(scores: Sequence[dict], labels: int, metric: str) -> Figure:
     return figure
 
 
+def plot_shift(rows: Sequence[dict], metric: str) -> Figure:
+    """Plot the mean score of each candidate on clean and on changed examples.
+
+    Args:
+        rows: Rows of ``method``, ``source``, ``change`` and ``mean``, in the order of the changes.
+        metric: A key of :data:`~kt_transfer.reporting.wording.METRICS`.
+    """
+    candidates = _candidates(rows)
+    changes = list(dict.fromkeys(row["change"] for row in rows))
+    with matplotlib.rc_context(_STYLE):
+        figure, axis = _empty(1.2 + 0.42 * len(changes) + 0.1 * len(candidates))
+        for number, (name, own) in enumerate(candidates):
+            look = look_of(rows, own[0]["method"])
+            # A little below one another, so that equal scores do not hide one another.
+            aside = 0.4 * ((number + 0.5) / len(candidates) - 0.5)
+            axis.plot(
+                [row["mean"] for row in own],
+                [changes.index(row["change"]) + aside for row in own],
+                label=name,
+                color=COLOURS[look][0],
+                marker=_MARKERS[look],
+                # Hollow for a second source, as the lines of the other plot are dashed.
+                fillstyle="none" if _source_number(rows, own[0]) % 2 else "full",
+                markersize=5.5,
+                linestyle="none",
+            )
+        axis.set_yticks(range(len(changes)), changes)
+        axis.set_ylim(len(changes) - 0.5, -0.5)
+        axis.hlines(
+            [place + 0.5 for place in range(len(changes) - 1)],
+            0,
+            1,
+            color=FAINT[0],
+            linewidth=0.8,
+            transform=axis.get_yaxis_transform(),
+        )
+        _scale(axis.xaxis, metric)
+        axis.set(xlabel=f"{METRICS[metric]}, mean over the folds")
+        axis.spines["left"].set_visible(False)
+        axis.grid(axis="x", linewidth=0.8)
+        figure.legend(
+            loc="outside lower left",
+            ncols=2 if max(len(name) for name, _ in candidates) < 20 else 1,
+        )
+    return figure
+
+
 def as_svg(figure: Figure, title: str, description: str) -> str:
     """Convert a figure to SVG for embedding, with the font and colours of the page.
 

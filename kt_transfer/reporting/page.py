@@ -14,6 +14,7 @@ from kt_transfer.reporting.comparison_plots import (
     look_of,
     plot_folds,
     plot_label_efficiency,
+    plot_shift,
 )
 from kt_transfer.reporting.examples import Answers, most_confident_mistakes, pairs
 from kt_transfer.reporting.wording import (
@@ -44,6 +45,7 @@ def comparison_page(
     answers: Answers,
     reconstructions: tuple[np.ndarray, np.ndarray] | None,
     worth: Sequence[str],
+    held_up: Sequence[str] = (),
     commands: Sequence[tuple[str, str]],
     settings: dict,
     environment: dict,
@@ -59,6 +61,7 @@ def comparison_page(
         reconstructions: Raw examples and their reconstructions by the source's autoencoder, in the
             same units; ``None`` if there is no autoencoder.
         worth: Sentences about what the transfers are worth.
+        held_up: Sentences about changed examples, if they were asked for.
         commands: Pairs of a purpose and a command line.
         settings: All settings by name.
         environment: Data, machine and versions by name.
@@ -89,6 +92,7 @@ def comparison_page(
         methods=[(name, comparison["methods"][name]) for name in _present(scores)],
         has_curve=len(budgets) > 1,
         figures=_figures(curve, scores, metric),
+        shift=_shift(comparison, held_up),
         cost_labels=[f"{labels:,}" for labels in budgets],
         costs=_costs(comparison, budgets),
         equal_budget=_sentence(comparison["equal_budget"]),
@@ -246,6 +250,56 @@ def _until_scratch(comparison: dict, method: str, source: str) -> str:
     if found["epochs"] is None:
         return "never"
     return f"{found['epochs']} epochs, {_seconds(found['seconds'])}"
+
+
+def _shift(comparison: dict, held_up: Sequence[str]) -> dict | None:
+    """The scores on clean and on changed examples; ``None`` if there are none."""
+    from markupsafe import Markup
+
+    if "shift" not in comparison:
+        return None
+    shift, metric = comparison["shift"], comparison["metric"]
+    several = num_sources(shift["rows"]) > 1
+    reach = max((abs(row.get("difference", 0.0)) for row in shift["rows"]), default=0.0) or 1.0
+    rows: dict[tuple, dict] = {}
+    for row in shift["rows"]:
+        method, source = row["method"], row["source"]
+        wins = all(row[key] == comparison["winner"][key] for key in ("method", "source"))
+        named = {"method": method, "source": source if several else "", "wins": wins, "cells": []}
+        rows.setdefault((method, source), named)["cells"].append(_shift_cell(metric, row, reach))
+    described = "; ".join(
+        f"{candidate_name(row['method'], row['source'])}, {row['change']}: "
+        f"{format_score(metric, row['mean'])}"
+        for row in shift["rows"]
+    )
+    title = f"Mean {METRICS[metric]} on changed examples"
+    figure = as_svg(plot_shift(shift["rows"], metric), title, described)
+    return {
+        "labels": f"{shift['labels']:,}",
+        "sentences": [_sentence(text) for text in held_up],
+        "changes": shift["changes"],
+        "rows": list(rows.values()),
+        "figure": Markup(figure),  # noqa: S704 - its texts are escaped
+    }
+
+
+def _shift_cell(metric: str, row: dict, reach: float) -> dict:
+    """A mean, the gain over scratch, and how strong its shade is; words and marks say it too."""
+    lost = improvement(metric, 0.0 if row["change"] == "clean" else -row["lost"])
+    cell = {
+        "mean": format_score(metric, row["mean"]),
+        "lost": "" if row["change"] == "clean" else format_gain(metric, lost),
+    }
+    if "verdict" not in row:
+        return cell | {"kind": "", "share": 0, "gain": "the reference", "interval": ""}
+    gained = improvement(metric, row["difference"])
+    mark = {"better": "▲ ", "worse": "▼ "}.get(row["verdict"], "")
+    return cell | {
+        "kind": "better" if gained > 0 else "worse",
+        "share": round(abs(gained) / reach, 3),
+        "gain": mark + format_gain(metric, row["difference"]),
+        "interval": format_interval(metric, row["interval"]),
+    }
 
 
 def _seconds(seconds: float) -> str:

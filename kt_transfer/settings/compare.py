@@ -65,6 +65,15 @@ class CompareConfig(Training):
     metric: Metric = "accuracy"
     """What to judge by, on held-out examples."""
 
+    shift: bool = False
+    """Judge what is learned with the most labels on changed examples, too: held-out pictures with
+    noise, blur, less contrast, more light and turned, the rows of a table with noise, missing
+    columns and drift."""
+
+    shift_data: str | None = None
+    """Judge it on a second set with the same classes as well, such as pictures of another camera:
+    on its test part, or else on all of its labelled examples."""
+
     prefer: Literal["best", "smallest"] = "best"
     """The winner: the best mean at the largest budget, or the smallest network that is not
     shown to be worse than it."""
