@@ -18,7 +18,6 @@ from kt_transfer.reporting.wording import (
 
 CLEAN, SECOND_SET = "clean", "second set"
 MARKS = {"better": "▲", "worse": "▼", "no difference": ""}
-_ALL = {"better": "all", "no difference": "any", "worse": "all"}
 SHIFT_MARKS = "▲ better, ▼ worse than scratch on the same examples, all together (Holm)"
 
 
@@ -125,17 +124,15 @@ def shift_table(found: dict) -> str:
 
 
 def _by_verdict(own: dict[str, dict]) -> str:
-    words = {
-        "better": "better",
-        "no difference": "not shown to differ",
-        "worse": "worse",
-    }
-    names = {kind: [name for name, row in own.items() if row["verdict"] == kind] for kind in words}
-    return "; ".join(
-        f"{text} {f'on {_ALL[kind]} of these' if len(names[kind]) == len(own) else _on_each(names[kind])}"
-        for kind, text in words.items()
-        if names[kind]
-    )
+    words = {"better": "better", "no difference": "not shown to differ", "worse": "worse"}
+    parts = []
+    for kind, text in words.items():
+        names = [name for name, row in own.items() if row["verdict"] == kind]
+        if len(names) == len(own):
+            return f"{text} on {'any' if kind == 'no difference' else 'all'} of these"
+        if names:
+            parts.append(f"{text} {_on_each(names)}")
+    return "; ".join(parts)
 
 
 def _on_each(changes: list[str]) -> str:

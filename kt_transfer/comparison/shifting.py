@@ -39,8 +39,8 @@ class Shift:
     """Asks each candidate about changed examples, and keeps its scores in ``shift.csv``.
 
     All candidates of a fold are asked about the same examples: a change is a pure function of seed,
-    repeat and fold. The examples of a second set are dealt to the folds of a repeat, as those of the
-    target are: so scores also vary with the examples, and the same intervals hold.
+    repeat and fold. The examples of a second set are dealt to the folds of a repeat as those of the
+    target are, so scores also vary with the examples, and the same intervals hold.
 
     Args:
         folder: Folder of ``shift.csv``, which is read if it exists.

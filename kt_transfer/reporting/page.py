@@ -285,21 +285,24 @@ def _shift(comparison: dict, held_up: Sequence[str]) -> dict | None:
 
 def _shift_cell(metric: str, row: dict, reach: float) -> dict:
     """A mean, the gain over scratch, and how strong its shade is; words and marks say it too."""
-    lost = improvement(metric, 0.0 if row["change"] == "clean" else -row["lost"])
-    cell = {
-        "mean": format_score(metric, row["mean"]),
-        "lost": "" if row["change"] == "clean" else format_gain(metric, lost),
-    }
+    is_clean = row["change"] == "clean"
+    lost = "" if is_clean else f"{_bare(format_gain(metric, improvement(metric, -row['lost'])))}"
+    cell = {"mean": format_score(metric, row["mean"]), "lost": lost}
     if "verdict" not in row:
-        return cell | {"kind": "", "share": 0, "gain": "the reference", "interval": ""}
+        return cell | {"kind": "", "share": 0, "gain": "", "interval": ""}
     gained = improvement(metric, row["difference"])
     mark = {"better": "▲ ", "worse": "▼ "}.get(row["verdict"], "")
     return cell | {
         "kind": "better" if gained > 0 else "worse",
         "share": round(abs(gained) / reach, 3),
-        "gain": mark + format_gain(metric, row["difference"]),
-        "interval": format_interval(metric, row["interval"]),
+        "gain": mark + _bare(format_gain(metric, row["difference"])),
+        "interval": _bare(format_interval(metric, row["interval"])),
     }
+
+
+def _bare(text: str) -> str:
+    """A number without its unit, which the caption says once."""
+    return text.removesuffix(" points")
 
 
 def _seconds(seconds: float) -> str:
