@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
@@ -186,6 +186,37 @@ def plot_shift(rows: Sequence[dict], metric: str) -> Figure:
             loc="outside lower left",
             ncols=2 if max(len(name) for name, _ in candidates) < 20 else 1,
         )
+    return figure
+
+
+def plot_reliability(groups: Mapping[str, Sequence[dict]]) -> Figure:
+    """Plot accuracy against confidence; on the diagonal confidence is accuracy.
+
+    Args:
+        groups: By name, the bins of :func:`~kt_transfer.reporting.calibration.reliability`, of one
+            or two groups. The area of a mark is the number of its examples.
+    """
+    looks = ("features", "parameters")
+    with matplotlib.rc_context(_STYLE):
+        figure, axis = _empty(4.3)
+        axis.plot([0, 1], [0, 1], color=INK[0], linewidth=1, linestyle=(0, (4, 3)))
+        for look, (name, bins) in zip(looks, groups.items(), strict=False):
+            colour, x = COLOURS[look][0], [each["confidence"] for each in bins]
+            y = [each["accuracy"] for each in bins]
+            ends = [each["interval"] for each in bins]
+            below = [value - low for value, (low, _) in zip(y, ends, strict=True)]
+            above = [high - value for value, (_, high) in zip(y, ends, strict=True)]
+            axis.errorbar(x, y, yerr=[below, above], color=colour, elinewidth=1, linewidth=0.8)
+            most = max(each["num_examples"] for each in bins)
+            sizes = [12 + 60 * each["num_examples"] / most for each in bins]
+            axis.scatter(x, y, sizes, colour, _MARKERS[look], label=name, zorder=3)
+        axis.set(xlim=(0, 1.02), ylim=(0, 1.02), aspect="equal")
+        axis.set(xlabel="confidence", ylabel="accuracy")
+        for side in (axis.xaxis, axis.yaxis):
+            _scale(side, "accuracy")
+            side.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
+        axis.grid(linewidth=0.8)
+        figure.legend(loc="outside lower left", ncols=len(groups))
     return figure
 
 

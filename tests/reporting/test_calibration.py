@@ -61,11 +61,11 @@ def test_the_interval_holds_the_error_of_very_many_examples():
     labels, logits = answers_of(400_000, 2.0, seed=99)
     truth = expected_calibration_error(labels, softmax(logits))
     within = 0
-    for seed in range(60):
+    for seed in range(40):
         labels, logits = answers_of(500, 2.0, seed)
         low, high = error_interval(labels, softmax(logits), seed=seed)
         within += low <= truth <= high
-    assert within >= 51  # 57 are expected
+    assert within >= 34  # 38 are expected
 
 
 def test_of_a_calibrated_classifier_it_holds_nearly_nothing():
