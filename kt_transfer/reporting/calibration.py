@@ -214,6 +214,25 @@ def calibrate(answers: HeldOut, seed: int = 0) -> dict:
     return found
 
 
+def describe_calibration(found: dict) -> str:
+    """What :func:`calibrate` found, in a sentence.
+
+    Args:
+        found: Its result, with ``is_applied``: whether the exported model has the temperature.
+    """
+    before, after, temperature = found["before"], found["after"], found["temperature"]
+    low, high = before["interval"]
+    kind = "too confident" if temperature > 1 else "too cautious"
+    told = (
+        f"on held-out examples the winner is {'not shown to be ' * (low == 0)}{kind}: its "
+        f"calibration error is {before['calibration_error']:.3f} ({low:.3f} to {high:.3f}), and "
+        f"{after['calibration_error']:.3f} once its logits are divided by a temperature"
+    )
+    if found["is_applied"]:
+        return f"{told}, which is {temperature:.2f} in the exported model"
+    return f"{told}; --calibrate exports it with one, {temperature:.2f}"
+
+
 def _bins(confidence: np.ndarray, num_bins: int) -> np.ndarray:
     return np.minimum((confidence * num_bins).astype(int), num_bins - 1)
 

@@ -198,7 +198,7 @@ def plot_reliability(groups: Mapping[str, Sequence[dict]]) -> Figure:
     """
     looks = ("features", "parameters")
     with matplotlib.rc_context(_STYLE):
-        figure, axis = _empty(4.3)
+        figure, axis = _empty(4.1)
         axis.plot([0, 1], [0, 1], color=INK[0], linewidth=1, linestyle=(0, (4, 3)))
         for look, (name, bins) in zip(looks, groups.items(), strict=False):
             colour, x = COLOURS[look][0], [each["confidence"] for each in bins]
@@ -209,11 +209,12 @@ def plot_reliability(groups: Mapping[str, Sequence[dict]]) -> Figure:
             axis.errorbar(x, y, yerr=[below, above], color=colour, elinewidth=1, linewidth=0.8)
             most = max(each["num_examples"] for each in bins)
             sizes = [12 + 60 * each["num_examples"] / most for each in bins]
-            axis.scatter(x, y, sizes, colour, _MARKERS[look], label=name, zorder=3)
-        axis.set(xlim=(0, 1.02), ylim=(0, 1.02), aspect="equal")
+            axis.scatter(x, y, sizes, colour, marker=_MARKERS[look], label=name, zorder=3)
+        # A little more than from 0 to 1, so that no mark is cut.
+        axis.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
         axis.set(xlabel="confidence", ylabel="accuracy")
         for side in (axis.xaxis, axis.yaxis):
-            _scale(side, "accuracy")
+            side.set_ticks([0, 0.25, 0.5, 0.75, 1])
             side.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
         axis.grid(linewidth=0.8)
         figure.legend(loc="outside lower left", ncols=len(groups))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from kt_transfer.files.writing import size_in_words
+from kt_transfer.reporting.calibration import describe_calibration
 from kt_transfer.reporting.classification import confusion_matrix
 from kt_transfer.reporting.comparison_plots import (
     as_svg,
@@ -14,6 +15,7 @@ from kt_transfer.reporting.comparison_plots import (
     look_of,
     plot_folds,
     plot_label_efficiency,
+    plot_reliability,
     plot_shift,
 )
 from kt_transfer.reporting.examples import Answers, most_confident_mistakes, pairs
@@ -99,6 +101,7 @@ def comparison_page(
         guesses=_guesses(comparison),
         guess_sentence=_guess_sentence(comparison),
         similarities=_similarities(comparison),
+        calibration=_calibration(comparison),
         confusion=_confusion(answers),
         mix_ups=_frequent_confusions(answers),
         mistakes=most_confident_mistakes(answers, _MOST_MISTAKES),
@@ -368,6 +371,38 @@ def _guess_sentence(comparison: dict) -> str:
     found = max(guesses, key=lambda guess: _best_gain(comparison, guess))["source"]
     agrees = "and so did cross-validation" if guessed == found else f"cross-validation {found}"
     return f"With {most:,} labels LogME picks {guessed}, {agrees}."
+
+
+def _calibration(comparison: dict) -> dict | None:
+    """The reliability of the winner's held-out answers; ``None`` if they are not known."""
+    from markupsafe import Markup
+
+    if "calibration" not in comparison:
+        return None
+    found = comparison["calibration"]
+    named = {"as trained": found["before"], "with the temperature": found["after"]}
+    rows = [
+        {
+            "name": name,
+            "error": f"{100 * own['calibration_error']:.1f} %",
+            "interval": " to ".join(f"{100 * end:.1f}" for end in own["interval"]) + " %",
+            "loss": f"{own['loss']:.3f}",
+        }
+        for name, own in named.items()
+    ]
+    described = "; ".join(
+        f"{name}, confidence {each['confidence']:.2f}: accuracy {each['accuracy']:.2f}"
+        for name, own in named.items()
+        for each in own["bins"]
+    )
+    figure = plot_reliability({name: own["bins"] for name, own in named.items()})
+    svg = as_svg(figure, "Accuracy by confidence of the winner's held-out answers", described)
+    return {
+        "sentence": _sentence(describe_calibration(found)),
+        "num_examples": f"{found['num_examples']:,}",
+        "rows": rows,
+        "figure": Markup(svg),  # noqa: S704 - its texts are escaped
+    }
 
 
 def _confusion(answers: Answers) -> dict | None:
