@@ -228,7 +228,7 @@ def summarize(config, comparison: Comparison, table: Table) -> dict:
         "layers": layer_similarities(comparison),
     }
     if (shift := comparison.shift) is not None:
-        found["shift"] = judge_shift(rows, shift.rows_of(table), shift.changes, metric)
+        found["shift"] = judge_shift(shift.rows_of(table), shift.changes, metric)
     return found
 
 

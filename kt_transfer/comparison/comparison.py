@@ -267,7 +267,7 @@ class Comparison:
         answers = learned.logits(self.examples(part, part.held_out))
         if self.shift is not None and part.labels == self.budgets[-1]:
             # Before the row is there that marks the cell as finished.
-            self.shift.measure(cell, part, learned, self)
+            self.shift.measure(cell, part, learned, answers, self)
         table.add(
             cell,
             learned.curve,

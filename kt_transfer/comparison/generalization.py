@@ -21,9 +21,7 @@ MARKS = {"better": "▲", "worse": "▼", "no difference": ""}
 SHIFT_MARKS = "▲ better, ▼ worse than scratch on the same examples, all together (Holm)"
 
 
-def judge_shift(
-    clean: Iterable[dict], shifted: Iterable[dict], changes: Sequence[Change], metric: str
-) -> dict:
+def judge_shift(rows: Iterable[dict], changes: Sequence[Change], metric: str) -> dict:
     """Compare every candidate with ``scratch``, and with itself on the clean held-out examples.
 
     A statement about a candidate joins verdicts on clean and on changed examples, so all verdicts
@@ -31,8 +29,7 @@ def judge_shift(
     themselves.
 
     Args:
-        clean: Rows of a :class:`~.table.Table`, including ``scratch``.
-        shifted: Rows of :meth:`~.shifting.Shift.rows_of`.
+        rows: Rows of :meth:`~.shifting.Shift.rows_of`, including ``scratch`` and ``"clean"``.
         changes: What was changed.
         metric: One of :data:`~.scoring.METRICS`.
 
@@ -43,12 +40,10 @@ def judge_shift(
         ``difference`` to it on the same examples, ``interval`` (95 %, by itself), ``p_value``,
         ``adjusted_p_value`` and ``verdict``.
     """
-    shifted, rows = list(shifted), []
-    labels = max(row["labels"] for row in shifted)
-    by_change = {CLEAN: [row for row in clean if row["labels"] == labels]}
-    by_change |= {
-        change.name: [row for row in shifted if row["change"] == change.name] for change in changes
-    }
+    given, rows = list(rows), []
+    labels = max(row["labels"] for row in given)
+    names = (CLEAN, *(change.name for change in changes))
+    by_change = {name: [row for row in given if row["change"] == name] for name in names}
     unchanged = means(by_change[CLEAN], metric)
     for change, own in by_change.items():
         judged = {(entry["method"], entry["source"]): entry for entry in judge(own, metric)}

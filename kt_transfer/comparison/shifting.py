@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kt_transfer.comparison.folds import derived_seed
-from kt_transfer.comparison.generalization import SECOND_SET
+from kt_transfer.comparison.generalization import CLEAN, SECOND_SET
 from kt_transfer.comparison.scoring import METRICS, scores
 from kt_transfer.comparison.table import Cell, Table, read_rows, write_rows
 from kt_transfer.data import Dataset, Like
@@ -22,8 +22,8 @@ from kt_transfer.errors import UserError, named, settings_named
 from kt_transfer.runs import session
 from kt_transfer.sources.loading import adaptation_to
 
-# More examples of a second set take time, and tell little more.
-MOST_EXAMPLES = 5000
+# More examples of a second set, or held-out examples of a fold, take time and tell little more.
+MOST_EXAMPLES, MOST_HELD_OUT = 5000, 2000
 COLUMNS = (*Cell._fields, "change", *METRICS, "num_examples")
 
 
@@ -39,8 +39,10 @@ class Shift:
     """Asks each candidate about changed examples, and keeps its scores in ``shift.csv``.
 
     All candidates of a fold are asked about the same examples: a change is a pure function of seed,
-    repeat and fold. The examples of a second set are dealt to the folds of a repeat as those of the
-    target are, so scores also vary with the examples, and the same intervals hold.
+    repeat and fold. Of many held-out examples the first are taken, which are a random draw; what
+    candidates answer to these as they are, ``"clean"``, is kept as well. The examples of a second
+    set are dealt to the folds of a repeat as those of the target are, so scores also vary with the
+    examples, and the same intervals hold.
 
     Args:
         folder: Folder of ``shift.csv``, which is read if it exists.
@@ -85,7 +87,7 @@ class Shift:
 
     def has(self, cell: Cell) -> bool:
         """Whether a cell was asked about all."""
-        return all((cell, change.name) in self.rows for change in self.changes)
+        return all((cell, name) in self.rows for name in (CLEAN, *(c.name for c in self.changes)))
 
     def forget_unasked(self, table: Table, labels: int) -> None:
         """Remove cells of a table that were trained but not asked: ``shift.csv`` was lost."""
@@ -101,16 +103,19 @@ class Shift:
             if cell in table
         ]
 
-    def measure(self, cell: Cell, part, learned, comparison) -> None:
+    def measure(self, cell: Cell, part, learned, clean: np.ndarray, comparison) -> None:
         """Ask what a cell has learned about all, and write the file.
 
         Args:
             cell: The cell.
             part: What it may use, a :class:`~.comparison.Part`.
             learned: What it learned.
+            clean: Its logits for the held-out examples as they are.
             comparison: The :class:`~.comparison.Comparison`, for its examples.
         """
-        y = comparison.y[part.held_out]
+        held_out = part.held_out[:MOST_HELD_OUT]
+        y = comparison.y[held_out]
+        self._note(cell, CLEAN, y, clean[:MOST_HELD_OUT], part.shares)
         for number, change in enumerate(self.applied):
             x = self._changed(change.name, number, part, comparison)
             self._note(cell, change.name, y, learned.logits(x), part.shares)
@@ -132,7 +137,7 @@ class Shift:
     def _changed(self, name: str, number: int, part, comparison) -> np.ndarray:
         value_range, spread = self._usual_of(part, comparison)
         seed = derived_seed(self.seed, part.repeat, part.fold, 4, number)
-        held_out = comparison.examples(part, part.held_out)
+        held_out = comparison.examples(part, part.held_out[:MOST_HELD_OUT])
         return changed(name, held_out, seed=seed, value_range=value_range, spread=spread)
 
     def _usual_of(self, part, comparison) -> tuple:

@@ -19,7 +19,7 @@ _DRAWS = 1000
 _LEAST_PROBABILITY = 1e-15
 
 
-class HeldOut(NamedTuple):
+class FoldAnswers(NamedTuple):
     """Answers to held-out examples, of all folds and repeats.
 
     Attributes:
@@ -169,7 +169,7 @@ def cross_entropy(labels: np.ndarray, logits: np.ndarray) -> float:
     return float(-np.maximum(own, np.log(_LEAST_PROBABILITY)).mean())
 
 
-def cross_fitted(answers: HeldOut) -> np.ndarray:
+def cross_fitted(answers: FoldAnswers) -> np.ndarray:
     """Logits divided by the temperature of the other folds, shape ``(n, classes)``.
 
     So no example has a say in the temperature that it is judged by: answers to it in other repeats
@@ -184,7 +184,7 @@ def cross_fitted(answers: HeldOut) -> np.ndarray:
     return scaled
 
 
-def calibrate(answers: HeldOut, seed: int = 0) -> dict:
+def calibrate(answers: FoldAnswers, seed: int = 0) -> dict:
     """The calibration of held-out answers, and what a temperature makes of it.
 
     Args:

@@ -9,7 +9,7 @@ CHANGES = (Change("noise", "some noise"), Change("blur", "some blur"))
 FOLDS, REPEATS = 5, 3
 
 
-def rows_of(scores, change=None, labels=100, metric="accuracy", seed=0):
+def rows_of(scores, change, labels=100, metric="accuracy", seed=0):
     rng = np.random.default_rng(seed)
     return [
         {
@@ -22,8 +22,8 @@ def rows_of(scores, change=None, labels=100, metric="accuracy", seed=0):
             "num_train": 80,
             "num_held_out": 20,
             "num_labelled": labels,
+            "change": change,
         }
-        | ({} if change is None else {"change": change})
         for (method, source), mean in scores.items()
         for repeat in range(REPEATS)
         for fold in range(FOLDS)
@@ -42,10 +42,10 @@ BLUR = {SCRATCH: 0.66, LINEAR: 0.60, GOOD: 0.66, FRAGILE: 0.80}
 
 
 def judged(clean=CLEAN, noise=NOISE, blur=BLUR, metric="accuracy"):
-    shifted = rows_of(noise, "noise", metric=metric, seed=1)
-    shifted += rows_of(blur, "blur", metric=metric, seed=2)
-    other = rows_of(dict.fromkeys(clean, 0.1), labels=50, metric=metric)
-    shift = judge_shift(other + rows_of(clean, metric=metric), shifted, CHANGES, metric)
+    rows = rows_of(clean, "clean", metric=metric)
+    rows += rows_of(noise, "noise", metric=metric, seed=1)
+    rows += rows_of(blur, "blur", metric=metric, seed=2)
+    shift = judge_shift(rows, CHANGES, metric)
     winner = {"method": GOOD[0], "source": GOOD[1], "labels": 100}
     return {"metric": metric, "winner": winner, "shift": shift}
 
@@ -62,7 +62,7 @@ def entry(found, candidate, change):
 def test_numbers_are_those_of_the_folds():
     found = judged()
     own = np.array([r["accuracy"] for r in rows_of(NOISE, "noise", seed=1)]).reshape(4, -1)
-    clean = np.array([r["accuracy"] for r in rows_of(CLEAN)]).reshape(4, -1)
+    clean = np.array([r["accuracy"] for r in rows_of(CLEAN, "clean")]).reshape(4, -1)
     row = entry(found, GOOD, "noise")
     expected = corrected_interval(own[2] - own[0], 80, 20)
     assert row["mean"] == pytest.approx(own[2].mean())
@@ -110,11 +110,11 @@ def test_pure_noise_rarely_turns():
     for seed in range(100):
         rng = np.random.default_rng(seed)
         rows = {}
-        for change in (None, "noise", "blur"):
+        for change in ("clean", "noise", "blur"):
             rows[change] = rows_of(dict.fromkeys(CLEAN, 0.7), change)
             for row in rows[change]:
                 row["accuracy"] += 0.05 * rng.normal()
-        shift = judge_shift(rows[None], rows["noise"] + rows["blur"], CHANGES, "accuracy")
+        shift = judge_shift(sum(rows.values(), []), CHANGES, "accuracy")
         turned += any(
             row.get("verdict", "no difference") != "no difference" for row in shift["rows"]
         )

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from kt_transfer.comparison import shifting
 from kt_transfer.comparison.comparison import Part
 from kt_transfer.comparison.scoring import METRICS, scores
 from kt_transfer.comparison.shifting import MOST_EXAMPLES, Shift, second_set, shift_of
@@ -55,7 +56,9 @@ def measure_all(shift, data, cells=CELLS):
     parts, asked = list(parts_of(data)), {}
     for cell in cells:
         asked[cell] = Asked()
-        shift.measure(cell, parts[cell.fold], asked[cell], comparison)
+        part = parts[cell.fold]
+        clean = Asked().logits(data.x[part.held_out])
+        shift.measure(cell, part, asked[cell], clean, comparison)
     return asked
 
 
@@ -88,6 +91,9 @@ def test_what_is_kept_are_the_scores_of_the_answers(tmp_path):
     logits = Asked().logits(asked.x[2])
     expected = scores(data.y[part.held_out], logits, part.shares)
     assert {name: row[name] for name in METRICS} == expected
+    clean = scores(data.y[part.held_out], Asked().logits(data.x[part.held_out]), part.shares)
+    row = shift.rows[CELLS[0], "clean"]
+    assert {name: row[name] for name in METRICS} == clean
     assert row["num_examples"] == len(part.held_out)
 
 
@@ -119,6 +125,17 @@ def test_pictures_stay_in_their_range(tmp_path):
     )
 
 
+def test_of_many_held_out_examples_the_first_are_asked(tmp_path, monkeypatch):
+    monkeypatch.setattr(shifting, "MOST_HELD_OUT", 7)
+    shift, data = shift_on(tmp_path, write(tmp_path / "a.npz"), shift=True)
+    asked = measure_all(shift, data, CELLS[:1])[CELLS[0]]
+    assert [len(x) for x in asked.x] == [7, 7, 7]
+    assert {row["num_examples"] for row in shift.rows.values()} == {7}
+    held_out = next(parts_of(data)).held_out[:7]
+    kept = (asked.x[1] == data.x[held_out]).all(axis=0)
+    assert kept.sum() == 5  # one column is missing, the others are those of the same examples
+
+
 def test_what_was_kept_is_read_back_and_nothing_is_asked_twice(tmp_path):
     spec = write(tmp_path / "a.npz")
     shift, data = shift_on(tmp_path, spec, shift=True)
@@ -131,7 +148,7 @@ def test_what_was_kept_is_read_back_and_nothing_is_asked_twice(tmp_path):
         table.add(cell, {}, **dict.fromkeys(COLUMNS[5:], 1))
     again.forget_unasked(table, 60)
     assert len(table.rows) == len(CELLS)
-    assert len(again.rows_of(table)) == 3 * len(CELLS)
+    assert len(again.rows_of(table)) == 4 * len(CELLS)
     # A cell whose answers were lost is trained again, one that the table forgot does not count.
     del again.rows[CELLS[1], "noise"]
     again.forget_unasked(table, 60)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kt_transfer.reporting.calibration import HeldOut, calibrate
+from kt_transfer.reporting.calibration import FoldAnswers, calibrate
 from kt_transfer.reporting.examples import Answers
 
 METHODS = ("parameters", "features", "distilled", "linear")
@@ -97,7 +97,7 @@ def _with_shift_and_calibration(comparison, seed=0):
     ]
     logits = rng.normal(0, 4, (300, 3))
     chosen = (rng.random((300, 1)) > 0.5 * (1 + np.arange(2))).sum(axis=1)
-    answers = HeldOut(chosen, logits, np.arange(300) % 5, np.arange(300))
+    answers = FoldAnswers(chosen, logits, np.arange(300) % 5, np.arange(300))
     return comparison | {
         "shift": {"labels": labels, "changes": changes, "rows": rows},
         "calibration": calibrate(answers) | {"is_applied": False},

@@ -7,7 +7,7 @@ from scipy.stats import binomtest
 from kt_transfer.reporting.calibration import (
     LEAST_TEMPERATURE,
     MOST_TEMPERATURE,
-    HeldOut,
+    FoldAnswers,
     calibrate,
     cross_entropy,
     cross_fitted,
@@ -30,7 +30,7 @@ def answers_of(num, temperature=1.0, seed=0):
 
 def held_out(num, temperature, folds=5, seed=0):
     labels, logits = answers_of(num, temperature, seed)
-    return HeldOut(labels, logits, np.arange(num) % folds, np.arange(num))
+    return FoldAnswers(labels, logits, np.arange(num) % folds, np.arange(num))
 
 
 def test_bins_hold_confidence_accuracy_and_wilsons_interval():
@@ -125,7 +125,7 @@ def test_each_fold_is_judged_by_the_temperature_of_the_others():
 def test_answers_to_the_same_example_in_another_repeat_have_no_say():
     labels, logits = answers_of(300, 3.0)
     folds, names = np.arange(600) // 100, np.tile(np.arange(300), 2)
-    answers = HeldOut(np.tile(labels, 2), np.tile(logits, (2, 1)), folds, names)
+    answers = FoldAnswers(np.tile(labels, 2), np.tile(logits, (2, 1)), folds, names)
     t = temperature_of(labels[100:], logits[100:])
     np.testing.assert_allclose(cross_fitted(answers)[:100], logits[:100] / t)
 
