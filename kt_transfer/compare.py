@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from kt_transfer import export
-from kt_transfer.comparison import comparing, pacing
+from kt_transfer.comparison import calibrating, comparing, pacing
 from kt_transfer.comparison.comparison import Comparison
 from kt_transfer.comparison.refitting import fixed
 from kt_transfer.comparison.report import write_report
@@ -37,6 +37,7 @@ from kt_transfer.methods.candidates import (
 )
 from kt_transfer.methods.estimator import TREES
 from kt_transfer.methods.views import AUTO_VIEWS, views_of
+from kt_transfer.models.temperature import with_temperature
 from kt_transfer.reporting.classification import confusion_matrix, softmax
 from kt_transfer.reporting.examples import Answers
 from kt_transfer.reporting.plots import plot_confusion_matrix, plot_history
@@ -103,7 +104,10 @@ def execute(config: CompareConfig, candidates: Mapping | None = None):
             comparison = comparing.fill(config, methods, run, data, table, began)
             found = comparing.summarize(config, comparison, table)
             winner = found["winner"]
-            found["test"], answers = _save_winner(config, run, data, comparison, winner)
+            temperature = found["temperature"] = calibrating.temperature(config, table, found)
+            found["test"], answers = _save_winner(
+                config, run, data, comparison, winner, temperature
+            )
         version = export.write_version(run, config.name, config.export_dir)
         found["exported"] = str(version)
         run.write_json("comparison.json", found)
@@ -154,9 +158,11 @@ def _sees_views(method, data: Dataset) -> bool:
 
 
 def _save_winner(
-    config, run: Run, data: Dataset, comparison: Comparison, winner: dict
+    config, run: Run, data: Dataset, comparison: Comparison, winner: dict, temperature: float
 ) -> tuple[dict, Answers]:
     """Refit the winner on all labels, measure it on the test split, save it as this run.
+
+    Its logits are divided by the temperature.
 
     Returns:
         Its scores on the test split, which is touched here and nowhere else; and its answers
@@ -167,6 +173,8 @@ def _save_winner(
     log = EpochLog(run.path / "history.csv")
     learned, labelled = comparison.refit(method, source, callbacks=[log])
     learned = learned._replace(preprocessing=fixed(learned.preprocessing))
+    if temperature != 1.0:
+        learned = learned._replace(network=with_temperature(learned.network, temperature))
     recording.note_data(run, data, train=labelled, labelled=labelled, validation=np.arange(0))
     given = open_source(source) if source in config.source else None
     recording.save_classifier(run, learned.network, learned.preprocessing, given, data)
@@ -184,6 +192,7 @@ def _save_winner(
             counts, data.class_names, run.folder("plots") / "confusion_matrix.png"
         )
     metrics = {"test": test, "num_parameters": learned.network.count_params()}
+    metrics |= {"temperature": temperature}
     run.write_json("metrics.json", metrics)
     if log.rows:
         plot_history(log.rows, run.folder("plots") / "loss.png")

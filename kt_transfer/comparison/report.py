@@ -19,6 +19,7 @@ from kt_transfer.data import Dataset
 from kt_transfer.reporting.comparison_plots import (
     plot_folds,
     plot_label_efficiency,
+    plot_reliability,
     plot_shift,
     save_png,
 )
@@ -62,6 +63,10 @@ def write_report(
         save_png(plot_folds(rows, labels, config.metric), plots / f"folds_{labels}.png")
     if "shift" in found:
         save_png(plot_shift(found["shift"]["rows"], config.metric), plots / "shift.png")
+    if "calibration" in found:
+        named = {"as trained": "before", "with the temperature": "after"}
+        bins = {name: found["calibration"][key]["bins"] for name, key in named.items()}
+        save_png(plot_reliability(bins), plots / "reliability.png")
     shown = _reconstructions(run, data, comparison)
     if shown is not None:
         plot_reconstructions(*shown, plots / "reconstructions.png", _NUM_RECONSTRUCTIONS)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from kt_transfer.comparison.generalization import SHIFT_MARKS, describe_shift, shift_table
 from kt_transfer.comparison.table import NO_SOURCE
+from kt_transfer.reporting.calibration import describe_calibration
 from kt_transfer.reporting.terminal import format_table
 from kt_transfer.reporting.wording import improvement, joined
 
@@ -33,6 +34,8 @@ def describe_comparison(found: dict) -> Iterator[str]:
             f"refitted on all {found['winner']['labels']} labels, measured once on the test "
             f"split: {found['metric']} {score:.4f}"
         )
+    if "calibration" in found:
+        yield describe_calibration(found["calibration"])
     if "shift" in found:
         labels = found["shift"]["labels"]
         yield f"\n{found['metric']} with {labels} labels, on changed examples as well:\n"

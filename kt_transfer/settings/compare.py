@@ -74,6 +74,10 @@ class CompareConfig(Training):
     """Judge it on a second set with the same classes as well, such as pictures of another camera:
     on its test part, or else on all of its labelled examples."""
 
+    calibrate: bool = False
+    """Export the winner with its logits divided by the temperature that makes its confidence fit
+    its held-out answers best; its answers stay."""
+
     prefer: Literal["best", "smallest"] = "best"
     """The winner: the best mean at the largest budget, or the smallest network that is not
     shown to be worse than it."""
