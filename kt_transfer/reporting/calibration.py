@@ -225,12 +225,13 @@ def describe_calibration(found: dict) -> str:
     kind = "too confident" if temperature > 1 else "too cautious"
     told = (
         f"on held-out examples the winner is {'not shown to be ' * (low == 0)}{kind}: its "
-        f"calibration error is {before['calibration_error']:.3f} ({low:.3f} to {high:.3f}), and "
-        f"{after['calibration_error']:.3f} once its logits are divided by a temperature"
+        f"calibration error is {before['calibration_error']:.3f} ({low:.3f} to {high:.3f}), its "
+        f"loss {before['loss']:.3f}; with its logits divided by a temperature they are "
+        f"{after['calibration_error']:.3f} and {after['loss']:.3f}"
     )
     if found["is_applied"]:
-        return f"{told}, which is {temperature:.2f} in the exported model"
-    return f"{told}; --calibrate exports it with one, {temperature:.2f}"
+        return f"{told}; the exported model has one of {temperature:.2f}"
+    return f"{told}; --calibrate exports it with one of {temperature:.2f}"
 
 
 def _bins(confidence: np.ndarray, num_bins: int) -> np.ndarray:

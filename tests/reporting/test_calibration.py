@@ -11,6 +11,7 @@ from kt_transfer.reporting.calibration import (
     calibrate,
     cross_entropy,
     cross_fitted,
+    describe_calibration,
     error_interval,
     reliability,
     temperature_of,
@@ -149,3 +150,17 @@ def test_of_what_is_calibrated_nothing_much_is_changed():
     found = calibrate(held_out(3000, 1.0))
     assert found["temperature"] == pytest.approx(1.0, abs=0.06)
     assert found["after"]["loss"] == pytest.approx(found["before"]["loss"], abs=0.002)
+
+
+@pytest.mark.parametrize(
+    ("temperature", "kind"),
+    [(3.0, "is too confident"), (0.4, "is too cautious"), (1.0, "is not shown to be too")],
+)
+def test_what_was_found_is_said(temperature, kind):
+    found = calibrate(held_out(1500, temperature)) | {"is_applied": True}
+    told = describe_calibration(found)
+    assert kind in told
+    assert f"its loss {found['before']['loss']:.3f}" in told
+    assert told.endswith(f"the exported model has one of {found['temperature']:.2f}")
+    told = describe_calibration(found | {"is_applied": False})
+    assert told.endswith(f"--calibrate exports it with one of {found['temperature']:.2f}")

@@ -143,7 +143,7 @@ def test_the_calibration_is_told_and_shown(pages, page, simulated, with_shift_an
     found = with_shift_and_calibration(simulated()[0])["calibration"]
     for name in ("before", "after"):
         assert f">{100 * found[name]['calibration_error']:.1f} %<" in text
-    assert f"--calibrate exports it with one, {found['temperature']:.2f}" in text
+    assert f"--calibrate exports it with one of {found['temperature']:.2f}" in text
     assert "<title>Accuracy by confidence" in text
 
 
