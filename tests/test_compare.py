@@ -14,6 +14,7 @@ from kt_transfer import compare
 from kt_transfer.comparison.folds import draw_folds
 from kt_transfer.comparison.table import COLUMNS
 from kt_transfer.data import load_data
+from kt_transfer.engine.fused_model import predict_raw
 from kt_transfer.runs.folder import Run
 
 # Of the comparison in a process of its own the export is checked.
@@ -324,6 +325,7 @@ def test_changed_examples_and_a_second_set_are_judged_as_well(tmp_path, monkeypa
         "pretrain_epochs": 1,
         "shift": True,
         "shift_data": "npz:b.npz",
+        "calibrate": True,
         "quiet": True,
     }
     compare.run(**settings, out=Path("run"))
@@ -347,6 +349,13 @@ def test_changed_examples_and_a_second_set_are_judged_as_well(tmp_path, monkeypa
     assert "labelled examples of npz:b.npz" in page
     assert Path("run/plots/shift.png").stat().st_size > 5000
 
+    calibration = found["calibration"]
+    assert calibration["is_applied"]
+    assert calibration["temperature"] == found["temperature"]
+    assert Run(Path("run")).read_json("metrics.json")["temperature"] == found["temperature"]
+    assert "Is its confidence accuracy?" in page
+    assert Path("run/plots/reliability.png").stat().st_size > 5000
+
     # Interrupted after some cells, and gone on with: the same in the end.
     whole = rows.copy()
     for name in ("comparison.csv", "shift.csv"):
@@ -355,6 +364,12 @@ def test_changed_examples_and_a_second_set_are_judged_as_well(tmp_path, monkeypa
         Path("run", name).write_text("".join(lines[:keep]))
     Run(Path("run")).update_json("run.json", status="interrupted")
     compare.run(**settings, resume=True, out=Path("run"))
+    uncalibrated = settings | {"calibrate": False, "shift": False, "shift_data": None}
+    compare.run(**uncalibrated, out=Path("other"))
+    x = np.load("b.npz")["x"]
+    logits = [predict_raw(*Run(Path(name)).load_models(), x) for name in ("run", "other")]
+    np.testing.assert_allclose(logits[0] * found["temperature"], logits[1], rtol=1e-3, atol=1e-4)
+    np.testing.assert_array_equal(logits[0].argmax(axis=1), logits[1].argmax(axis=1))
     again = pd.read_csv("run/shift.csv", keep_default_na=False)
     order = ["method", "repeat", "fold", "change"]
     pd.testing.assert_frame_equal(
