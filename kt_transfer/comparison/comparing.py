@@ -16,7 +16,7 @@ from kt_transfer.comparison.shifting import Shift, shift_of
 from kt_transfer.comparison.summary import describe_budget
 from kt_transfer.comparison.table import Table
 from kt_transfer.comparison.transfer_sources import for_folds, sources_of
-from kt_transfer.comparison.verdicts import choose, judge, means, until_scratch, worth
+from kt_transfer.comparison.verdicts import choose, curve, judge, means, until_scratch, worth
 from kt_transfer.data import Dataset
 from kt_transfer.errors import UserError, named
 from kt_transfer.methods.candidates import describe, to_json
@@ -41,6 +41,7 @@ def comparison_of(config, methods: dict, data: Dataset, run: Run) -> Comparison:
         repeats=config.repeats,
         seed=config.seed,
         copies=data.copies,
+        judge=config.judge,
     )
     comparison = Comparison(
         data.x,
@@ -59,6 +60,7 @@ def comparison_of(config, methods: dict, data: Dataset, run: Run) -> Comparison:
         sources=sources_of(config, data),
         copies=data.copies,
         has_groups=data.groups is not None,
+        judge=config.judge,
         value_range=data.noise_range,
         # What was kept with other epochs is of no use.
         folder=run.checkpoint / f"{config.epochs}-{config.pretrain_epochs}",
@@ -209,15 +211,18 @@ def _train_in_time(config, comparison: Comparison, table: Table, run: Run, began
 def summarize(config, comparison: Comparison, table: Table) -> dict:
     """What ``comparison.json`` says, but for the winner's test."""
     rows, metric = list(table.rows.values()), config.metric
+    points, margin = table.points(metric), config.margin
     found = {
         "metric": metric,
-        "verdicts": judge(rows, metric),
+        "margin": margin,
+        "verdicts": judge(rows, metric, points, margin),
         "scratch": [
             {"labels": labels, "mean": mean}
             for (method, _, labels), mean in means(rows, metric).items()
             if method == "scratch"
         ],
-        "winner": choose(rows, metric, config.prefer, comparison.students()),
+        "winner": choose(rows, metric, config.prefer, comparison.students(), points, margin),
+        "curve": curve(rows, metric, points),
         "worth": worth(rows, metric),
         "until_scratch": until_scratch(rows, table.curves),
         "costs": _costs(comparison, rows),

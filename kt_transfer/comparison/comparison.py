@@ -12,14 +12,21 @@ import keras
 import numpy as np
 
 from kt_transfer.comparison.costs import costs
-from kt_transfer.comparison.folds import Draw, class_shares, derived_seed, draw_folds
+from kt_transfer.comparison.folds import (
+    Draw,
+    class_shares,
+    derived_seed,
+    draw_folds,
+    training_order,
+)
+from kt_transfer.comparison.held_out import HeldOut
 from kt_transfer.comparison.refitting import refit
 from kt_transfer.comparison.scoring import scores
 from kt_transfer.comparison.shifting import Shift
 from kt_transfer.comparison.table import NO_SOURCE, Cell, Table
 from kt_transfer.data.overlap import same_examples
 from kt_transfer.data.rows import take_rows
-from kt_transfer.data.splits import without_copies_of
+from kt_transfer.data.splits import draw_labels, without_copies_of
 from kt_transfer.engine.fused_model import predict_raw
 from kt_transfer.errors import TrainingFailed
 from kt_transfer.files.writing import replacing
@@ -28,8 +35,8 @@ from kt_transfer.methods.learning import Examples, Learned, Problem, Start, copy
 from kt_transfer.methods.reconstruction import AutoencoderLearner
 from kt_transfer.methods.views import views_of
 
-# How often in a fit the held-out examples are looked at, for the report alone.
-EVALUATIONS = 20
+# How often in a fit the held-out examples are looked at, and how many, for the report alone.
+EVALUATIONS, MOST_WATCHED = 20, 500
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +104,8 @@ class Comparison:
             teach (default: found here).
         value_range: Of the raw values, for random views of them (``augment``).
         has_groups: Whether ``copies`` are shared by more than equal examples.
+        judge: ``"all"`` lets the folds split all labelled examples, and a budget draw its own from
+            what a fold leaves; ``"budget"`` lets the folds split what a budget draws.
 
     Preprocessing that is :func:`~.refitting.refittable` goes, in each fold, by the range of what
     the fold may see.
@@ -119,6 +128,7 @@ class Comparison:
         copies: np.ndarray | None = None,
         value_range=None,
         has_groups: bool = False,
+        judge: str = "all",
     ):
         self.x, self.y, self.num_classes = x, y, num_classes
         self.copies = same_examples(x)[0] if copies is None else copies
@@ -128,7 +138,7 @@ class Comparison:
         self.methods = methods
         self.folder = Path(folder)
         self.sample_weight, self.value_range = sample_weight, value_range
-        self.has_groups = has_groups
+        self.has_groups, self.judge = has_groups, judge
         self.first = sources[0]
         for method in methods.values():
             self._views(method)  # refused before anything is trained
@@ -171,8 +181,18 @@ class Comparison:
         pairs = [(repeat, fold) for repeat in range(repeats) for fold in range(self.num_folds)]
         for repeat, fold in pairs[:num_folds]:
             draw = self._draw(repeat)
+            pool, held_out = draw.split(fold)
             # What the largest budget holds out, so that one pretraining serves all.
-            seen = without_copies_of(draw.split(fold)[1], self.copies)
+            seen = without_copies_of(held_out, self.copies)
+            if self.judge == "all":
+                seed = derived_seed(self.seed, repeat, fold, 0, 4)
+                order = training_order(self.y, pool, seed, self.copies)
+                shares = class_shares(self.y, draw, self.num_folds, self.num_classes)
+                for labels in self.budgets:
+                    # Where a budget takes all, they stay in the order of the draw.
+                    train = order[:labels] if labels < len(pool) else pool
+                    yield Part(labels, repeat, fold, train, held_out, seen, shares)
+                continue
             for labels in self.budgets:
                 shares = class_shares(self.y, draw, self.num_folds, self.num_classes, labels)
                 yield Part(labels, repeat, fold, *draw.split(fold, labels), seen, shares)
@@ -229,16 +249,22 @@ class Comparison:
             What was learned, and the labelled rows.
         """
         labels, after_last = self.budgets[-1], self.num_folds
-        draw, nothing = self._draw(repeat), np.arange(0)
+        seed = derived_seed(self.seed, repeat) if repeat else self.seed
+        rows, nothing = draw_labels(self.y, labels, seed, self.copies), np.arange(0)
         everything = without_copies_of(nothing, self.copies)
-        part = Part(labels, repeat, after_last, draw.rows, nothing, everything)
+        part = Part(labels, repeat, after_last, rows, nothing, everything)
         cell = Cell(method, source, labels, repeat, after_last)
-        return self._learn(cell, part, callbacks, self.seed)[0], draw.rows
+        return self._learn(cell, part, callbacks, self.seed)[0], rows
+
+    @property
+    def num_labelled(self) -> int:
+        """Labelled examples that may teach or judge."""
+        return int(((self.y >= 0) & (self.copies >= 0)).sum())
 
     def _draw(self, repeat: int) -> Draw:
-        """The labels of the largest budget, dealt to folds."""
-        options = (self.budgets[-1], self.num_folds, self.seed)
-        return draw_folds(self.y, *options, repeat, self.copies)
+        """The labels that folds split, dealt to them."""
+        split = self.num_labelled if self.judge == "all" else self.budgets[-1]
+        return draw_folds(self.y, split, self.num_folds, self.seed, repeat, self.copies)
 
     def costs_of(self, method: str, source: str) -> dict[str, float]:
         """What a candidate costs where it is served, as :func:`~.costs.costs` measures it."""
@@ -271,6 +297,7 @@ class Comparison:
         table.add(
             cell,
             learned.curve,
+            HeldOut(part.held_out, self.y[part.held_out], answers, part.shares),
             **scores(self.y[part.held_out], answers, part.shares),
             seconds=round(seconds, 4),
             pretrain_seconds=round(before.pretraining, 4),
@@ -280,7 +307,7 @@ class Comparison:
             num_parameters=learned.network.count_params(),
             num_train=len(part.train),
             num_held_out=len(part.held_out),
-            num_labelled=int(((self.y >= 0) & (self.copies >= 0)).sum()),
+            num_labelled=self.num_labelled,
         )
 
     def _learn(self, cell: Cell, part: Part, callbacks=(), seed: int | None = None):
@@ -320,7 +347,9 @@ class Comparison:
         if method.sees_unlabelled:
             labels = np.where(np.isin(rows, part.train), labels, -1)
         elif len(part.held_out):
-            held_out = self.examples(part, part.held_out), self.y[part.held_out]
+            # A random draw, of which each prefix is one.
+            watched = part.held_out[:MOST_WATCHED]
+            held_out = self.examples(part, watched), self.y[watched]
         weights = None if self.sample_weight is None else self.sample_weight[rows]
         together = self.copies[rows] if self.has_groups else None
         x = self.examples(part, rows)

@@ -80,6 +80,29 @@ def draw_folds(
     return Draw(rows, np.where(alone, -1, folds[first][example]))
 
 
+def training_order(
+    y: np.ndarray, pool: np.ndarray, seed: int, copies: np.ndarray | None = None
+) -> np.ndarray:
+    """The rows that a fold leaves to learn from, in the order in which budgets draw them.
+
+    Every prefix is stratified, and a smaller one is part of a larger one. Each fold has an order of
+    its own, so that what few labels happen to be drawn is judged as often as there are folds.
+
+    Args:
+        y: Labels of the training split, shape ``(n,)``; ``-1`` for none.
+        pool: The labelled rows that the fold does not hold out.
+        seed: Seed of the order.
+        copies: As for :func:`draw_folds`.
+
+    Example:
+        >>> training_order(np.array([0, 0, 1, 1, 1]), np.array([0, 2, 4]), seed=0)[:2]
+        array([0, 4])
+    """
+    own = np.full(len(y), UNLABELLED)
+    own[pool] = y[pool]
+    return draw_labels(own, None, seed, copies)
+
+
 def class_shares(
     y: np.ndarray, draw: Draw, num_folds: int, num_classes: int, labels: int | None = None
 ) -> np.ndarray:
@@ -122,8 +145,9 @@ def resolve_budgets(
     repeats: int,
     seed: int,
     copies: np.ndarray | None = None,
+    judge: Literal["all", "budget"] = "all",
 ) -> list[int]:
-    """Convert label budgets to ascending numbers, and check that the folds can split them.
+    """Convert label budgets to ascending numbers, and check that the folds can split the labels.
 
     Args:
         y: Labels of the training split, ``-1`` for none.
@@ -132,33 +156,41 @@ def resolve_budgets(
         repeats: Number of draws.
         seed: Seed of the draws.
         copies: As for :func:`draw_folds`.
+        judge: Whether the folds split all labels, or those of a budget.
 
     Raises:
-        UserError: If a budget exceeds the number of labels, leaves a fold empty, or contains fewer
-            than two examples of a class, one to train on and one to hold out. A class with a
-            single example in the data is never held out.
+        UserError: If a budget exceeds the number of labels, or what the folds split leaves one of
+            them empty, or contains fewer than two examples of a class, one to train on and one to
+            hold out. A class with a single example in the data is never held out.
     """
     num_labelled = int(((y != UNLABELLED) & (True if copies is None else copies >= 0)).sum())
     numbers = sorted({num_labelled if budget == "all" else budget for budget in budgets})
-    options = (numbers[-1], num_folds, seed)
+    for budget in (numbers[0], numbers[-1]):
+        draw_labels(y, budget, seed, copies)  # refuses more than there are, or too few
+    options = (num_labelled if judge == "all" else numbers[-1], num_folds, seed)
     draws = [draw_folds(y, *options, repeat, copies) for repeat in range(repeats)]
     least = max(_least(y, draw, num_folds, copies) for draw in draws)
-    wanted = {
-        "when": f"with {named('folds', num_folds)}",
-        "expected": "an example for each fold and two of each class, one to train on and one to "
-        "hold out",
-    }
-    if least > numbers[-1]:
+    expected = "an example for each fold and two of each class, one to train on and one to hold out"
+    if least > options[0] and judge == "all":
         raise UserError(
-            setting="labels",
-            given=numbers[-1],
-            **wanted,
-            but="the draw has fewer",
-            remedy=f"give more of the {num_labelled} labels, or leave the class out",
+            setting="folds",
+            given=num_folds,
+            expected=expected,
+            but=f"the {num_labelled} labels have fewer",
+            remedy=f"give fewer {named('folds')}, more labels, or leave the class out",
         )
-    if numbers[0] < least:
+    if judge == "budget" and numbers[0] < least:
+        refused = {"setting": "labels", "when": f"with {named('folds', num_folds)}"}
+        if least > numbers[-1]:
+            raise UserError(
+                **refused,
+                given=numbers[-1],
+                expected=expected,
+                but="the draw has fewer",
+                remedy=f"give more of the {num_labelled} labels, or leave the class out",
+            )
         raise UserError(
-            setting="labels", given=numbers[0], **wanted, remedy=f"give at least {least}"
+            **refused, given=numbers[0], expected=expected, remedy=f"give at least {least}"
         )
     return numbers
 

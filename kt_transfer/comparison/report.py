@@ -14,7 +14,6 @@ import numpy as np
 from kt_transfer.comparison.comparison import Comparison
 from kt_transfer.comparison.generalization import describe_shift
 from kt_transfer.comparison.summary import describe_student, describe_worths
-from kt_transfer.comparison.verdicts import curve
 from kt_transfer.data import Dataset
 from kt_transfer.reporting.comparison_plots import (
     plot_folds,
@@ -54,7 +53,7 @@ def write_report(
         answers: The winner's, on the test split.
         then: What to do with the winner, and the command for it.
     """
-    points = curve(rows, config.metric)
+    points = found["curve"]
     plots = run.folder("plots")
     budgets = sorted({row["labels"] for row in rows})
     if len(budgets) > 1:

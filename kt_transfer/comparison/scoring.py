@@ -62,6 +62,38 @@ def scores(
     }
 
 
+def contributions(
+    metric: str, labels: np.ndarray, logits: np.ndarray, shares: np.ndarray
+) -> np.ndarray | None:
+    """What each example contributes to a score that is a mean over examples.
+
+    Args:
+        metric: One of :data:`METRICS`.
+        labels: Shape ``(n,)``.
+        logits: Shape ``(n, classes)``.
+        shares: As for :func:`scores`.
+
+    Returns:
+        Shape ``(n,)``, with the score as their mean; ``None`` for ``macro_f1`` and ``auc``, which
+        are no means over examples.
+
+    Example:
+        >>> labels, logits = np.array([0, 0, 0, 1]), np.eye(2)[[0, 0, 1, 1]]
+        >>> contributions("balanced_accuracy", labels, logits, np.array([0.5, 0.5])).mean()
+        0.8333333333333334
+    """
+    right = (logits.argmax(axis=1) == labels).astype(float)
+    if metric == "accuracy":
+        return right
+    if metric == "balanced_accuracy":
+        counts = np.bincount(labels, minlength=len(shares))
+        return right * len(labels) * shares[labels] / counts[labels]
+    if metric == "log_loss":
+        own = softmax(logits.astype(np.float64))[np.arange(len(labels)), labels]
+        return -np.log(np.maximum(own, _LEAST))
+    return None
+
+
 def _area(true: np.ndarray, values: np.ndarray) -> float:
     """The share of pairs of a positive and a negative that are ranked correctly."""
     positives, negatives = true.sum(), (~true).sum()

@@ -136,7 +136,7 @@ class Shift:
 
     def _changed(self, name: str, number: int, part, comparison) -> np.ndarray:
         value_range, spread = self._usual_of(part, comparison)
-        seed = derived_seed(self.seed, part.repeat, part.fold, 4, number)
+        seed = derived_seed(self.seed, part.repeat, part.fold, 0, 5, number)
         held_out = comparison.examples(part, part.held_out[:MOST_HELD_OUT])
         return changed(name, held_out, seed=seed, value_range=value_range, spread=spread)
 
@@ -153,7 +153,7 @@ class Shift:
         return self._usual[1:]
 
     def _dealt(self, part) -> np.ndarray:
-        rng = np.random.default_rng(derived_seed(self.seed, part.repeat, 5))
+        rng = np.random.default_rng(derived_seed(self.seed, part.repeat, 0, 6))
         return stratified_order(self.second.y, rng)[part.fold :: self.num_folds]
 
 
@@ -188,7 +188,7 @@ def second_set(config, data: Dataset) -> Second:
             )
     if told := adaptation_to(data.spec, summarize(data), str(data.x.dtype), given):
         session.say(config)(told)
-    x, y = _drawn(given, derived_seed(config.seed, 6))
+    x, y = _drawn(given, derived_seed(config.seed, 0, 7))
     known = shared_rows(x, (data.x, data.x_test))
     if known.any():
         session.say(config)(

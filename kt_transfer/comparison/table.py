@@ -6,7 +6,8 @@ import csv
 from pathlib import Path
 from typing import NamedTuple
 
-from kt_transfer.comparison.scoring import METRICS
+from kt_transfer.comparison.held_out import HeldOut, HeldOutFolder, Points
+from kt_transfer.comparison.scoring import METRICS, contributions
 from kt_transfer.errors import UserError
 from kt_transfer.files.writing import replacing
 
@@ -35,10 +36,11 @@ _WHOLE = ("labels", "repeat", "fold", "num_examples", *_NUMBERS)
 
 
 class Table:
-    """The rows of ``comparison.csv``, and the learning curves beside them.
+    """The rows of ``comparison.csv``, with the learning curves and the answers beside them.
 
     Args:
-        folder: Folder of ``comparison.csv`` and ``curves.csv``, which are read if they exist.
+        folder: Folder of ``comparison.csv`` and ``curves.csv``, which are read if they exist; what
+            candidates answer to held-out examples is kept in its ``checkpoint/``.
 
     Raises:
         UserError: If one of them is damaged.
@@ -48,8 +50,11 @@ class Table:
         self.folder = Path(folder)
         self.rows: dict[Cell, dict] = {}
         self.curves: dict[Cell, dict[int, float]] = {}
+        self.held_out = HeldOutFolder(self.folder / "checkpoint" / "held_out")
         for row in read_rows(self.folder / "comparison.csv", COLUMNS):
-            self.rows[cell_of(row)] = row
+            # Without its answers a cell is not finished.
+            if cell_of(row) in self.held_out:
+                self.rows[cell_of(row)] = row
         for row in read_rows(self.folder / "curves.csv", _CURVE_COLUMNS):
             if (cell := cell_of(row)) in self.rows:
                 self.curves.setdefault(cell, {})[int(row["epoch"])] = row["accuracy"]
@@ -57,8 +62,9 @@ class Table:
     def __contains__(self, cell: Cell) -> bool:
         return cell in self.rows
 
-    def add(self, cell: Cell, curve: dict[int, float], **numbers) -> None:
-        """Add a cell, and write both files."""
+    def add(self, cell: Cell, curve: dict[int, float], answers: HeldOut, **numbers) -> None:
+        """Add a cell, and write all that is known of it."""
+        self.held_out.write(cell, answers)
         if curve:
             self.curves[cell] = curve
         self.rows[cell] = {**cell._asdict(), **numbers}
@@ -80,6 +86,22 @@ class Table:
             del self.rows[cell]
             self.curves.pop(cell, None)
         self._write()
+
+    def points(self, metric: str) -> dict[Cell, Points]:
+        """What each held-out example contributes to the score of each cell.
+
+        Nothing for a metric that is no mean over examples.
+        """
+        found = {}
+        for cell in self.rows:
+            answers = self.held_out.read(cell)
+            values = answers and contributions(
+                metric, answers.labels, answers.logits, answers.shares
+            )
+            if values is None:
+                return {}
+            found[cell] = Points(answers.rows, values)
+        return found
 
     def frame(self):
         """The rows as a pandas data frame, ordered by labels, repeat and fold."""

@@ -3,52 +3,59 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
 
 import numpy as np
 
+from kt_transfer.comparison.evidence import Scores, by_candidate, grouped, interval_of
+from kt_transfer.comparison.held_out import Points
+from kt_transfer.comparison.selection import selection_bias
 from kt_transfer.comparison.statistics import (
-    corrected_interval,
     detectable_difference,
     holm,
     labels_for_score,
+    lower_bound,
+    probabilities,
     verdict,
 )
 from kt_transfer.comparison.table import NO_SOURCE, Cell, cell_of
-from kt_transfer.reporting.wording import improvement
+from kt_transfer.reporting.wording import LOWER_IS_BETTER, improvement
 
 BASELINE = ("scratch", NO_SOURCE)
+# Differences of no importance, in units of the metric, unless a user says otherwise.
+MARGIN = 0.01
+# How probable it must be that two candidates are practically equal, or that one is not worse.
+SURE = 0.9
 
 
-class _Scores(NamedTuple):
-    """A candidate's scores at one budget, ordered by repeat and fold."""
-
-    values: np.ndarray
-    num_train: float
-    num_held_out: float
-    num_folds: int
-    overlap: float
-
-
-def judge(rows: Iterable[dict], metric: str) -> list[dict]:
+def judge(
+    rows: Iterable[dict],
+    metric: str,
+    points: Mapping[Cell, Points] | None = None,
+    margin: float = MARGIN,
+) -> list[dict]:
     """Compare every candidate with ``scratch`` on the same folds, at every budget.
 
     Args:
         rows: Rows of a :class:`~.table.Table`, including ``scratch``.
         metric: One of :data:`~.scoring.METRICS`.
+        points: What each held-out example contributes, as from :meth:`.table.Table.points`; needed
+            for the full use of more held-out examples than a budget has.
+        margin: Differences up to this are of no importance, in units of the metric.
 
     Returns:
         One dictionary per candidate and budget: ``method``, ``source``, ``labels``, ``mean`` (of
         the metric), ``difference`` (to scratch), ``interval`` (95 %, for this difference alone),
         ``p_value``, ``adjusted_p_value`` and ``verdict`` (both simultaneous, by Holm's correction),
-        ``detectable``.
+        ``detectable``, ``probabilities`` (of ``worse``, ``equal`` and ``better`` by more than the
+        margin) and ``practically_equal`` (whether that is 90 % probable).
     """
-    found, entries, intervals = _by_candidate(rows, metric), [], []
+    found, entries, intervals = by_candidate(rows, metric, points), [], []
     for (method, source, labels), own in found.items():
         if (method, source) == BASELINE:
             continue
-        interval = _interval(own, found[(*BASELINE, labels)])
+        interval = interval_of(own, found[(*BASELINE, labels)])
         intervals.append(interval)
+        likely = probabilities(interval, margin, lower_is_better=metric in LOWER_IS_BETTER)
         entries.append(
             {
                 "method": method,
@@ -58,6 +65,8 @@ def judge(rows: Iterable[dict], metric: str) -> list[dict]:
                 "difference": interval.mean,
                 "interval": [interval.low, interval.high],
                 "p_value": interval.p_value,
+                "probabilities": likely._asdict(),
+                "practically_equal": likely.equal >= SURE,
             }
         )
     adjusted = holm([interval.p_value for interval in intervals])
@@ -70,10 +79,12 @@ def judge(rows: Iterable[dict], metric: str) -> list[dict]:
 
 def means(rows: Iterable[dict], metric: str) -> dict[tuple[str, str, int], float]:
     """The mean score of every ``(method, source, labels)``."""
-    return {key: float(own.values.mean()) for key, own in _by_candidate(rows, metric).items()}
+    return {key: float(own.values.mean()) for key, own in by_candidate(rows, metric).items()}
 
 
-def curve(rows: Iterable[dict], metric: str) -> list[dict]:
+def curve(
+    rows: Iterable[dict], metric: str, points: Mapping[Cell, Points] | None = None
+) -> list[dict]:
     """The mean score of every candidate at every budget, with its own 95 % interval.
 
     Returns:
@@ -81,8 +92,8 @@ def curve(rows: Iterable[dict], metric: str) -> list[dict]:
         ``low``, ``high``.
     """
     entries = []
-    for (method, source, labels), own in _by_candidate(rows, metric).items():
-        interval = _interval(own)
+    for (method, source, labels), own in by_candidate(rows, metric, points).items():
+        interval = interval_of(own)
         entries.append(
             {
                 "method": method,
@@ -101,6 +112,8 @@ def choose(
     metric: str,
     prefer: str = "best",
     students: Mapping[tuple[str, str], tuple[str, str]] | None = None,
+    points: Mapping[Cell, Points] | None = None,
+    margin: float = MARGIN,
 ) -> dict:
     """The winner at the largest budget, a network.
 
@@ -108,20 +121,27 @@ def choose(
         rows: As for :func:`judge`.
         metric: Likewise.
         prefer: ``"best"`` for the best mean; ``"smallest"`` for the network with the fewest
-            parameters that is not significantly worse than the best, by its 95 % interval.
+            parameters that is, with a probability of 90 %, not worse than the best by more than the
+            margin.
         students: Method and source of each candidate that is no network, and of its student, which
             wins in its place.
+        points: As for :func:`judge`.
+        margin: Likewise.
 
     Returns:
-        ``method``, ``source``, ``labels``, ``mean``, ``num_parameters``; and ``student_of`` where
-        the best is no network: its ``method`` and ``mean``, the student's ``difference`` to it and
-        the 95 % ``interval`` of that.
+        ``method``, ``source``, ``labels``, ``mean``, ``num_parameters``; ``expected`` (the mean
+        less what is due to choosing the best of several) with the ``bound`` that the true mean is
+        beyond, on the better side of it with a confidence of 95 %; and ``student_of`` where the
+        best is no network: its ``method`` and ``mean``, the student's ``difference`` to it and the
+        95 % ``interval`` of that.
     """
     students = students or {}
     rows = list(rows)
-    found = _by_candidate(rows, metric)
+    found = by_candidate(rows, metric, points)
     largest = max(labels for _, _, labels in found)
-    found = {key: own for key, own in found.items() if key[2] == largest}
+    most = max(len(own.folds) for key, own in found.items() if key[2] == largest)
+    # Those that were raced out are on record with fewer folds.
+    found = {k: own for k, own in found.items() if k[2] == largest and len(own.folds) == most}
     sizes = {(r["method"], r["source"], r["labels"]): r["num_parameters"] for r in rows}
     best = max(found, key=lambda key: improvement(metric, found[key].values.mean()))
     chosen, taught_by = best, None
@@ -129,7 +149,7 @@ def choose(
         chosen, taught_by = (*students[best[:2]], largest), best
     if prefer == "smallest":
         networks = [key for key in found if key[:2] not in students]
-        as_good = [key for key in networks if not _is_worse(found[key], found[best], metric)]
+        as_good = [k for k in networks if not _may_be_worse(found[k], found[best], metric, margin)]
         as_good, taught_by = as_good or [chosen], None if as_good else taught_by
         # Ties in size go to the better score.
         chosen = min(
@@ -137,15 +157,21 @@ def choose(
             key=lambda key: (sizes[key], -improvement(metric, found[key].values.mean())),
         )
     method, source, labels = chosen
+    own, sign = found[chosen], improvement(metric, 1.0)
+    # Only the best of several is better by chance.
+    bias = selection_bias(list(found.values()), sign) if chosen == best else 0.0
+    expected = float(own.values.mean()) - sign * bias
     winner = {
         "method": method,
         "source": source,
         "labels": labels,
-        "mean": float(found[chosen].values.mean()),
+        "mean": float(own.values.mean()),
+        "expected": expected,
+        "bound": expected - sign * lower_bound(interval_of(own)),
         "num_parameters": sizes[chosen],
     }
     if taught_by is not None:
-        interval = _interval(found[chosen], found[taught_by])
+        interval = interval_of(own, found[taught_by])
         winner["student_of"] = {
             "method": taught_by[0],
             "mean": float(found[taught_by].values.mean()),
@@ -153,6 +179,15 @@ def choose(
             "interval": [interval.low, interval.high],
         }
     return winner
+
+
+def _may_be_worse(own: Scores, best: Scores, metric: str, margin: float) -> bool:
+    """Whether it may well be worse than the best by more than the margin."""
+    if own is best:
+        return False
+    interval = interval_of(own, best)
+    likely = probabilities(interval, margin, lower_is_better=metric in LOWER_IS_BETTER)
+    return likely.worse > 1 - SURE
 
 
 def worth(rows: Iterable[dict], metric: str) -> list[dict]:
@@ -199,7 +234,7 @@ def until_scratch(rows: Iterable[dict], curves: dict[Cell, dict[int, float]]) ->
         ``source``, ``labels``, ``accuracy`` (final accuracy of scratch), ``epochs`` and
         ``seconds`` (without pretraining), ``None`` if it is never reached.
     """
-    groups, entries = _groups(rows), []
+    groups, entries = grouped(rows), []
     means_of = {
         key: _mean_curve([curves.get(cell_of(row)) for row in own]) for key, own in groups.items()
     }
@@ -222,51 +257,6 @@ def until_scratch(rows: Iterable[dict], curves: dict[Cell, dict[int, float]]) ->
             }
         )
     return entries
-
-
-def _groups(rows: Iterable[dict]) -> dict[tuple[str, str, int], list[dict]]:
-    """Rows by candidate and budget, ordered by repeat and fold."""
-    groups: dict[tuple, list[dict]] = {}
-    for row in sorted(rows, key=lambda row: (row["labels"], row["repeat"], row["fold"])):
-        groups.setdefault((row["method"], row["source"], row["labels"]), []).append(row)
-    return groups
-
-
-def _by_candidate(rows: Iterable[dict], metric: str) -> dict[tuple[str, str, int], _Scores]:
-    def mean(own, name: str) -> float:
-        return float(np.mean([row[name] for row in own]))
-
-    return {
-        key: _Scores(
-            np.array([row[metric] for row in own], float),
-            mean(own, "num_train"),
-            mean(own, "num_held_out"),
-            len({row["fold"] for row in own}),
-            # Two draws of N from M examples share N / M of them on average.
-            own[0]["labels"] / own[0]["num_labelled"],
-        )
-        for key, own in _groups(rows).items()
-    }
-
-
-def _interval(own: _Scores, other: _Scores | None = None):
-    """The interval of the scores, or of their differences to another candidate's."""
-    return corrected_interval(
-        own.values if other is None else own.values - other.values,
-        own.num_train,
-        own.num_held_out,
-        num_folds=own.num_folds,
-        overlap=own.overlap,
-    )
-
-
-def _is_worse(own: _Scores, best: _Scores, metric: str) -> bool:
-    """Whether the whole interval of the difference is worse."""
-    if own is best:
-        return False
-    interval = _interval(own, best)
-    ends = improvement(metric, interval.low), improvement(metric, interval.high)
-    return max(ends) < 0
 
 
 def _mean_curve(curves: list[dict[int, float] | None]) -> dict[int, float]:

@@ -41,13 +41,17 @@ class CompareConfig(Training):
     labels: Annotated[
         tuple[AtLeastOne | Literal["all"], ...], Bound(len, "at least one budget")
     ] = (50, 100, 200)
-    """Label budgets: so many labelled examples are all there are, and the folds split them."""
+    """Label budgets: so many labelled examples are all that a method learns from."""
 
     folds: Annotated[int, Bound(lambda folds: folds >= 2, "at least 2")] = 5
-    """Stratified folds that split the labelled examples of each budget."""
+    """Stratified folds: each is held out in turn, and judges what was learned without it."""
 
     repeats: AtLeastOne = 3
-    """Draws of the labelled examples, each split into folds of its own."""
+    """How often the examples are split into folds anew."""
+
+    judge: Literal["all", "budget"] = "all"
+    """What the folds split: all labelled examples, of which a budget draws its own from what a fold
+    leaves; or those of the budget, so that a fifth of 50 labels judges what four fifths taught."""
 
     methods: tuple[Method, ...] = ("scratch", "parameters", "features", "distilled", "linear")
     """What to compare; scratch, no transfer, is what all others are held against."""
@@ -65,6 +69,10 @@ class CompareConfig(Training):
     metric: Metric = "accuracy"
     """What to judge by, on held-out examples."""
 
+    margin: Annotated[float, Bound(lambda margin: 0 <= margin < float("inf"), "at least 0")] = 0.01
+    """Differences up to this are of no importance, in units of the metric: 0.01 is a point of
+    accuracy."""
+
     shift: bool = False
     """Judge what is learned with the most labels on changed examples, too: held-out pictures with
     noise, blur, less contrast, more light and turned, the rows of a table with noise, missing
@@ -79,8 +87,8 @@ class CompareConfig(Training):
     its held-out answers best; its answers stay."""
 
     prefer: Literal["best", "smallest"] = "best"
-    """The winner: the best mean at the largest budget, or the smallest network that is not
-    shown to be worse than it."""
+    """The winner: the best mean at the largest budget, or the smallest network that is, with a
+    probability of 90 %, not worse than it by more than the margin."""
 
     epochs: AtLeastOne = 100
     """Passes over the labelled examples, the same for scratch and transfer."""

@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 
 from kt_transfer import UserError
-from kt_transfer.comparison.folds import class_shares, derived_seed, draw_folds, resolve_budgets
+from kt_transfer.comparison.folds import (
+    class_shares,
+    derived_seed,
+    draw_folds,
+    resolve_budgets,
+    training_order,
+)
 from kt_transfer.comparison.scoring import scores
 from kt_transfer.data import draw_labels
 
@@ -62,9 +68,30 @@ def test_budgets_become_numbers():
     assert resolve_budgets(y, ("all",), **options) == [150]
 
 
-def refused(match, y=LABELS, budgets=(50,), num_folds=5):
+def refused(match, y=LABELS, budgets=(50,), num_folds=5, **options):
     with pytest.raises(UserError, match=match):
-        resolve_budgets(y, budgets, num_folds=num_folds, repeats=2, seed=0)
+        resolve_budgets(y, budgets, num_folds=num_folds, repeats=2, seed=0, **options)
+
+
+def test_every_fold_draws_its_own_labels_from_what_it_leaves():
+    draw = draw_folds(LABELS, 200, 5, seed=0)
+    orders = []
+    for fold in range(5):
+        pool, held = draw.split(fold)
+        order = training_order(LABELS, pool, seed=fold)
+        assert sorted(order) == sorted(pool)
+        assert np.bincount(LABELS[order[:40]]).tolist() == [16, 12, 8, 4]
+        orders.append(set(order[:40]))
+    # 160 are left, of which two folds have 120 in common: 40 of 160 share 7.5 on average.
+    shared = [len(one & other) for one in orders for other in orders if one is not other]
+    assert 4 < np.mean(shared) < 12
+
+
+def test_labels_that_are_all_judged_by_need_only_be_drawn():
+    options = {"num_folds": 12, "repeats": 3, "seed": 0}
+    assert resolve_budgets(LABELS, (4, 100), **options) == [4, 100]
+    refused("labels=3 was given, expected at least one for each of the 4 classes", budgets=(3,))
+    refused("folds=201 .*the 200 labels have fewer", num_folds=201)
 
 
 def test_a_budget_beyond_what_there_is_is_refused():
@@ -73,7 +100,7 @@ def test_a_budget_beyond_what_there_is_is_refused():
 
 def test_a_budget_too_small_for_the_folds_is_refused():
     with pytest.raises(UserError, match="labels=9 .*folds=12, .*each fold") as refusal:
-        resolve_budgets(LABELS, (9, 100), num_folds=12, repeats=3, seed=0)
+        resolve_budgets(LABELS, (9, 100), num_folds=12, repeats=3, seed=0, judge="budget")
     least = int(str(refusal.value).split("at least ")[-1].rstrip("."))
     for repeat in range(3):
         draw = draw_folds(LABELS, least, 12, seed=0, repeat=repeat)
@@ -82,12 +109,13 @@ def test_a_budget_too_small_for_the_folds_is_refused():
 
 def test_a_budget_that_cannot_teach_each_class_is_refused_with_the_least_that_can():
     with pytest.raises(UserError, match="labels=7 .*two of each class") as refusal:
-        resolve_budgets(LABELS, (7, 100), num_folds=2, repeats=3, seed=0)
+        resolve_budgets(LABELS, (7, 100), num_folds=2, repeats=3, seed=0, judge="budget")
     least = int(str(refusal.value).split("at least ")[-1].rstrip("."))
     for repeat in range(3):
         draw = draw_folds(LABELS, least, 2, seed=0, repeat=repeat)
         assert np.bincount(LABELS[draw.rows]).min() >= 2
-    assert resolve_budgets(LABELS, (least, 100), num_folds=2, repeats=3, seed=0)[0] == least
+    options = {"num_folds": 2, "repeats": 3, "seed": 0, "judge": "budget"}
+    assert resolve_budgets(LABELS, (least, 100), **options)[0] == least
 
 
 def test_the_only_example_of_a_class_is_in_no_fold():
@@ -119,8 +147,11 @@ def test_copies_share_a_fold_and_folds_stay_stratified():
 
 def test_a_budget_of_copies_alone_cannot_be_split():
     copies = np.repeat(np.arange(6), 20)
-    with pytest.raises(UserError, match="folds=7, .*each fold"):
+    with pytest.raises(UserError, match="folds=7 .*each fold"):
         resolve_budgets(copies % 2, (100,), num_folds=7, repeats=1, seed=0, copies=copies)
+    options = {"num_folds": 7, "repeats": 1, "seed": 0, "copies": copies, "judge": "budget"}
+    with pytest.raises(UserError, match="folds=7, .*each fold"):
+        resolve_budgets(copies % 2, (100,), **options)
 
 
 @pytest.mark.parametrize("rare", [2, 3, 4, 9])

@@ -9,6 +9,7 @@ import pytest
 
 from kt_transfer.comparison import shifting
 from kt_transfer.comparison.comparison import Part
+from kt_transfer.comparison.held_out import HeldOut
 from kt_transfer.comparison.scoring import METRICS, scores
 from kt_transfer.comparison.shifting import MOST_EXAMPLES, Shift, second_set, shift_of
 from kt_transfer.comparison.table import COLUMNS, Cell, Table
@@ -145,7 +146,8 @@ def test_what_was_kept_is_read_back_and_nothing_is_asked_twice(tmp_path):
     assert all(map(again.has, CELLS))
     table = Table(tmp_path)
     for cell in CELLS:
-        table.add(cell, {}, **dict.fromkeys(COLUMNS[5:], 1))
+        answers = HeldOut(*(np.zeros(1) for _ in HeldOut._fields))
+        table.add(cell, {}, answers, **dict.fromkeys(COLUMNS[5:], 1))
     again.forget_unasked(table, 60)
     assert len(table.rows) == len(CELLS)
     assert len(again.rows_of(table)) == 4 * len(CELLS)
