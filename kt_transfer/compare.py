@@ -27,8 +27,11 @@ from kt_transfer.comparison.scoring import scores
 from kt_transfer.comparison.summary import describe_comparison
 from kt_transfer.comparison.table import Table
 from kt_transfer.data import Dataset
+from kt_transfer.data.dataset import Part
 from kt_transfer.data.rows import take_rows
 from kt_transfer.errors import UserError, named
+from kt_transfer.explaining.explanation import explain
+from kt_transfer.methods import Propagated
 from kt_transfer.methods.candidates import (
     chosen_methods,
     read_candidates,
@@ -36,15 +39,21 @@ from kt_transfer.methods.candidates import (
     with_students,
 )
 from kt_transfer.methods.estimator import TREES
+from kt_transfer.methods.learning import Learned
 from kt_transfer.methods.views import AUTO_VIEWS, views_of
+from kt_transfer.models.preprocessing import as_image
 from kt_transfer.models.temperature import with_temperature
 from kt_transfer.reporting.classification import confusion_matrix, softmax
 from kt_transfer.reporting.examples import Answers
+from kt_transfer.reporting.explanations import Explanation, save_explanation
 from kt_transfer.reporting.plots import plot_confusion_matrix, plot_history
 from kt_transfer.runs import recording, session
 from kt_transfer.runs.folder import Run, open_source
 from kt_transfer.settings import CompareConfig
 from kt_transfer.training.callbacks import EpochLog
+
+# Of more columns it takes longer than seconds to say which carry the answers.
+_MOST_COLUMNS = 200
 
 
 def run(candidates=None, teachers=None, **settings):
@@ -95,24 +104,23 @@ def execute(config: CompareConfig, candidates: Mapping | None = None):
         data.require_labels()
         recording.check_data(session.say(config), data, config.folds)
         recording.note_data(run, data)
-        if config.teachers is None and len(data.input_shape) == 1:
-            by_default = config.methods == CompareConfig.methods
-            taught = _with_students(config, (TREES,) if by_default else ())
-        methods = methods | taught
+        methods = _for_the_data(config, data, methods) | taught
         table = Table(run.path)
         with strategy.scope():
             comparison = comparing.fill(config, methods, run, data, table, began)
-            found = comparing.summarize(config, comparison, table)
+            found = comparing.summarize(config, comparison, table, data.class_names)
             winner = found["winner"]
             temperature = found["temperature"] = calibrating.temperature(config, table, found)
-            found["test"], answers = _save_winner(
+            found["test"], answers, why = _save_winner(
                 config, run, data, comparison, winner, temperature
             )
+        found["explanations"] = why and save_explanation(why, run.folder("plots"))
         version = export.write_version(run, config.name, config.export_dir)
         found["exported"] = str(version)
         run.write_json("comparison.json", found)
         then = _commands_after(config, version)
-        write_report(config, run, data, comparison, found, table.rows.values(), answers, then)
+        rows = table.rows.values()
+        write_report(config, run, data, comparison, found, rows, answers, why, then)
     views = any(_sees_views(method, data) for method in methods.values())
     _tell(config, run, found, version, then, views)
     frame = table.frame()
@@ -140,6 +148,15 @@ def _methods(config: CompareConfig, candidates: Mapping | None) -> dict:
     return methods | further
 
 
+def _for_the_data(config: CompareConfig, data: Dataset, methods: dict) -> dict:
+    """Where nothing else was asked for, trees and no graph for the rows of a table."""
+    if len(data.input_shape) > 1 or config.methods != CompareConfig.methods:
+        return methods
+    # Measured on tables (benchmarks/tables.py): trees are good teachers, graphs win on none.
+    methods = {name: method for name, method in methods.items() if name != Propagated.name}
+    return methods | (_with_students(config, (TREES,)) if config.teachers is None else {})
+
+
 def _settings_of_methods(config: CompareConfig) -> dict:
     """The settings that all candidates have in common, as far as they are given."""
     names = ("epochs", "batch_size", "student_units", "learning_rate", "augment")
@@ -159,14 +176,14 @@ def _sees_views(method, data: Dataset) -> bool:
 
 def _save_winner(
     config, run: Run, data: Dataset, comparison: Comparison, winner: dict, temperature: float
-) -> tuple[dict, Answers]:
+) -> tuple[dict, Answers, Explanation | None]:
     """Refit the winner on all labels, measure it on the test split, save it as this run.
 
     Its logits are divided by the temperature.
 
     Returns:
-        Its scores on the test split, which is touched here and nowhere else; and its answers
-        there, those to examples that have a label.
+        Its scores on the test split, which is touched here and nowhere else; its answers there,
+        those to examples that have a label; and what carries them.
     """
     method, source = winner["method"], winner["source"]
     (run.path / "history.csv").unlink(missing_ok=True)
@@ -201,7 +218,28 @@ def _save_winner(
     if data.schema is not None:
         texts, columns = data.schema.texts_of(examples), data.schema.names
         answers = answers._replace(texts=texts, columns=columns)
-    return test, answers
+    return test, answers, _explained(config, data, learned, labelled)
+
+
+def _explained(config, data: Dataset, learned: Learned, labelled: np.ndarray) -> Explanation | None:
+    """What carries the winner's answers to the test split; without labels there, to the examples
+    that it has learned. ``None`` for so many columns that it would take long."""
+    if not as_image(data.input_shape) and data.input_dim > _MOST_COLUMNS:
+        return None
+    if (data.y_test >= 0).any():
+        (part,) = data.parts("test")
+    else:
+        x, y, rows = data.x[labelled], data.y[labelled], data.rows[labelled]
+        part = Part("train", x, y, rows)
+    return explain(
+        learned.network,
+        learned.preprocessing,
+        data,
+        part,
+        metric=config.metric,
+        score=lambda y, logits: scores(y, logits)[config.metric],
+        seed=config.seed,
+    )
 
 
 def _tell(

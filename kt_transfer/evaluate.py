@@ -14,11 +14,14 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from kt_transfer.comparison.scoring import scores
 from kt_transfer.engine.fused_model import FusedModel, predict_raw
 from kt_transfer.errors import UserError, named
+from kt_transfer.explaining.explanation import explain
 from kt_transfer.reporting import classification
 from kt_transfer.reporting.calibration import error_interval, reliability
 from kt_transfer.reporting.comparison_plots import plot_reliability, save_png
+from kt_transfer.reporting.explanations import describe_explanation, save_explanation
 from kt_transfer.reporting.plots import plot_confusion_matrix, plot_reconstructions
 from kt_transfer.reporting.terminal import format_table
 from kt_transfer.runs import folder as runs
@@ -49,6 +52,15 @@ def execute(config: EvaluateConfig) -> dict:
     config = session.reading_as(source, config)
     spec = config.data or source.data
     out = Path(config.out or source.path)
+    if config.explain and source.is_autoencoder:
+        raise UserError(
+            setting="run",
+            given=config.run,
+            when=f"with {named('explain', True)}",
+            expected="a classifier, whose answers can be explained",
+            but="it is an autoencoder",
+            remedy=f"give a fine-tuned, distilled or compared run, or leave {named('explain')} out",
+        )
     _require_free(out / "evaluation.json", spec, config)
     network, preprocessing = source.load_models()
     data = session.load_data(config, spec, like=like(preprocessing, schema=source.schema))
@@ -88,7 +100,8 @@ def _require_free(path: Path, spec: str, config: EvaluateConfig) -> None:
 
 def _classification(config, source: Run, network, preprocessing, data, out: Path) -> dict:
     names = source.label_names
-    parts = data.with_classes(names, str(source.path)).parts(config.split)
+    data = data.with_classes(names, str(source.path))
+    parts = data.parts(config.split)
     y = np.concatenate([part.y for part in parts])
     if not (y >= 0).any():
         raise UserError(
@@ -122,7 +135,25 @@ def _classification(config, source: Run, network, preprocessing, data, out: Path
         f"{metrics['loss']:.4f}, calibration error {metrics['calibration_error']:.4f} "
         f"({interval[0]:.4f} to {interval[1]:.4f}), {metrics['num_examples']} examples"
     )
-    return {**metrics, "per_class": per_class, "confusion_matrix": counts}
+    measured = {**metrics, "per_class": per_class, "confusion_matrix": counts}
+    if not config.explain:
+        return measured
+    return measured | {"explanations": _explained(config, network, preprocessing, data, plots)}
+
+
+def _explained(config, network, preprocessing, data, plots: Path) -> dict:
+    """Draw and say what carries the answers: of all parts, to the last one that has labels."""
+    part = [part for part in data.parts(config.split) if (part.y >= 0).any()][-1]
+    explanation = explain(
+        network,
+        preprocessing,
+        data,
+        part,
+        metric="accuracy",
+        score=lambda y, logits: scores(y, logits)["accuracy"],
+    )
+    session.say(config)(describe_explanation(explanation))
+    return save_explanation(explanation, plots)
 
 
 def _reconstruction(config, source: Run, network, preprocessing, data, out: Path) -> dict:

@@ -104,6 +104,58 @@ def test_the_winner_is_a_run_of_its_own(compared, found):
     assert run.settings["labels"] == [30, 60]
 
 
+def test_what_carries_the_answers_of_the_winner_is_shown(compared, found):
+    why = found["explanations"]
+    assert (why["of"], why["part"]) == ("pixels", "test")
+    assert (compared.folder / why["file"]).is_file()
+    data = load_data("digits")
+    rows, groups = data.rows_test.tolist(), {"right": [], "wrong": [], "unsure": []}
+    for one in why["examples"]:
+        assert one["true"] == str(data.y_test[rows.index(one["row"])])
+        groups[one["group"]].append(one)
+    assert [len(group) for group in groups.values()] == [4, 4, 4]
+    assert len({one["predicted"] for one in groups["right"]}) == 4
+    assert all(one["true"] != one["predicted"] for one in groups["wrong"])
+
+
+def explained(folder, arrays):
+    """What a small comparison of these arrays says of its winner, and its page."""
+    np.savez(folder / "x.npz", **arrays)
+    table = compare.run(
+        data=f"npz:{folder / 'x.npz'}",
+        labels=(40,),
+        methods=("scratch", "linear"),
+        folds=2,
+        repeats=1,
+        epochs=5,
+        hidden_units=(8,),
+        latent_dim=4,
+        out=folder / "run",
+        export_dir=folder / "served",
+        quiet=True,
+    )
+    run = Run(Path(table.attrs["run"]))
+    return run.read_json("comparison.json")["explanations"], (run.path / "report.html").read_text()
+
+
+def test_without_test_labels_the_examples_that_it_learned_are_explained(tmp_path):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(200, 4)), np.arange(200) % 2
+    x[:, 1] += 4 * y
+    arrays = {"x": x[:150], "y": y[:150], "x_test": x[150:], "y_test": np.full(50, -1)}
+    why, page = explained(tmp_path, arrays)
+    assert (why["part"], why["num_examples"]) == ("train", 40)
+    assert why["columns"][0]["column"] == "value 2"
+    assert "no test example has a label" in page
+
+
+def test_more_columns_than_are_explained_in_seconds_are_left_out_with_a_word(tmp_path):
+    x, y = np.random.default_rng(0).normal(size=(60, 201)), np.arange(60) % 2
+    why, page = explained(tmp_path, {"x": x, "y": y})
+    assert why is None
+    assert "kt_transfer.evaluate --explain" in page
+
+
 def test_what_is_printed_names_the_verdict_and_what_comes_next(compared, found):
     out = compared.output.stdout
     assert compared.output.stderr == ""

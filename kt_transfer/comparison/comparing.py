@@ -8,15 +8,27 @@ import numpy as np
 
 from kt_transfer.comparison import pacing
 from kt_transfer.comparison.comparison import Comparison
+from kt_transfer.comparison.evidence import by_candidate, grouped
 from kt_transfer.comparison.folds import resolve_budgets
+from kt_transfer.comparison.forecast import more_labels, repeats_for_verdict
 from kt_transfer.comparison.generalization import judge_shift
 from kt_transfer.comparison.guesses import guesses, layer_similarities
+from kt_transfer.comparison.pairs import paired_answers
 from kt_transfer.comparison.planning import LEAST_FOLDS, not_enough, planned
+from kt_transfer.comparison.scoring import constant_answer, metric_beside
 from kt_transfer.comparison.shifting import Shift, shift_of
 from kt_transfer.comparison.summary import describe_budget
-from kt_transfer.comparison.table import Table
+from kt_transfer.comparison.table import Table, cell_of
 from kt_transfer.comparison.transfer_sources import for_folds, sources_of
-from kt_transfer.comparison.verdicts import choose, curve, judge, means, until_scratch, worth
+from kt_transfer.comparison.verdicts import (
+    BASELINE,
+    choose,
+    curve,
+    judge,
+    means,
+    until_scratch,
+    worth,
+)
 from kt_transfer.data import Dataset
 from kt_transfer.errors import UserError, named
 from kt_transfer.methods.candidates import describe, to_json
@@ -208,14 +220,16 @@ def _train_in_time(config, comparison: Comparison, table: Table, run: Run, began
     comparison.num_trained = min(trained, config.folds)
 
 
-def summarize(config, comparison: Comparison, table: Table) -> dict:
+def summarize(config, comparison: Comparison, table: Table, class_names) -> dict:
     """What ``comparison.json`` says, but for the winner's test."""
     rows, metric = list(table.rows.values()), config.metric
     points, margin = table.points(metric), config.margin
-    found = {
+    beside = metric_beside(metric, comparison.labels_judged)
+    found, verdicts = by_candidate(rows, metric, points), judge(rows, metric, points, margin)
+    summary = {
         "metric": metric,
         "margin": margin,
-        "verdicts": judge(rows, metric, points, margin),
+        "verdicts": verdicts,
         "scratch": [
             {"labels": labels, "mean": mean}
             for (method, _, labels), mean in means(rows, metric).items()
@@ -223,6 +237,21 @@ def summarize(config, comparison: Comparison, table: Table) -> dict:
         ],
         "winner": choose(rows, metric, config.prefer, comparison.students(), points, margin),
         "curve": curve(rows, metric, points),
+        "beside": beside
+        and {
+            "metric": beside,
+            "means": [
+                {"method": method, "source": source, "labels": labels, "mean": mean}
+                for (method, source, labels), mean in means(rows, beside).items()
+            ],
+        },
+        "constant": constant_answer(comparison.labels_judged, class_names),
+        "pairs": _pairs(comparison, table),
+        "forecast": {
+            "more_labels": more_labels(found, metric, comparison.num_labelled),
+            "repeats": _repeats_for_verdicts(config, found, verdicts),
+        },
+        "uses_unlabelled": [n for n, own in comparison.methods.items() if own.sees_unlabelled],
         "worth": worth(rows, metric),
         "until_scratch": until_scratch(rows, table.curves),
         "costs": _costs(comparison, rows),
@@ -233,8 +262,37 @@ def summarize(config, comparison: Comparison, table: Table) -> dict:
         "layers": layer_similarities(comparison),
     }
     if (shift := comparison.shift) is not None:
-        found["shift"] = judge_shift(shift.rows_of(table), shift.changes, metric)
-    return found
+        summary["shift"] = judge_shift(shift.rows_of(table), shift.changes, metric)
+    return summary
+
+
+def _repeats_for_verdicts(config, found: dict, verdicts: list[dict]) -> list[dict]:
+    """For each candidate without a verdict, how many repeats would probably lead to one."""
+    undecided = [entry for entry in verdicts if entry["verdict"] == "no difference"]
+    entries = []
+    for entry in undecided:
+        key = entry["method"], entry["source"], entry["labels"]
+        pair = found[key], found[(*BASELINE, entry["labels"])]
+        repeats = repeats_for_verdict(*pair, config.repeats, len(verdicts))
+        names = ("method", "source", "labels")
+        entries.append({**dict(zip(names, key, strict=True)), "repeats": repeats})
+    return entries
+
+
+def _pairs(comparison: Comparison, table: Table) -> list[dict]:
+    """For each candidate and budget, the answers in which it differs from scratch."""
+    entries = []
+    for (method, source, labels), own in grouped(table.rows.values()).items():
+        if (method, source) == BASELINE:
+            continue
+        cells = [cell_of(row) for row in own]
+        answers, others = (
+            [table.held_out.read(cell._replace(method=name, source=of)) for cell in cells]
+            for name, of in ((method, source), BASELINE)
+        )
+        found = paired_answers(answers, others, comparison.num_classes)
+        entries.append({"method": method, "source": source, "labels": labels, **found})
+    return entries
 
 
 def _costs(comparison: Comparison, rows: list[dict]) -> list[dict]:
@@ -250,6 +308,8 @@ def _costs(comparison: Comparison, rows: list[dict]) -> list[dict]:
             "labels": labels,
             # The median: the first fold also traces and compiles.
             "seconds": float(np.median([row["seconds"] for row in own])),
+            # Where what it rests on is at hand, since another candidate needed it.
+            "own_seconds": float(np.median([row["fit_seconds"] for row in own])),
             "pretrain_seconds": float(np.median([row["pretrain_seconds"] for row in own])),
             **served[method, source],
         }

@@ -257,9 +257,14 @@ class Comparison:
         return self._learn(cell, part, callbacks, self.seed)[0], rows
 
     @property
+    def labels_judged(self) -> np.ndarray:
+        """The labels of all examples that may teach or judge."""
+        return self.y[(self.y >= 0) & (self.copies >= 0)]
+
+    @property
     def num_labelled(self) -> int:
-        """Labelled examples that may teach or judge."""
-        return int(((self.y >= 0) & (self.copies >= 0)).sum())
+        """How many they are."""
+        return len(self.labels_judged)
 
     def _draw(self, repeat: int) -> Draw:
         """The labels that folds split, dealt to them."""

@@ -23,6 +23,7 @@ from kt_transfer.reporting.comparison_plots import (
     save_png,
 )
 from kt_transfer.reporting.examples import Answers
+from kt_transfer.reporting.explanations import Explanation
 from kt_transfer.reporting.page import comparison_page
 from kt_transfer.reporting.plots import plot_reconstructions
 from kt_transfer.runs import recording
@@ -39,6 +40,7 @@ def write_report(
     found: dict,
     rows: list[dict],
     answers: Answers,
+    why: Explanation | None,
     then: Sequence[tuple[str, str]],
 ) -> None:
     """Write the pictures, then the page.
@@ -51,6 +53,7 @@ def write_report(
         found: What ``comparison.json`` says.
         rows: Of the table.
         answers: The winner's, on the test split.
+        why: What carries them.
         then: What to do with the winner, and the command for it.
     """
     points = found["curve"]
@@ -74,6 +77,7 @@ def write_report(
         rows,
         curve=points,
         answers=answers,
+        why=why,
         reconstructions=shown,
         held_up=list(describe_shift(found)) if "shift" in found else [],
         worth=[*describe_student(found), *describe_worths(found)],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.stats import rankdata
 
@@ -10,6 +12,8 @@ from kt_transfer.reporting.classification import softmax
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "auc", "log_loss")
 # As in scikit-learn: a probability of zero would make the log loss infinite.
 _LEAST = 1e-15
+# Of a class, times what it would have if all had the same share.
+_UNEQUAL = 1.5
 
 
 def scores(
@@ -59,6 +63,42 @@ def scores(
         "macro_f1": float(f1s @ f1_shares[present]),
         "auc": float(np.mean(areas)),
         "log_loss": float(-np.log(np.maximum(own, _LEAST)).mean()),
+    }
+
+
+def metric_beside(metric: str, labels: np.ndarray) -> str | None:
+    """What stands beside a metric where classes are so unequal that accuracy may mislead.
+
+    That is where the most frequent class has half as many examples again as if all had the same
+    number. ``None`` for other labels, and for metrics that no constant answer does well on.
+
+    Example:
+        >>> metric_beside("accuracy", np.array([0, 0, 0, 1]))
+        'balanced_accuracy'
+        >>> metric_beside("accuracy", np.array([0, 0, 1, 1])) is None
+        True
+    """
+    others = {"accuracy": "balanced_accuracy", "balanced_accuracy": "accuracy"}
+    counts = np.bincount(labels)
+    is_unequal = counts.max() * (counts > 0).sum() >= _UNEQUAL * len(labels)
+    return others.get(metric) if is_unequal else None
+
+
+def constant_answer(labels: np.ndarray, class_names: Sequence[str]) -> dict:
+    """What the most frequent class gets as the answer to everything.
+
+    Returns:
+        Its name as ``label``, ``accuracy`` and ``balanced_accuracy``.
+
+    Example:
+        >>> constant_answer(np.array([0, 0, 0, 1]), ["no", "yes"])
+        {'label': 'no', 'accuracy': 0.75, 'balanced_accuracy': 0.5}
+    """
+    counts = np.bincount(labels)
+    return {
+        "label": str(class_names[int(counts.argmax())]),
+        "accuracy": float(counts.max() / len(labels)),
+        "balanced_accuracy": float(1 / (counts > 0).sum()),
     }
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from kt_transfer.comparison.forecast import describe_next
 from kt_transfer.comparison.generalization import SHIFT_MARKS, describe_shift, shift_table
 from kt_transfer.comparison.table import NO_SOURCE
 from kt_transfer.reporting.calibration import describe_calibration
 from kt_transfer.reporting.terminal import format_table
-from kt_transfer.reporting.wording import improvement, joined
+from kt_transfer.reporting.wording import LOWER_IS_BETTER, has_more, improvement, joined
 
-_SMALLEST = "the smallest that is not significantly worse than the best"
+_SMALLEST = "the smallest that is practically as good as the best"
 _SAME = ("method", "source", "labels")
 
 
@@ -23,17 +24,19 @@ def describe_comparison(found: dict) -> Iterator[str]:
     """
     yield format_table(*_table(found))
     yield f"\n{found['equal_budget']}"
-    count = len(found["verdicts"])
-    together = f"; verdicts hold for all {count} together (Holm)" if count > 1 else ""
-    yield f"each interval has a confidence of 95 %{together}"
+    yield describe_verdicts(found)
+    if told := describe_constant(found):
+        yield told
     yield from describe_worths(found)
     yield from describe_student(found)
     yield _winner_line(found)
+    yield describe_expected(found)
     if (score := found["test"].get(found["metric"])) is not None:
         yield (
             f"refitted on all {found['winner']['labels']} labels, measured once on the test "
             f"split: {found['metric']} {score:.4f}"
         )
+    yield from describe_next(found)
     if "calibration" in found:
         yield describe_calibration(found["calibration"])
     if "shift" in found:
@@ -42,6 +45,31 @@ def describe_comparison(found: dict) -> Iterator[str]:
         yield shift_table(found)
         yield SHIFT_MARKS
         yield from describe_shift(found)
+
+
+def describe_verdicts(found: dict) -> str:
+    """What intervals and verdicts mean, in one sentence."""
+    count = len(found["verdicts"])
+    together = f"; verdicts hold for all {count} together (Holm)" if count > 1 else ""
+    equal = [entry for entry in found["verdicts"] if _is_equal(entry)]
+    margin = (
+        f"; practically equal: a difference of at most {found['margin']:g}, with a probability of "
+        "90 % or more"
+        if equal
+        else ""
+    )
+    return f"each interval has a confidence of 95 %{together}{margin}"
+
+
+def describe_constant(found: dict) -> str | None:
+    """What a constant answer gets, where classes are unequal."""
+    if not found["beside"]:
+        return None
+    constant = found["constant"]
+    return (
+        f"always answering {constant['label']} has an accuracy of {constant['accuracy']:.4f}, and "
+        f"a balanced accuracy of {constant['balanced_accuracy']:.4f}"
+    )
 
 
 def describe_budget(rows: list[dict], methods: dict) -> str:
@@ -106,7 +134,7 @@ def describe_worths(found: dict) -> Iterator[str]:
     """The worth of the best transfer at each budget in labels, and whether it is significant."""
     judged = {_key(entry): entry for entry in found["verdicts"]}
     for base in found["scratch"]:
-        own = [w for w in found["worth"] if w["labels"] == base["labels"] and w["source"]]
+        own = [w for w in found["worth"] if w["labels"] == base["labels"] and has_more(found, w)]
         if own:
             best = max(own, key=lambda w: improvement(found["metric"], judged[_key(w)]["mean"]))
             text = describe_worth(best, found["scratch"][-1]["labels"])
@@ -117,8 +145,12 @@ def describe_worths(found: dict) -> Iterator[str]:
 def _table(found: dict) -> tuple[list[str], list[list]]:
     costs = {_key(cost): cost for cost in found["costs"]}
     several = len({entry["source"] for entry in found["verdicts"]} - {NO_SOURCE}) > 1
-    header = ["labels", "method", *["source"] * several, found["metric"], "difference"]
-    header += ["95 % interval", "verdict", "seconds", "parameters", "ms"]
+    beside = found["beside"] or {"metric": None, "means": []}
+    means = {_key(entry): f"{entry['mean']:.4f}" for entry in beside["means"]}
+    header = ["labels", "method", *["source"] * several, found["metric"]]
+    header += [*[beside["metric"]] * bool(means), "difference", "95 % interval", "verdict"]
+    # All that it takes, and without what another candidate has computed.
+    header += ["seconds", "own", "parameters", "ms"]
     rows = []
     for base in found["scratch"]:
         scratch = {"method": "scratch", "source": NO_SOURCE, **base}
@@ -129,8 +161,9 @@ def _table(found: dict) -> tuple[list[str], list[list]]:
                 [
                     *[entry["labels"], entry["method"]],
                     *[entry["source"]] * several,
-                    *[f"{entry['mean']:.4f}", *_judged(entry)],
-                    f"{cost['seconds']:.1f}",
+                    *[f"{entry['mean']:.4f}", *[means.get(_key(entry), "")] * bool(means)],
+                    *_judged(entry),
+                    *[f"{cost['seconds']:.1f}", f"{cost['own_seconds']:.1f}"],
                     *[cost["num_parameters"] or "", f"{cost['latency_ms']:.2f}"],
                 ]
             )
@@ -141,7 +174,13 @@ def _judged(entry: dict) -> list[str]:
     if "verdict" not in entry:
         return ["", "", ""]
     low, high = entry["interval"]
-    return [f"{entry['difference']:+.4f}", f"{low:+.4f} to {high:+.4f}", entry["verdict"]]
+    words = "practically equal" if _is_equal(entry) else entry["verdict"]
+    return [f"{entry['difference']:+.4f}", f"{low:+.4f} to {high:+.4f}", words]
+
+
+def _is_equal(entry: dict) -> bool:
+    """Whether a candidate is not shown to differ, and is shown not to differ by much."""
+    return entry["verdict"] == "no difference" and entry["practically_equal"]
 
 
 def describe_student(found: dict) -> Iterator[str]:
@@ -166,16 +205,36 @@ def _winner_line(found: dict) -> str:
         why = f"chosen as {_SMALLEST}" if higher else "nothing else scores higher"
         return f"winner: scratch with {winner['labels']} labels: {why}"
     judged = next(entry for entry in found["verdicts"] if _key(entry) == _key(winner))
+    likely = judged["probabilities"]
     words = {
         "better": "better than scratch",
         "worse": f"worse than scratch, chosen as {_SMALLEST}",
         "no difference": "no significant difference from scratch; the smallest that would be "
-        f"detected is {judged['detectable']:.3f}",
+        f"detected is {judged['detectable']:.3f}. Better by more than {found['margin']:g} with a "
+        f"probability of {likely['better']:.0%}, practically equal {likely['equal']:.0%}, worse "
+        f"{likely['worse']:.0%}",
     }[judged["verdict"]]
+    if _is_equal(judged):
+        words = (
+            f"practically equal to scratch: within {found['margin']:g} with a probability of "
+            f"{likely['equal']:.0%}"
+        )
     return (
         f"winner: {_name(winner)} with {winner['labels']} labels, {found['metric']} "
         f"{winner['mean']:.4f} in cross-validation, {judged['difference']:+.4f} against scratch: "
         + words
+    )
+
+
+def describe_expected(found: dict) -> str:
+    """What the winner may be expected to reach, since it is the best of several."""
+    winner = found["winner"]
+    side = "at most" if found["metric"] in LOWER_IS_BETTER else "at least"
+    less = abs(winner["mean"] - winner["expected"])
+    chosen = f", {less:.4f} less for being the best of several" if less >= 0.00005 else ""
+    return (
+        f"to be expected of it: {found['metric']} {winner['expected']:.4f}{chosen}; {side} "
+        f"{winner['bound']:.4f} with a confidence of 95 %"
     )
 
 

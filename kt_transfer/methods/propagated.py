@@ -45,7 +45,7 @@ class Propagated(Steps):
     sees_unlabelled: ClassVar[bool] = True
     teacher: ClassVar[None] = None
 
-    epochs: AtLeastOne = 250
+    epochs: AtLeastOne = 100
     batch_size: AtLeastOne = 256
     lr_decay: LearningRateDecay = "cosine"
     max_steps: AtLeastOne | None = 6000

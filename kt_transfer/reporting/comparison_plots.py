@@ -40,7 +40,7 @@ INK = ("#1d2430", "#e8ecf2")
 FAINT = ("#d9dee6", "#353d4a")
 _MARKERS = dict(zip(COLOURS, "osDv^PXph", strict=True))
 _LINES = ("-", "--", ":", "-.")
-_STYLE = {
+STYLE = {
     "font.size": 9.5,
     "text.parse_math": False,  # names may contain a dollar sign
     "svg.fonttype": "none",
@@ -67,7 +67,7 @@ def plot_label_efficiency(curve: Sequence[dict], metric: str) -> Figure:
         metric: A key of :data:`~kt_transfer.reporting.wording.METRICS`.
     """
     candidates = _candidates(curve)
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure, axis = _empty(3.4 + 0.1 * len(candidates))
         budgets = sorted({row["labels"] for row in curve})
         for number, (name, rows) in enumerate(candidates):
@@ -114,7 +114,7 @@ def plot_folds(scores: Sequence[dict], labels: int, metric: str) -> Figure:
         metric: A key of :data:`~kt_transfer.reporting.wording.METRICS`.
     """
     candidates = _candidates([row for row in scores if row["labels"] == labels])
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure, axis = _empty(0.9 + 0.42 * len(candidates))
         for height, (_, rows) in enumerate(candidates):
             look, values = look_of(scores, rows[0]["method"]), [row[metric] for row in rows]
@@ -151,7 +151,7 @@ def plot_shift(rows: Sequence[dict], metric: str) -> Figure:
     """
     candidates = _candidates(rows)
     changes = list(dict.fromkeys(row["change"] for row in rows))
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure, axis = _empty(1.2 + 0.42 * len(changes) + 0.1 * len(candidates))
         for number, (name, own) in enumerate(candidates):
             look = look_of(rows, own[0]["method"])
@@ -197,7 +197,7 @@ def plot_reliability(groups: Mapping[str, Sequence[dict]]) -> Figure:
             or two groups. The area of a mark is the number of its examples.
     """
     looks = ("features", "parameters")
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure, axis = _empty(4.1)
         axis.plot([0, 1], [0, 1], color=INK[0], linewidth=1, linestyle=(0, (4, 3)))
         for look, (name, bins) in zip(looks, groups.items(), strict=False):
@@ -230,7 +230,7 @@ def as_svg(figure: Figure, title: str, description: str) -> str:
         description: Description for screen readers.
     """
     file = io.StringIO()
-    with matplotlib.rc_context(_STYLE | {"svg.hashsalt": title}):
+    with matplotlib.rc_context(STYLE | {"svg.hashsalt": title}):
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
     svg = file.getvalue()
     svg = svg[svg.index("<svg") :]
@@ -248,7 +248,7 @@ def as_svg(figure: Figure, title: str, description: str) -> str:
 
 def save_png(figure: Figure, path: Path) -> None:
     """Write a figure as a PNG file with a white background."""
-    with matplotlib.rc_context(_STYLE), replacing(path) as temporary:
+    with matplotlib.rc_context(STYLE), replacing(path) as temporary:
         figure.savefig(temporary, dpi=160, facecolor="white")
 
 

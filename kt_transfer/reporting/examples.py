@@ -97,10 +97,19 @@ def _mistake(answers: Answers, row: int, predicted: int, sure: float) -> dict:
 
 
 def _data_uri(example: np.ndarray, value_range: tuple[float, float]) -> str:
+    grey_or_colours = as_picture(example.astype(np.float64), np.array(value_range))
+    return picture_uri(np.round(255 * grey_or_colours).astype(np.uint8))
+
+
+def picture_uri(picture: np.ndarray) -> str:
+    """A picture as a data URI, smaller if it is large.
+
+    Args:
+        picture: ``uint8``, shape ``(height, width)`` or ``(height, width, 3)``.
+    """
     from PIL import Image
 
-    grey_or_colours = as_picture(example.astype(np.float64), np.array(value_range))
-    image = Image.fromarray(np.round(255 * grey_or_colours).astype(np.uint8))
+    image = Image.fromarray(picture)
     image.thumbnail((_LARGEST_SIDE, _LARGEST_SIDE))
     file = io.BytesIO()
     image.save(file, "png", optimize=True)

@@ -19,6 +19,7 @@ from kt_transfer.reporting.comparison_plots import (
     plot_shift,
 )
 from kt_transfer.reporting.examples import Answers, most_confident_mistakes, pairs
+from kt_transfer.reporting.explanations import Explanation, on_page
 from kt_transfer.reporting.wording import (
     METRICS,
     candidate_name,
@@ -45,6 +46,7 @@ def comparison_page(
     *,
     curve: Sequence[dict],
     answers: Answers,
+    why: Explanation | None = None,
     reconstructions: tuple[np.ndarray, np.ndarray] | None,
     worth: Sequence[str],
     held_up: Sequence[str] = (),
@@ -60,6 +62,7 @@ def comparison_page(
         curve: Mean and interval of each candidate and budget, as
             :func:`~kt_transfer.reporting.comparison_plots.plot_label_efficiency` takes it.
         answers: The winner's predictions on the test split.
+        why: What carries them; ``None`` if there are so many columns that this was left out.
         reconstructions: Raw examples and their reconstructions by the source's autoencoder, in the
             same units; ``None`` if there is no autoencoder.
         worth: Sentences about what the transfers are worth.
@@ -105,6 +108,7 @@ def comparison_page(
         confusion=_confusion(answers),
         mix_ups=_frequent_confusions(answers),
         mistakes=most_confident_mistakes(answers, _MOST_MISTAKES),
+        why=on_page(why),
         reconstructions=pairs(*made, answers.value_range, _MOST_RECONSTRUCTIONS),
         looks={name: look_of(scores, name) for name in _present(scores)},
         colours={"light": colour_variables(dark=False), "dark": colour_variables(dark=True)},

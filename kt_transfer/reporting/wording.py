@@ -98,6 +98,11 @@ def is_same(one: dict, other: dict) -> bool:
     return all(one.get(key) == other.get(key) for key in ("method", "source", "labels"))
 
 
+def has_more(comparison: dict, row: dict) -> bool:
+    """Whether a candidate has more to go by than labels: a source, or unlabelled examples."""
+    return bool(row["source"]) or row["method"] in comparison["uses_unlabelled"]
+
+
 def headline(comparison: dict) -> str:
     """The conclusion in one sentence: whether transfer pays off, and how.
 
@@ -107,6 +112,11 @@ def headline(comparison: dict) -> str:
     own = next((row for row in comparison["verdicts"] if is_same(row, winner)), None)
     with_labels = f"with {winner['labels']:,} labels"
     if own is not None and own["verdict"] == "better":
+        if not winner["source"] and has_more(comparison, winner):
+            return (
+                f"The unlabelled examples are worth it: {with_labels} {winner['method']} "
+                f"{_reached(comparison, own)}."
+            )
         if not winner["source"]:
             model = "a linear model" if winner["method"] == "linear" else winner["method"]
             reached = _reached(comparison, own)
@@ -117,14 +127,22 @@ def headline(comparison: dict) -> str:
     if better:
         best = max(better, key=lambda row: improvement(comparison["metric"], row["mean"]))
         return (
-            f"Transferring was shown to be better than training from scratch: {with_labels} "
+            f"{_what(best)} shown to be better than training from scratch: {with_labels} "
             f"{_name(comparison, best)} {_reached(comparison, best)}; {_other_winner(own)}."
         )
     return _nothing_shown(comparison, with_labels)
 
 
+def _what(row: dict) -> str:
+    return "Transferring was" if row["source"] else "The unlabelled examples were"
+
+
 def _better_transfers(comparison: dict) -> list[dict]:
-    return [row for row in comparison["verdicts"] if row["verdict"] == "better" and row["source"]]
+    return [
+        row
+        for row in comparison["verdicts"]
+        if row["verdict"] == "better" and has_more(comparison, row)
+    ]
 
 
 def _name(comparison: dict, row: dict) -> str:
@@ -159,6 +177,14 @@ def _nothing_shown(comparison: dict, with_labels: str) -> str:
         for row in comparison["verdicts"]
     ):
         sentence += "; a linear model, which transfers nothing, was"
+    own = next((row for row in comparison["verdicts"] if is_same(row, winner)), None)
+    if own is not None and own["practically_equal"]:
+        within = format_size(comparison["metric"], comparison["margin"])
+        likely = percent(own["probabilities"]["equal"])
+        sentence += (
+            f"; {_name(comparison, own)} is practically equal to it (within {within} with a "
+            f"probability of {likely}), so the smaller will do"
+        )
     return sentence + "."
 
 

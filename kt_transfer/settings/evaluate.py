@@ -24,3 +24,7 @@ class EvaluateConfig(Reading):
 
     out: Path | None = None
     """Folder for evaluation.json and the plots (default: the run folder)."""
+
+    explain: bool = False
+    """Also say which pixels or columns carry the answers of a classifier, in plots/ and in
+    evaluation.json."""

@@ -124,6 +124,7 @@ MISTAKES = {
     "out exists, distill": ("distill --teacher {teacher} --out existing", "--out existing"),
     "out exists, predict": ("predict --run {student} --out existing/a.csv", "existing/a.csv"),
     "overwrite what is no run": ("pretrain --overwrite --out existing", "existing"),
+    "an autoencoder to explain": ("evaluate --run {source} --explain --out e", "--explain"),
     "evaluation exists": (
         "evaluate --run {student} --out evaluated --split train",
         "--split train",

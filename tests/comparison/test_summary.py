@@ -9,7 +9,14 @@ from kt_transfer.methods.estimator import TREES
 
 
 def found(verdict="better", method="parameters", sources=("a",)):
-    judged = {"mean": 0.8, "difference": 0.1, "interval": [0.02, 0.18], "detectable": 0.07}
+    judged = {
+        "mean": 0.8,
+        "difference": 0.1,
+        "interval": [0.02, 0.18],
+        "detectable": 0.07,
+        "probabilities": {"worse": 0.02, "equal": 0.08, "better": 0.9},
+        "practically_equal": False,
+    }
     verdicts = [
         {"method": "parameters", "source": source, "labels": 100, "verdict": verdict, **judged}
         for source in sources
@@ -17,13 +24,16 @@ def found(verdict="better", method="parameters", sources=("a",)):
     keys = [("scratch", ""), *[("parameters", source) for source in sources]]
     return {
         "metric": "accuracy",
+        "margin": 0.01,
+        "beside": None,
+        "constant": {"label": "no", "accuracy": 0.7, "balanced_accuracy": 0.5},
         "verdicts": verdicts,
         "scratch": [{"labels": 100, "mean": 0.7}],
         "winner": {"method": method, "source": sources[0] if method != "scratch" else "",
-                   "labels": 100, "mean": 0.8},
+                   "labels": 100, "mean": 0.8, "expected": 0.79, "bound": 0.75},
         "worth": [],
         "costs": [
-            {"method": name, "source": source, "labels": 100, "seconds": 1.25,
+            {"method": name, "source": source, "labels": 100, "seconds": 1.25, "own_seconds": 0.75,
              "num_parameters": 900, "latency_ms": 0.5}
             for name, source in keys
         ],
@@ -39,7 +49,7 @@ def told(**changes):
 def test_the_table_shows_what_was_found():
     lines = told().splitlines()
     assert lines[0].split()[:4] == ["labels", "method", "accuracy", "difference"]
-    assert lines[1].split() == ["100", "scratch", "0.7000", "1.2", "900", "0.50"]
+    assert lines[1].split() == ["100", "scratch", "0.7000", "1.2", "0.8", "900", "0.50"]
     assert "+0.1000" in lines[2]
     assert "+0.0200 to +0.1800" in lines[2]
     assert "better" in lines[2]
@@ -57,7 +67,8 @@ def test_sources_are_named_where_there_are_several():
         ("worse", "worse than scratch"),
         (
             "no difference",
-            "no significant difference from scratch; the smallest .* detected is 0.070",
+            "no significant difference from scratch; the smallest .* detected is 0.070. Better by "
+            "more than 0.01 with a probability of 90%, practically equal 8%, worse 2%",
         ),
     ],
 )
@@ -133,3 +144,36 @@ def test_a_classifier_is_fitted_with_its_own_defaults():
     told = describe_budget(rows, methods)
     assert told.endswith("ExtraTreesClassifier: fitted with its own defaults")
     assert "logistic regression" not in told
+
+
+def test_practically_equal_is_a_verdict_of_its_own():
+    given = found(verdict="no difference")
+    likely = {"worse": 0.03, "equal": 0.92, "better": 0.05}
+    given["verdicts"][0] |= {"practically_equal": True, "probabilities": likely}
+    text = "\n".join(describe_comparison(given))
+    assert "practically equal  " in text
+    assert "practically equal to scratch: within 0.01 with a probability of 92%" in text
+    assert "at most 0.01, with a probability of 90 % or more" in text
+    # What is shown to be better is so, however little.
+    given["verdicts"][0]["verdict"] = "better"
+    assert "practically" not in "\n".join(describe_comparison(given))
+
+
+def test_what_is_to_be_expected_of_the_best_of_several():
+    assert (
+        "to be expected of it: accuracy 0.7900, 0.0100 less for being the best of several; at "
+        "least 0.7500 with a confidence of 95 %"
+    ) in told()
+
+
+def test_where_classes_are_unequal_a_constant_answer_is_told_beside_balanced_accuracy():
+    given = found()
+    keys = [{"method": "scratch", "source": ""}, {"method": "parameters", "source": "a"}]
+    means = [key | {"labels": 100, "mean": 0.5 + number / 10} for number, key in enumerate(keys)]
+    given["beside"] = {"metric": "balanced_accuracy", "means": means}
+    text = "\n".join(describe_comparison(given))
+    assert text.split()[:5] == ["labels", "method", "accuracy", "balanced_accuracy", "difference"]
+    assert "0.8000    0.6000" in text
+    assert (
+        "always answering no has an accuracy of 0.7000, and a balanced accuracy of 0.5000" in text
+    )

@@ -5,6 +5,11 @@ import pytest
 
 from kt_transfer.reporting.calibration import FoldAnswers, calibrate
 from kt_transfer.reporting.examples import Answers
+from kt_transfer.reporting.explanations import (
+    ColumnExplanation,
+    Explained,
+    PixelExplanation,
+)
 
 METHODS = ("parameters", "features", "distilled", "linear")
 
@@ -41,10 +46,16 @@ def _simulated(metric="accuracy", budgets=(50, 200, 1000), sources=("runs/source
                     own
                     | {"mean": mean, "difference": difference, "interval": [low, high]}
                     | {"verdict": kind, "p_value": 0.01, "detectable": 0.031}
+                    | {"probabilities": {"worse": 0.1, "equal": 0.2, "better": 0.7}}
+                    | {"practically_equal": False}
                 )
     winner = max(verdicts, key=lambda row: (row["labels"], row["difference"]))
     comparison = {
         "metric": metric,
+        "margin": 0.01,
+        "beside": None,
+        "constant": {"label": "0", "accuracy": 0.1, "balanced_accuracy": 0.1},
+        "uses_unlabelled": ["distilled"],
         "verdicts": verdicts,
         "winner": {key: winner[key] for key in ("method", "source", "labels")},
         "scratch": [
@@ -113,6 +124,39 @@ def _simulated_answers(examples, class_names, value_range, seed=0):
     logits = 3 * np.eye(len(class_names))[said] + rng.normal(size=(len(labels), len(class_names)))
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     return Answers(examples, labels, probabilities, class_names, value_range)
+
+
+def _simulated_explanation(examples, class_names, value_range, part="test", seed=0):
+    """SIMULATED: two examples in each group, of pixels or of columns."""
+    rng = np.random.default_rng(seed)
+    chosen = [
+        Explained(group, 7 * n, class_names[0], class_names[group != "right"], 0.9)
+        for n, group in enumerate(("right", "right", "wrong", "wrong", "unsure", "unsure"))
+    ]
+    if examples.ndim > 2:
+        shape = (6, *examples.shape[1:3])
+        found = rng.normal(size=shape)
+        sums = found.sum(axis=(1, 2))
+        return PixelExplanation(chosen, part, examples[:6], value_range, found, sums)
+    width = examples.shape[1]
+    return ColumnExplanation(
+        examples=chosen,
+        part=part,
+        names=[f"<i>column</i> {n} " + "with a long name " * (n % 3) for n in range(width)],
+        metric="accuracy",
+        score=0.9,
+        num_examples=len(examples),
+        repeats=5,
+        importance=np.linspace(-0.01, 0.3, width),
+        deviations=np.full(width, 0.02),
+        texts=[[f"{value:.3f}" for value in row] for row in examples[:6]],
+        changes=rng.uniform(-1, 1, (6, width)),
+    )
+
+
+@pytest.fixture(scope="session")
+def simulated_explanation():
+    return _simulated_explanation
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ COMMAND = "python -m kt_transfer.compare --data digits --labels 50 200 1000"
 
 
 @pytest.fixture(scope="session")
-def write(tmp_path_factory, simulated, simulated_answers):
+def write(tmp_path_factory, simulated, simulated_answers, simulated_explanation):
     def _write(examples=DIGITS, names="0123456789", value_range=(0, 16), **options):
         comparison, scores, curve = simulated(**options.pop("simulated", {}))
         page = comparison_page(
@@ -22,6 +22,9 @@ def write(tmp_path_factory, simulated, simulated_answers):
             scores,
             curve=curve,
             answers=simulated_answers(examples, list(names), value_range),
+            why=simulated_explanation(
+                examples, list(names), value_range, options.pop("part", "test")
+            ),
             reconstructions=options.pop("reconstructions", (examples, 0.9 * examples)),
             worth=["at 100 labels, the transfer is worth about 140 labels"],
             commands=[("The same comparison", options.pop("command", COMMAND))],
@@ -176,7 +179,7 @@ def test_what_a_screen_reader_needs(pages):
 
 def test_what_the_winner_gets_wrong_is_shown_with_both_classes(page):
     alts = [image["alt"] for image in Tags(page.read_text()).named("img")]
-    wrong = [alt for alt in alts if "predicted" in alt]
+    wrong = [alt for alt in alts if re.match(r"Test example .*predicted", alt)]
     assert len(wrong) == 12
     for alt in wrong:
         true, taken_for = re.search(r": (\d), predicted (\d)$", alt).groups()
@@ -187,6 +190,54 @@ def test_examples_that_are_no_images_are_tables(pages):
     tags = Tags(pages["table"].read_text())
     assert not tags.named("img")
     assert "the first 12 of 30" in tags.text
+
+
+def test_what_pixels_say_stands_beside_the_picture(page):
+    text = page.read_text()
+    section = text.split("<h2>Why the winner says so</h2>")[1].split("<h2>")[0]
+    tags = Tags(section)
+    alts = [image["alt"] for image in tags.named("img")]
+    assert len(alts) == 2 * 6
+    assert alts[:2] == ["Example in row 0: 0", "Which of its pixels speak for and against 0"]
+    assert alts[4:6] == [
+        "Example in row 14: 0, predicted 1",
+        "Which of its pixels speak for and against 1",
+    ]
+    headings = re.findall(r"<h3>(.*?)</h3>", section)
+    assert headings == ["Right and most confident", "Wrong and most confident", "Least sure"]
+    assert "among test examples" in tags.text
+
+
+def test_what_columns_say_is_a_table_of_bars_with_deviations(pages):
+    text = pages["table"].read_text()
+    section = text.split("<h2>Why the winner says so</h2>")[1].split("<h2>")[0]
+    assert "the first 15 of 30 columns" in section
+    assert "30.0 ± 2.0 points" in section
+    assert "<i>column" not in section
+    assert "&lt;i&gt;column" in section
+    left, width = map(float, re.search(r"left: ([\d.]+)%; width: ([\d.]+)%", section).groups())
+    assert (left, width) == (0.0, pytest.approx(100 * 0.3 / 0.32, abs=0.1))
+
+
+def test_examples_that_the_winner_has_learned_are_told(write):
+    assert "no test example has a label" in Tags(write(part="train").read_text()).text
+
+
+def test_an_explanation_that_was_left_out_is_told(page, simulated, simulated_answers):
+    comparison, scores, curve = simulated()
+    text = comparison_page(
+        comparison,
+        scores,
+        curve=curve,
+        answers=simulated_answers(DIGITS, list("0123456789"), (0, 16)),
+        reconstructions=None,
+        worth=[],
+        commands=[],
+        settings={"data": "digits"},
+        environment={"finished": "today"},
+    )
+    assert "Left out: with so many columns" in text
+    assert "Left out: with so many columns" not in page.read_text()
 
 
 def test_a_guess_beside_what_was_found(pages):
