@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from kt_transfer import export
-from kt_transfer.comparison import comparing, pacing
+from kt_transfer.comparison import calibrating, comparing, pacing
 from kt_transfer.comparison.comparison import Comparison
 from kt_transfer.comparison.refitting import fixed
 from kt_transfer.comparison.report import write_report
@@ -42,6 +42,7 @@ from kt_transfer.methods.estimator import TREES
 from kt_transfer.methods.learning import Learned
 from kt_transfer.methods.views import AUTO_VIEWS, views_of
 from kt_transfer.models.preprocessing import as_image
+from kt_transfer.models.temperature import with_temperature
 from kt_transfer.reporting.classification import confusion_matrix, softmax
 from kt_transfer.reporting.examples import Answers
 from kt_transfer.reporting.explanations import Explanation, save_explanation
@@ -109,7 +110,10 @@ def execute(config: CompareConfig, candidates: Mapping | None = None):
             comparison = comparing.fill(config, methods, run, data, table, began)
             found = comparing.summarize(config, comparison, table, data.class_names)
             winner = found["winner"]
-            found["test"], answers, why = _save_winner(config, run, data, comparison, winner)
+            temperature = found["temperature"] = calibrating.temperature(config, table, found)
+            found["test"], answers, why = _save_winner(
+                config, run, data, comparison, winner, temperature
+            )
         found["explanations"] = why and save_explanation(why, run.folder("plots"))
         version = export.write_version(run, config.name, config.export_dir)
         found["exported"] = str(version)
@@ -171,9 +175,11 @@ def _sees_views(method, data: Dataset) -> bool:
 
 
 def _save_winner(
-    config, run: Run, data: Dataset, comparison: Comparison, winner: dict
+    config, run: Run, data: Dataset, comparison: Comparison, winner: dict, temperature: float
 ) -> tuple[dict, Answers, Explanation | None]:
     """Refit the winner on all labels, measure it on the test split, save it as this run.
+
+    Its logits are divided by the temperature.
 
     Returns:
         Its scores on the test split, which is touched here and nowhere else; its answers there,
@@ -184,6 +190,8 @@ def _save_winner(
     log = EpochLog(run.path / "history.csv")
     learned, labelled = comparison.refit(method, source, callbacks=[log])
     learned = learned._replace(preprocessing=fixed(learned.preprocessing))
+    if temperature != 1.0:
+        learned = learned._replace(network=with_temperature(learned.network, temperature))
     recording.note_data(run, data, train=labelled, labelled=labelled, validation=np.arange(0))
     given = open_source(source) if source in config.source else None
     recording.save_classifier(run, learned.network, learned.preprocessing, given, data)
@@ -201,6 +209,7 @@ def _save_winner(
             counts, data.class_names, run.folder("plots") / "confusion_matrix.png"
         )
     metrics = {"test": test, "num_parameters": learned.network.count_params()}
+    metrics |= {"temperature": temperature}
     run.write_json("metrics.json", metrics)
     if log.rows:
         plot_history(log.rows, run.folder("plots") / "loss.png")

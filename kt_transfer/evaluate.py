@@ -19,6 +19,8 @@ from kt_transfer.engine.fused_model import FusedModel, predict_raw
 from kt_transfer.errors import UserError, named
 from kt_transfer.explaining.explanation import explain
 from kt_transfer.reporting import classification
+from kt_transfer.reporting.calibration import error_interval, reliability
+from kt_transfer.reporting.comparison_plots import plot_reliability, save_png
 from kt_transfer.reporting.explanations import describe_explanation, save_explanation
 from kt_transfer.reporting.plots import plot_confusion_matrix, plot_reconstructions
 from kt_transfer.reporting.terminal import format_table
@@ -119,14 +121,19 @@ def _classification(config, source: Run, network, preprocessing, data, out: Path
     plot_confusion_matrix(counts, names, plots / "confusion_matrix.png")
     per_class = classification.per_class_metrics(y, predicted, names)
     metrics = classification.classification_metrics(y, logits)
+    probabilities = classification.softmax(logits.astype(np.float64))
+    interval = error_interval(y, probabilities)
+    metrics["calibration_error_interval"] = list(interval)
+    answers = {"answers of the model": reliability(y, probabilities)}
+    save_png(plot_reliability(answers), plots / "reliability.png")
 
     say = session.say(config)
     rows = [list(row.values()) for row in per_class]
     say(format_table(["class", "precision", "recall", "f1", "examples"], rows))
     say(
         f"{data.spec} ({config.split}): accuracy {metrics['accuracy']:.4f}, loss "
-        f"{metrics['loss']:.4f}, calibration error {metrics['calibration_error']:.4f}, "
-        f"{metrics['num_examples']} examples"
+        f"{metrics['loss']:.4f}, calibration error {metrics['calibration_error']:.4f} "
+        f"({interval[0]:.4f} to {interval[1]:.4f}), {metrics['num_examples']} examples"
     )
     measured = {**metrics, "per_class": per_class, "confusion_matrix": counts}
     if not config.explain:

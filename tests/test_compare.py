@@ -14,6 +14,7 @@ from kt_transfer import compare
 from kt_transfer.comparison.folds import draw_folds
 from kt_transfer.comparison.table import COLUMNS
 from kt_transfer.data import load_data
+from kt_transfer.engine.fused_model import predict_raw
 from kt_transfer.runs.folder import Run
 
 # Of the comparison in a process of its own the export is checked.
@@ -359,3 +360,72 @@ def test_data_without_labels_are_refused(invoke):
     done = invoke("compare", "--data", "npz:x.npz", "--out", "run")
     assert done.code == 2
     assert "labelled examples" in done.err
+
+
+def test_changed_examples_and_a_second_set_are_judged_as_well(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    for name, moved in (("a", 0.0), ("b", 1.0)):
+        y = np.arange(200) % 2
+        x = rng.normal(size=(200, 6)) + 2 * y[:, None] * (np.arange(6) < 2) + moved
+        np.savez(f"{name}.npz", x=x, y=y)
+    settings = {
+        "data": "npz:a.npz",
+        "labels": (30, 60),
+        "folds": 2,
+        "repeats": 1,
+        "methods": ("scratch", "linear", "features"),
+        "epochs": 3,
+        "pretrain_epochs": 1,
+        "shift": True,
+        "shift_data": "npz:b.npz",
+        "calibrate": True,
+        "quiet": True,
+    }
+    compare.run(**settings, out=Path("run"))
+    rows = pd.read_csv("run/shift.csv", keep_default_na=False)
+    names = ["noise", "missing", "drift", "second set"]
+    assert rows.groupby(["method", "change"]).size().to_dict() == {
+        (method, name): 2 for method in settings["methods"] for name in ["clean", *names]
+    }
+    assert set(rows["labels"]) == {60}
+    found = json.loads(Path("run/comparison.json").read_text())
+    shift = found["shift"]
+    assert [change["name"] for change in shift["changes"]] == names
+    clean = table_of("run").query("labels == 60").groupby("method")["accuracy"].mean()
+    changed = rows.groupby(["method", "change"])["accuracy"].mean()
+    for row in shift["rows"]:
+        expected = changed[row["method"], row["change"]]
+        assert row["mean"] == pytest.approx(expected)
+        assert row["lost"] == pytest.approx(clean[row["method"]] - expected)
+    page = Path("run/report.html").read_text()
+    assert "Does it generalize?" in page
+    assert "labelled examples of npz:b.npz" in page
+    assert Path("run/plots/shift.png").stat().st_size > 5000
+
+    calibration = found["calibration"]
+    assert calibration["is_applied"]
+    assert calibration["temperature"] == found["temperature"]
+    assert Run(Path("run")).read_json("metrics.json")["temperature"] == found["temperature"]
+    assert "Is its confidence accuracy?" in page
+    assert Path("run/plots/reliability.png").stat().st_size > 5000
+
+    # Interrupted after some cells, and gone on with: the same in the end.
+    whole = rows.copy()
+    for name in ("comparison.csv", "shift.csv"):
+        lines = Path("run", name).read_text().splitlines(keepends=True)
+        keep = {"comparison.csv": 8, "shift.csv": 7}[name]
+        Path("run", name).write_text("".join(lines[:keep]))
+    Run(Path("run")).update_json("run.json", status="interrupted")
+    compare.run(**settings, resume=True, out=Path("run"))
+    uncalibrated = settings | {"calibrate": False, "shift": False, "shift_data": None}
+    compare.run(**uncalibrated, out=Path("other"))
+    x = np.load("b.npz")["x"]
+    logits = [predict_raw(*Run(Path(name)).load_models(), x) for name in ("run", "other")]
+    np.testing.assert_allclose(logits[0] * found["temperature"], logits[1], rtol=1e-3, atol=1e-4)
+    np.testing.assert_array_equal(logits[0].argmax(axis=1), logits[1].argmax(axis=1))
+    again = pd.read_csv("run/shift.csv", keep_default_na=False)
+    order = ["method", "repeat", "fold", "change"]
+    pd.testing.assert_frame_equal(
+        again.sort_values(order, ignore_index=True), whole.sort_values(order, ignore_index=True)
+    )

@@ -11,11 +11,13 @@ from kt_transfer.comparison.comparison import Comparison
 from kt_transfer.comparison.evidence import by_candidate, grouped
 from kt_transfer.comparison.folds import resolve_budgets
 from kt_transfer.comparison.forecast import more_labels, repeats_for_verdict
+from kt_transfer.comparison.generalization import judge_shift
 from kt_transfer.comparison.guesses import guesses, layer_similarities
 from kt_transfer.comparison.pairs import paired_answers
 from kt_transfer.comparison.planning import LEAST_FOLDS, not_enough, planned
 from kt_transfer.comparison.racing import raced_out
 from kt_transfer.comparison.scoring import constant_answer, metric_beside
+from kt_transfer.comparison.shifting import Shift, shift_of
 from kt_transfer.comparison.summary import describe_budget
 from kt_transfer.comparison.table import Table, cell_of
 from kt_transfer.comparison.transfer_sources import for_folds, sources_of
@@ -107,8 +109,10 @@ def fill(
         table: What is trained already, and what is added.
         began: When the command began, by :data:`.pacing.now` (default: now).
     """
+    shift = shift_of(config, data, run.path)
     if not config.time_budget_seconds:
         comparison = comparison_of(config, methods, data, run)
+        _ask_too(comparison, shift, table)
         _train(config, comparison, table)
         return comparison
     # Seconds of an interrupted run count as well.
@@ -128,8 +132,16 @@ def fill(
     if settled != config or remaining != methods:
         served, comparison = comparison.served, comparison_of(settled, remaining, data, run)
         comparison.served = served
+    _ask_too(comparison, shift, table)
     _train_in_time(settled, comparison, table, run, began, config.repeats)
     return comparison
+
+
+def _ask_too(comparison: Comparison, shift: Shift | None, table: Table) -> None:
+    """Have what is learned with the most labels asked about other examples as well."""
+    comparison.shift = shift
+    if shift is not None:
+        shift.forget_unasked(table, comparison.budgets[-1])
 
 
 def _as_planned(methods: dict, plan: dict) -> dict:
@@ -247,7 +259,7 @@ def summarize(config, comparison: Comparison, table: Table, class_names) -> dict
     points, margin = table.points(metric), config.margin
     beside = metric_beside(metric, comparison.labels_judged)
     found, verdicts = by_candidate(rows, metric, points), judge(rows, metric, points, margin)
-    return {
+    summary = {
         "metric": metric,
         "margin": margin,
         "verdicts": verdicts,
@@ -283,6 +295,9 @@ def summarize(config, comparison: Comparison, table: Table, class_names) -> dict
         "transferability": guesses(comparison),
         "layers": layer_similarities(comparison),
     }
+    if (shift := comparison.shift) is not None:
+        summary["shift"] = judge_shift(shift.rows_of(table), shift.changes, metric)
+    return summary
 
 
 def _left(found: dict) -> list[dict]:

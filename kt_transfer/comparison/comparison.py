@@ -22,6 +22,7 @@ from kt_transfer.comparison.folds import (
 from kt_transfer.comparison.held_out import HeldOut
 from kt_transfer.comparison.refitting import refit
 from kt_transfer.comparison.scoring import scores
+from kt_transfer.comparison.shifting import Shift
 from kt_transfer.comparison.table import NO_SOURCE, Cell, Table
 from kt_transfer.data.overlap import same_examples
 from kt_transfer.data.rows import take_rows
@@ -152,6 +153,8 @@ class Comparison:
         self.served: dict | None = None
         # Folds to look at beyond the table; fewer where the time allowed fewer.
         self.num_trained = num_folds
+        # Asks what was learned with the most labels about other examples, if that is wanted.
+        self.shift: Shift | None = None
         self._learners: dict[tuple, Any] = {}
         self._encoders = {source.name: copy_of(source.encoder) for source in sources}
         self._starts: tuple[tuple, dict[str, Start]] = ((), {})
@@ -293,6 +296,9 @@ class Comparison:
         learned, before = self._learn(cell, part, self.watch)
         seconds = learned.seconds + before.pretraining + before.teacher
         answers = learned.logits(self.examples(part, part.held_out))
+        if self.shift is not None and part.labels == self.budgets[-1]:
+            # Before the row is there that marks the cell as finished.
+            self.shift.measure(cell, part, learned, answers, self)
         table.add(
             cell,
             learned.curve,

@@ -12,9 +12,16 @@ from collections.abc import Sequence
 import numpy as np
 
 from kt_transfer.comparison.comparison import Comparison
+from kt_transfer.comparison.generalization import describe_shift
 from kt_transfer.comparison.summary import describe_student, describe_worths
 from kt_transfer.data import Dataset
-from kt_transfer.reporting.comparison_plots import plot_folds, plot_label_efficiency, save_png
+from kt_transfer.reporting.comparison_plots import (
+    plot_folds,
+    plot_label_efficiency,
+    plot_reliability,
+    plot_shift,
+    save_png,
+)
 from kt_transfer.reporting.examples import Answers
 from kt_transfer.reporting.explanations import Explanation
 from kt_transfer.reporting.page import comparison_page
@@ -56,6 +63,12 @@ def write_report(
         save_png(plot_label_efficiency(points, config.metric), plots / "label_efficiency.png")
     for labels in budgets:
         save_png(plot_folds(rows, labels, config.metric), plots / f"folds_{labels}.png")
+    if "shift" in found:
+        save_png(plot_shift(found["shift"]["rows"], config.metric), plots / "shift.png")
+    if "calibration" in found:
+        named = {"as trained": "before", "with the temperature": "after"}
+        bins = {name: found["calibration"][key]["bins"] for name, key in named.items()}
+        save_png(plot_reliability(bins), plots / "reliability.png")
     shown = _reconstructions(run, data, comparison)
     if shown is not None:
         plot_reconstructions(*shown, plots / "reconstructions.png", _NUM_RECONSTRUCTIONS)
@@ -66,6 +79,7 @@ def write_report(
         answers=answers,
         why=why,
         reconstructions=shown,
+        held_up=list(describe_shift(found)) if "shift" in found else [],
         worth=[*describe_student(found), *describe_worths(found)],
         commands=[("The same comparison", command_of(config)), *then],
         settings=run.settings,

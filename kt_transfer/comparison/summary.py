@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kt_transfer.comparison.forecast import describe_next
+from kt_transfer.comparison.generalization import SHIFT_MARKS, describe_shift, shift_table
 from kt_transfer.comparison.table import NO_SOURCE
+from kt_transfer.reporting.calibration import describe_calibration
 from kt_transfer.reporting.terminal import format_table
 from kt_transfer.reporting.wording import LOWER_IS_BETTER, has_more, improvement, joined
 
@@ -36,6 +38,14 @@ def describe_comparison(found: dict) -> Iterator[str]:
             f"split: {found['metric']} {score:.4f}"
         )
     yield from describe_next(found)
+    if "calibration" in found:
+        yield describe_calibration(found["calibration"])
+    if "shift" in found:
+        labels = found["shift"]["labels"]
+        yield f"\n{found['metric']} with {labels} labels, on changed examples as well:\n"
+        yield shift_table(found)
+        yield SHIFT_MARKS
+        yield from describe_shift(found)
 
 
 def describe_verdicts(found: dict) -> str:

@@ -31,7 +31,8 @@ _NUMBERS = ("steps", "num_parameters", "num_train", "num_held_out", "num_labelle
 _SECONDS = ("seconds", "pretrain_seconds", "fit_seconds", "head_seconds")
 COLUMNS = (*Cell._fields, *METRICS, *_SECONDS, *_NUMBERS)
 _CURVE_COLUMNS = (*Cell._fields, "epoch", "accuracy")
-_WHOLE = ("labels", "repeat", "fold", *_NUMBERS)
+_WORDS = ("method", "source", "change")
+_WHOLE = ("labels", "repeat", "fold", "num_examples", *_NUMBERS)
 
 
 class Table:
@@ -50,11 +51,11 @@ class Table:
         self.rows: dict[Cell, dict] = {}
         self.curves: dict[Cell, dict[int, float]] = {}
         self.held_out = HeldOutFolder(self.folder / "checkpoint" / "held_out")
-        for row in _read(self.folder / "comparison.csv", COLUMNS):
+        for row in read_rows(self.folder / "comparison.csv", COLUMNS):
             # Without its answers a cell is not finished.
             if cell_of(row) in self.held_out:
                 self.rows[cell_of(row)] = row
-        for row in _read(self.folder / "curves.csv", _CURVE_COLUMNS):
+        for row in read_rows(self.folder / "curves.csv", _CURVE_COLUMNS):
             if (cell := cell_of(row)) in self.rows:
                 self.curves.setdefault(cell, {})[int(row["epoch"])] = row["accuracy"]
 
@@ -75,9 +76,9 @@ class Table:
             for other, curve in self.curves.items()
             for epoch, value in curve.items()
         )
-        _write(self.folder / "curves.csv", _CURVE_COLUMNS, points)
+        write_rows(self.folder / "curves.csv", _CURVE_COLUMNS, points)
         # Last, since its row marks a cell as finished.
-        _write(self.folder / "comparison.csv", COLUMNS, self.rows.values())
+        write_rows(self.folder / "comparison.csv", COLUMNS, self.rows.values())
 
     def forget(self, repeat: int, fold: int) -> None:
         """Remove the cells of one fold."""
@@ -116,12 +117,18 @@ def cell_of(row: dict) -> Cell:
 
 
 def _typed(name: str, text: str):
-    if name in ("method", "source"):
+    if name in _WORDS:
         return text
     return int(text) if name in _WHOLE else float(text)
 
 
-def _read(path: Path, columns: tuple[str, ...]) -> list[dict]:
+def read_rows(path: Path, columns: tuple[str, ...]) -> list[dict]:
+    """The rows of a table as :func:`write_rows` wrote them, with numbers as numbers; none without a
+    file.
+
+    Raises:
+        UserError: If it is damaged.
+    """
     if not path.is_file():
         return []
     try:
@@ -139,7 +146,8 @@ def _read(path: Path, columns: tuple[str, ...]) -> list[dict]:
         ) from error
 
 
-def _write(path: Path, names, rows) -> None:
+def write_rows(path: Path, names, rows) -> None:
+    """Write rows of a table atomically."""
     with replacing(path) as temporary, open(temporary, "w", newline="") as file:
         writer = csv.DictWriter(file, names)
         writer.writeheader()

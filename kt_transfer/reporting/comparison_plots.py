@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
@@ -139,6 +139,85 @@ def plot_folds(scores: Sequence[dict], labels: int, metric: str) -> Figure:
         axis.title.set(size=10.5, weight="bold")
         axis.spines["left"].set_visible(False)
         axis.grid(axis="x", linewidth=0.8)
+    return figure
+
+
+def plot_shift(rows: Sequence[dict], metric: str) -> Figure:
+    """Plot the mean score of each candidate on clean and on changed examples.
+
+    Args:
+        rows: Rows of ``method``, ``source``, ``change`` and ``mean``, in the order of the changes.
+        metric: A key of :data:`~kt_transfer.reporting.wording.METRICS`.
+    """
+    candidates = _candidates(rows)
+    changes = list(dict.fromkeys(row["change"] for row in rows))
+    with matplotlib.rc_context(STYLE):
+        figure, axis = _empty(1.2 + 0.42 * len(changes) + 0.1 * len(candidates))
+        for number, (name, own) in enumerate(candidates):
+            look = look_of(rows, own[0]["method"])
+            # A little below one another, so that equal scores do not hide one another.
+            aside = 0.4 * ((number + 0.5) / len(candidates) - 0.5)
+            axis.plot(
+                [row["mean"] for row in own],
+                [changes.index(row["change"]) + aside for row in own],
+                label=name,
+                color=COLOURS[look][0],
+                marker=_MARKERS[look],
+                # Hollow for a second source, as the lines of the other plot are dashed.
+                fillstyle="none" if _source_number(rows, own[0]) % 2 else "full",
+                markersize=5.5,
+                linestyle="none",
+            )
+        axis.set_yticks(range(len(changes)), changes)
+        axis.set_ylim(len(changes) - 0.5, -0.5)
+        axis.hlines(
+            [place + 0.5 for place in range(len(changes) - 1)],
+            0,
+            1,
+            color=FAINT[0],
+            linewidth=0.8,
+            transform=axis.get_yaxis_transform(),
+        )
+        _scale(axis.xaxis, metric)
+        axis.set(xlabel=f"{METRICS[metric]}, mean over the folds")
+        axis.spines["left"].set_visible(False)
+        axis.grid(axis="x", linewidth=0.8)
+        figure.legend(
+            loc="outside lower left",
+            ncols=2 if max(len(name) for name, _ in candidates) < 20 else 1,
+        )
+    return figure
+
+
+def plot_reliability(groups: Mapping[str, Sequence[dict]]) -> Figure:
+    """Plot accuracy against confidence; on the diagonal confidence is accuracy.
+
+    Args:
+        groups: By name, the bins of :func:`~kt_transfer.reporting.calibration.reliability`, of one
+            or two groups. The area of a mark is the number of its examples.
+    """
+    looks = ("features", "parameters")
+    with matplotlib.rc_context(STYLE):
+        figure, axis = _empty(4.1)
+        axis.plot([0, 1], [0, 1], color=INK[0], linewidth=1, linestyle=(0, (4, 3)))
+        for look, (name, bins) in zip(looks, groups.items(), strict=False):
+            colour, x = COLOURS[look][0], [each["confidence"] for each in bins]
+            y = [each["accuracy"] for each in bins]
+            ends = [each["interval"] for each in bins]
+            below = [value - low for value, (low, _) in zip(y, ends, strict=True)]
+            above = [high - value for value, (_, high) in zip(y, ends, strict=True)]
+            axis.errorbar(x, y, yerr=[below, above], color=colour, elinewidth=1, linewidth=0.8)
+            most = max(each["num_examples"] for each in bins)
+            sizes = [12 + 60 * each["num_examples"] / most for each in bins]
+            axis.scatter(x, y, sizes, colour, marker=_MARKERS[look], label=name, zorder=3)
+        # A little more than from 0 to 1, so that no mark is cut.
+        axis.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
+        axis.set(xlabel="confidence", ylabel="accuracy")
+        for side in (axis.xaxis, axis.yaxis):
+            side.set_ticks([0, 0.25, 0.5, 0.75, 1])
+            side.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
+        axis.grid(linewidth=0.8)
+        figure.legend(loc="outside lower left", ncols=len(groups))
     return figure
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from kt_transfer.files.writing import size_in_words
+from kt_transfer.reporting.calibration import describe_calibration
 from kt_transfer.reporting.classification import confusion_matrix
 from kt_transfer.reporting.comparison_plots import (
     as_svg,
@@ -14,6 +15,8 @@ from kt_transfer.reporting.comparison_plots import (
     look_of,
     plot_folds,
     plot_label_efficiency,
+    plot_reliability,
+    plot_shift,
 )
 from kt_transfer.reporting.examples import Answers, most_confident_mistakes, pairs
 from kt_transfer.reporting.explanations import Explanation, on_page
@@ -46,6 +49,7 @@ def comparison_page(
     why: Explanation | None = None,
     reconstructions: tuple[np.ndarray, np.ndarray] | None,
     worth: Sequence[str],
+    held_up: Sequence[str] = (),
     commands: Sequence[tuple[str, str]],
     settings: dict,
     environment: dict,
@@ -62,6 +66,7 @@ def comparison_page(
         reconstructions: Raw examples and their reconstructions by the source's autoencoder, in the
             same units; ``None`` if there is no autoencoder.
         worth: Sentences about what the transfers are worth.
+        held_up: Sentences about changed examples, if they were asked for.
         commands: Pairs of a purpose and a command line.
         settings: All settings by name.
         environment: Data, machine and versions by name.
@@ -92,12 +97,14 @@ def comparison_page(
         methods=[(name, comparison["methods"][name]) for name in _present(scores)],
         has_curve=len(budgets) > 1,
         figures=_figures(curve, scores, metric),
+        shift=_shift(comparison, held_up),
         cost_labels=[f"{labels:,}" for labels in budgets],
         costs=_costs(comparison, budgets),
         equal_budget=_sentence(comparison["equal_budget"]),
         guesses=_guesses(comparison),
         guess_sentence=_guess_sentence(comparison),
         similarities=_similarities(comparison),
+        calibration=_calibration(comparison),
         confusion=_confusion(answers),
         mix_ups=_frequent_confusions(answers),
         mistakes=most_confident_mistakes(answers, _MOST_MISTAKES),
@@ -252,6 +259,59 @@ def _until_scratch(comparison: dict, method: str, source: str) -> str:
     return f"{found['epochs']} epochs, {_seconds(found['seconds'])}"
 
 
+def _shift(comparison: dict, held_up: Sequence[str]) -> dict | None:
+    """The scores on clean and on changed examples; ``None`` if there are none."""
+    from markupsafe import Markup
+
+    if "shift" not in comparison:
+        return None
+    shift, metric = comparison["shift"], comparison["metric"]
+    several = num_sources(shift["rows"]) > 1
+    reach = max((abs(row.get("difference", 0.0)) for row in shift["rows"]), default=0.0) or 1.0
+    rows: dict[tuple, dict] = {}
+    for row in shift["rows"]:
+        method, source = row["method"], row["source"]
+        wins = all(row[key] == comparison["winner"][key] for key in ("method", "source"))
+        named = {"method": method, "source": source if several else "", "wins": wins, "cells": []}
+        rows.setdefault((method, source), named)["cells"].append(_shift_cell(metric, row, reach))
+    described = "; ".join(
+        f"{candidate_name(row['method'], row['source'])}, {row['change']}: "
+        f"{format_score(metric, row['mean'])}"
+        for row in shift["rows"]
+    )
+    title = f"Mean {METRICS[metric]} on changed examples"
+    figure = as_svg(plot_shift(shift["rows"], metric), title, described)
+    return {
+        "labels": f"{shift['labels']:,}",
+        "sentences": [_sentence(text) for text in held_up],
+        "changes": shift["changes"],
+        "rows": list(rows.values()),
+        "figure": Markup(figure),  # noqa: S704 - its texts are escaped
+    }
+
+
+def _shift_cell(metric: str, row: dict, reach: float) -> dict:
+    """A mean, the gain over scratch, and how strong its shade is; words and marks say it too."""
+    is_clean = row["change"] == "clean"
+    lost = "" if is_clean else f"{_bare(format_gain(metric, improvement(metric, -row['lost'])))}"
+    cell = {"mean": format_score(metric, row["mean"]), "lost": lost}
+    if "verdict" not in row:
+        return cell | {"kind": "", "share": 0, "gain": "", "interval": ""}
+    gained = improvement(metric, row["difference"])
+    mark = {"better": "▲ ", "worse": "▼ "}.get(row["verdict"], "")
+    return cell | {
+        "kind": "better" if gained > 0 else "worse",
+        "share": round(abs(gained) / reach, 3),
+        "gain": mark + _bare(format_gain(metric, row["difference"])),
+        "interval": _bare(format_interval(metric, row["interval"])),
+    }
+
+
+def _bare(text: str) -> str:
+    """A number without its unit, which the caption says once."""
+    return text.removesuffix(" points")
+
+
 def _seconds(seconds: float) -> str:
     return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:,.0f} s"
 
@@ -315,6 +375,38 @@ def _guess_sentence(comparison: dict) -> str:
     found = max(guesses, key=lambda guess: _best_gain(comparison, guess))["source"]
     agrees = "and so did cross-validation" if guessed == found else f"cross-validation {found}"
     return f"With {most:,} labels LogME picks {guessed}, {agrees}."
+
+
+def _calibration(comparison: dict) -> dict | None:
+    """The reliability of the winner's held-out answers; ``None`` if they are not known."""
+    from markupsafe import Markup
+
+    if "calibration" not in comparison:
+        return None
+    found = comparison["calibration"]
+    named = {"as trained": found["before"], "with the temperature": found["after"]}
+    rows = [
+        {
+            "name": name,
+            "error": f"{100 * own['calibration_error']:.1f} %",
+            "interval": " to ".join(f"{100 * end:.1f}" for end in own["interval"]) + " %",
+            "loss": f"{own['loss']:.3f}",
+        }
+        for name, own in named.items()
+    ]
+    described = "; ".join(
+        f"{name}, confidence {each['confidence']:.2f}: accuracy {each['accuracy']:.2f}"
+        for name, own in named.items()
+        for each in own["bins"]
+    )
+    figure = plot_reliability({name: own["bins"] for name, own in named.items()})
+    svg = as_svg(figure, "Accuracy by confidence of the winner's held-out answers", described)
+    return {
+        "sentence": _sentence(describe_calibration(found)),
+        "num_examples": f"{found['num_examples']:,}",
+        "rows": rows,
+        "figure": Markup(svg),  # noqa: S704 - its texts are escaped
+    }
 
 
 def _confusion(answers: Answers) -> dict | None:

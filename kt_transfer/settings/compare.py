@@ -81,6 +81,19 @@ class CompareConfig(Training):
     """Differences up to this are of no importance, in units of the metric: 0.01 is a point of
     accuracy."""
 
+    shift: bool = False
+    """Judge what is learned with the most labels on changed examples, too: held-out pictures with
+    noise, blur, less contrast, more light and turned, the rows of a table with noise, missing
+    columns and drift."""
+
+    shift_data: str | None = None
+    """Judge it on a second set with the same classes as well, such as pictures of another camera:
+    on its test part, or else on all of its labelled examples."""
+
+    calibrate: bool = False
+    """Export the winner with its logits divided by the temperature that makes its confidence fit
+    its held-out answers best; its answers stay."""
+
     prefer: Literal["best", "smallest"] = "best"
     """The winner: the best mean at the largest budget, or the smallest network that is, with a
     probability of 90 %, not worse than it by more than the margin."""

@@ -166,7 +166,7 @@ def _require_data(config) -> None:
     """A set that is not to be had is refused before the seconds that TensorFlow takes to load."""
     from kt_transfer.data import require_data
 
-    for name in ("data", "source_data"):
+    for name in ("data", "source_data", "shift_data"):
         if spec := getattr(config, name, None):
             with settings_named(data=name):
                 require_data(spec, data_dir=config.data_dir)

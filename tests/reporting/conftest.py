@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from kt_transfer.reporting.calibration import FoldAnswers, calibrate
 from kt_transfer.reporting.examples import Answers
 from kt_transfer.reporting.explanations import (
     ColumnExplanation,
@@ -84,6 +85,36 @@ def _simulated(metric="accuracy", budgets=(50, 200, 1000), sources=("runs/source
     return comparison, scores, curve
 
 
+def _with_shift_and_calibration(comparison, seed=0):
+    """The same with SIMULATED scores on changed examples, and a calibration."""
+    rng = np.random.default_rng(seed)
+    labels = comparison["winner"]["labels"]
+    candidates = [("scratch", ""), *((v["method"], v["source"]) for v in comparison["verdicts"])]
+    rows = []
+    for change in ("clean", "noise", "second set"):
+        for method, source in dict.fromkeys(candidates):
+            lost = 0.0 if change == "clean" else 0.1
+            row = {"method": method, "source": source, "change": change, "lost": lost}
+            row["mean"] = 0.8 - lost + 0.05 * rng.random()
+            if method != "scratch":
+                difference = rng.uniform(-0.2, 0.2)
+                row |= {"difference": difference, "p_value": 0.01, "adjusted_p_value": 0.02}
+                row["interval"] = [difference - 0.1, difference + 0.1]
+                row["verdict"] = ["worse", "no difference", "better"][rng.integers(3)]
+            rows.append(row)
+    changes = [
+        {"name": "noise", "description": "some noise"},
+        {"name": "second set", "description": "labelled examples of npz:<i>.npz"},
+    ]
+    logits = rng.normal(0, 4, (300, 3))
+    chosen = (rng.random((300, 1)) > 0.5 * (1 + np.arange(2))).sum(axis=1)
+    answers = FoldAnswers(chosen, logits, np.arange(300) % 5, np.arange(300))
+    return comparison | {
+        "shift": {"labels": labels, "changes": changes, "rows": rows},
+        "calibration": calibrate(answers) | {"is_applied": False},
+    }
+
+
 def _simulated_answers(examples, class_names, value_range, seed=0):
     """SIMULATED answers, about a fifth of them wrong."""
     rng = np.random.default_rng(seed)
@@ -136,3 +167,8 @@ def simulated():
 @pytest.fixture(scope="session")
 def simulated_answers():
     return _simulated_answers
+
+
+@pytest.fixture(scope="session")
+def with_shift_and_calibration():
+    return _with_shift_and_calibration

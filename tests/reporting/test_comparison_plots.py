@@ -12,6 +12,8 @@ from kt_transfer.reporting.comparison_plots import (
     colour_variables,
     plot_folds,
     plot_label_efficiency,
+    plot_reliability,
+    plot_shift,
     save_png,
 )
 
@@ -87,6 +89,40 @@ def test_every_colour_is_the_pages(simulated):
         used = set(re.findall(r"var\((--[a-z]+)\)", svg))
         assert used <= set(re.findall(r"(--[a-z]+):", colour_variables(dark=True)))
         assert {"--scratch", "--ink", "--faint"} <= used
+
+
+def test_every_candidate_has_a_mark_for_every_change(simulated, with_shift_and_calibration):
+    comparison, *_ = simulated(sources=("runs/a", "runs/b"))
+    rows = with_shift_and_calibration(comparison)["shift"]["rows"]
+    figure = plot_shift(rows, "accuracy")
+    said = texts(parsed(figure))
+    assert {"clean", "noise", "second set", "scratch", "features · runs/a"} <= set(said)
+    marks = [line for line in figure.axes[0].lines if len(line.get_xdata()) == 3]
+    assert len(marks) == len(rows) / 3
+    for line in marks:
+        own = [row for row in rows if line.get_label() in _names(row)]
+        assert line.get_xdata() == pytest.approx([row["mean"] for row in own])
+        assert np.round(line.get_ydata()).tolist() == [0, 1, 2]
+
+
+def _names(row):
+    return row["method"], f"{row['method']} · {row['source']}"
+
+
+def test_reliability_is_where_the_bins_are(simulated, with_shift_and_calibration):
+    found = with_shift_and_calibration(simulated()[0])["calibration"]
+    axis = plot_reliability({name: found[name]["bins"] for name in ("before", "after")}).axes[0]
+    for container, name in zip(axis.containers, ("before", "after"), strict=True):
+        bins = found[name]["bins"]
+        line, ends = container.lines[0], container.lines[2][0].get_segments()
+        assert line.get_xdata() == pytest.approx([each["confidence"] for each in bins])
+        assert line.get_ydata() == pytest.approx([each["accuracy"] for each in bins])
+        spans = np.array(ends)[:, :, 1]
+        assert spans == pytest.approx(np.array([each["interval"] for each in bins]))
+    sizes = axis.collections[-1].get_sizes()
+    assert sizes.argmax() == np.argmax([each["num_examples"] for each in found["after"]["bins"]])
+    diagonal = axis.lines[0]
+    assert list(diagonal.get_xdata()) == list(diagonal.get_ydata()) == [0, 1]
 
 
 def luminance(colour):

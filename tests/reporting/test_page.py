@@ -45,7 +45,7 @@ def page(write):
 
 
 @pytest.fixture(scope="session")
-def pages(write, page):
+def pages(write, page, simulated, with_shift_and_calibration):
     """Images; a table of numbers with awkward names; many classes, no source."""
     awkward = ["<b>cat</b> & $dog$", "a class with a name that goes on and on without an end"]
     sources = ("runs/" + "x" * 60 + "<i>", "runs/mnist-conv")
@@ -64,6 +64,7 @@ def pages(write, page):
             simulated={"sources": ()},
             reconstructions=None,
         ),
+        "shift": write(comparison=with_shift_and_calibration(simulated()[0])),
     }
 
 
@@ -86,7 +87,7 @@ class Tags(HTMLParser):
         return [attributes for tag, attributes in self.tags if tag in names]
 
 
-@pytest.mark.parametrize("kind", ["images", "table", "classes"])
+@pytest.mark.parametrize("kind", ["images", "table", "classes", "shift"])
 def test_nothing_is_fetched_and_nothing_runs(pages, kind):
     text = pages[kind].read_text()
     tags = Tags(text)
@@ -117,6 +118,36 @@ def test_every_verdict_is_told(page, simulated):
         assert f">{verdict['method']}<" in own[0]
         assert verdict["verdict"] in own[0]
         assert ">3.1 points<" in own[0]
+
+
+def test_changed_examples_are_shown_with_words_and_marks(
+    pages, page, simulated, with_shift_and_calibration
+):
+    assert "Does it generalize?" not in page.read_text()
+    text = pages["shift"].read_text()
+    assert "npz:&lt;i&gt;.npz" in text
+    table = text.split('<table class="shift">')[1].split("</table>")[0]
+    rows = with_shift_and_calibration(simulated()[0])["shift"]["rows"]
+    assert table.count("<td") == len(rows)
+    for row in rows:
+        assert f">{100 * row['mean']:.1f} %<" in table
+        if "verdict" in row:
+            mark = {"better": "▲ ", "worse": "▼ ", "no difference": ""}[row["verdict"]]
+            assert f">{mark}{100 * row['difference']:+.1f}<".replace("-", "−") in table
+    assert table.split("<tbody>")[1].count("▲") == sum(
+        row.get("verdict") == "better" for row in rows
+    )
+    assert "−10.0 to clean" in table
+
+
+def test_the_calibration_is_told_and_shown(pages, page, simulated, with_shift_and_calibration):
+    assert "Is its confidence accuracy?" not in page.read_text()
+    text = pages["shift"].read_text().split("Is its confidence accuracy?")[1]
+    found = with_shift_and_calibration(simulated()[0])["calibration"]
+    for name in ("before", "after"):
+        assert f">{100 * found[name]['calibration_error']:.1f} %<" in text
+    assert f"--calibrate exports it with one of {found['temperature']:.2f}" in text
+    assert "<title>Accuracy by confidence" in text
 
 
 def test_names_of_the_users_are_text_not_markup(pages):
@@ -223,7 +254,7 @@ def test_many_classes_are_told_by_their_confusions(pages):
 
 
 @needs_chromium
-@pytest.mark.parametrize("kind", ["images", "table", "classes"])
+@pytest.mark.parametrize("kind", ["images", "table", "classes", "shift"])
 @pytest.mark.parametrize("width", [360, 1200])
 def test_nothing_overflows(pages, kind, width, tmp_path):
     found = measure(pages[kind], tmp_path, width=width)
