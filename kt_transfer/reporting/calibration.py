@@ -243,4 +243,8 @@ def _wilson(successes: int, count: int) -> list[float]:
     share, weight = successes / count, z**2 / count
     middle = (share + weight / 2) / (1 + weight)
     reach = z * np.sqrt(share * (1 - share) / count + weight / (4 * count)) / (1 + weight)
-    return [max(0.0, float(middle - reach)), min(1.0, float(middle + reach))]
+    # At 0 and at 1 it ends there, but for rounding.
+    return [
+        max(0.0, min(share, float(middle - reach))),
+        min(1.0, max(share, float(middle + reach))),
+    ]

@@ -58,6 +58,14 @@ def test_an_example_of_certainty_falls_into_the_last_bin():
     assert [each["high"] for each in bins] == [1.0]
 
 
+@pytest.mark.parametrize("right", [True, False])
+def test_an_interval_holds_its_accuracy_whatever_the_rounding(right):
+    for count in range(1, 200):
+        (found,) = reliability(np.full(count, 1 - right), np.tile([0.1, 0.9], (count, 1))[:, ::-1])
+        low, high = found["interval"]
+        assert 0 <= low <= found["accuracy"] <= high <= 1
+
+
 def test_the_interval_holds_the_error_of_very_many_examples():
     labels, logits = answers_of(400_000, 2.0, seed=99)
     truth = expected_calibration_error(labels, softmax(logits))
