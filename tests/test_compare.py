@@ -407,7 +407,7 @@ def test_changed_examples_and_a_second_set_are_judged_as_well(tmp_path, monkeypa
     assert calibration["is_applied"]
     assert calibration["temperature"] == found["temperature"]
     assert Run(Path("run")).read_json("metrics.json")["temperature"] == found["temperature"]
-    assert "Is its confidence accuracy?" in page
+    assert "Can its confidence be trusted?" in page
     assert Path("run/plots/reliability.png").stat().st_size > 5000
 
     # Interrupted after some cells, and gone on with: the same in the end.

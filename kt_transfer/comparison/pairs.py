@@ -85,6 +85,20 @@ def most_different(
     return chosen[0], chosen[1]
 
 
+def most_frequent_answers(cells: Iterable[HeldOut], rows: np.ndarray) -> np.ndarray:
+    """What a candidate answers most often to some examples, over all cells that judge by them."""
+    cells = list(cells)
+    counts = np.zeros((len(rows), cells[0].logits.shape[1]), int) if len(rows) else None
+    if counts is None:
+        return np.zeros(0, int)
+    for cell in cells:
+        order = np.argsort(cell.rows)
+        place = np.minimum(np.searchsorted(cell.rows[order], rows), len(order) - 1)
+        found = cell.rows[order][place] == rows
+        counts[np.flatnonzero(found), cell.predicted[order][place[found]]] += 1
+    return counts.argmax(axis=1)
+
+
 def _right(own, other) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Rows, labels, and whether either candidate is right, over all cells."""
     pairs = list(zip(own, other, strict=True))

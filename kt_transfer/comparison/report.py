@@ -12,9 +12,19 @@ from collections.abc import Sequence
 import numpy as np
 
 from kt_transfer.comparison.comparison import Comparison
+from kt_transfer.comparison.forecast import describe_next
 from kt_transfer.comparison.generalization import describe_shift
-from kt_transfer.comparison.summary import describe_student, describe_worths
+from kt_transfer.comparison.pairs import most_different, most_frequent_answers
+from kt_transfer.comparison.summary import (
+    describe_left,
+    describe_student,
+    describe_sure,
+    describe_worths,
+)
+from kt_transfer.comparison.table import Table
+from kt_transfer.comparison.verdicts import BASELINE
 from kt_transfer.data import Dataset
+from kt_transfer.data.rows import take_rows
 from kt_transfer.reporting.comparison_plots import (
     plot_folds,
     plot_label_efficiency,
@@ -22,14 +32,16 @@ from kt_transfer.reporting.comparison_plots import (
     plot_shift,
     save_png,
 )
-from kt_transfer.reporting.examples import Answers
+from kt_transfer.reporting.examples import Answers, Differing, differing_answers
 from kt_transfer.reporting.explanations import Explanation
 from kt_transfer.reporting.page import comparison_page
 from kt_transfer.reporting.plots import plot_reconstructions
+from kt_transfer.reporting.wording import improvement, is_same
 from kt_transfer.runs import recording
 from kt_transfer.runs.folder import SESSION_SETTINGS, Run, replacing
 
 _NUM_RECONSTRUCTIONS = 8
+_NUM_DIFFERING = 8
 
 
 def write_report(
@@ -38,7 +50,7 @@ def write_report(
     data: Dataset,
     comparison: Comparison,
     found: dict,
-    rows: list[dict],
+    table: Table,
     answers: Answers,
     why: Explanation | None,
     then: Sequence[tuple[str, str]],
@@ -51,12 +63,12 @@ def write_report(
         data: The target.
         comparison: Whose autoencoder is shown.
         found: What ``comparison.json`` says.
-        rows: Of the table.
+        table: With the answers to held-out examples.
         answers: The winner's, on the test split.
         why: What carries them.
         then: What to do with the winner, and the command for it.
     """
-    points = found["curve"]
+    points, rows = found["curve"], list(table.rows.values())
     plots = run.folder("plots")
     budgets = sorted({row["labels"] for row in rows})
     if len(budgets) > 1:
@@ -81,12 +93,42 @@ def write_report(
         reconstructions=shown,
         held_up=list(describe_shift(found)) if "shift" in found else [],
         worth=[*describe_student(found), *describe_worths(found)],
-        commands=[("The same comparison", command_of(config)), *then],
+        sure=[*describe_sure(found), *describe_left(found)],
+        then=describe_next(found),
+        differing=_differing(found, data, table),
+        again=command_of(config),
+        commands=then,
         settings=run.settings,
         environment=_environment(run),
     )
     with replacing(run.path / "report.html") as temporary:
         temporary.write_text(page)
+
+
+def _differing(found: dict, data: Dataset, table: Table) -> dict:
+    """Where the winner differs from scratch; where scratch wins, the best of the others does."""
+    labels, winner = found["winner"]["labels"], found["winner"]
+    judged = [entry for entry in found["verdicts"] if entry["labels"] == labels]
+    own = next((entry for entry in judged if is_same(entry, winner)), None) or max(
+        judged, key=lambda entry: improvement(found["metric"], entry["mean"])
+    )
+    counts = next(entry for entry in found["pairs"] if is_same(entry, own))
+    cells = [
+        cell for cell in table.rows if cell[:3] == (own["method"], own["source"], own["labels"])
+    ]
+    pair = [
+        [table.held_out.read(cell._replace(method=method, source=source)) for cell in cells]
+        for method, source in ((own["method"], own["source"]), BASELINE)
+    ]
+    shown = []
+    for rows in most_different(*pair, _NUM_DIFFERING):
+        said = [most_frequent_answers(answers, rows) for answers in pair]
+        examples = take_rows(data.x, rows)
+        texts = None if data.schema is None else data.schema.texts_of(examples)
+        shown.append(Differing(examples, data.rows[rows], data.y[rows], *said, texts))
+    columns = () if data.schema is None else data.schema.names
+    names = own["method"], BASELINE[0]
+    return differing_answers(counts, names, *shown, data.class_names, data.value_range, columns)
 
 
 def command_of(config) -> str:

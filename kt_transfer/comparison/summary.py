@@ -48,6 +48,14 @@ def describe_comparison(found: dict) -> Iterator[str]:
         yield from describe_shift(found)
 
 
+def describe_sure(found: dict) -> Iterator[str]:
+    """How sure the result is, beside the table."""
+    yield describe_verdicts(found)
+    yield describe_expected(found)
+    if told := describe_constant(found):
+        yield told
+
+
 def describe_verdicts(found: dict) -> str:
     """What intervals and verdicts mean, in one sentence."""
     count = len(found["verdicts"])

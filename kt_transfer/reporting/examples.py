@@ -11,7 +11,7 @@ import numpy as np
 
 from kt_transfer.reporting.plots import as_picture
 
-MOST_VALUES = 12
+MOST_VALUES, MOST_CLASSES = 12, 30
 _LARGEST_SIDE = 160
 
 
@@ -78,12 +78,122 @@ def pairs(originals: np.ndarray, made: np.ndarray, value_range, count: int) -> l
     ]
 
 
-def _mistake(answers: Answers, row: int, predicted: int, sure: float) -> dict:
-    if answers.texts is None:
-        shown = show(answers.examples[row], answers.value_range)
+class Differing(NamedTuple):
+    """Held-out examples that one of two candidates gets right, and the other does not.
+
+    Attributes:
+        examples: Raw examples, shape ``(n, ...)``.
+        rows: Their row numbers.
+        labels: Their true classes.
+        own: What the one answers most often.
+        other: What the other does.
+        texts: As for :class:`Answers`.
+    """
+
+    examples: np.ndarray
+    rows: np.ndarray
+    labels: np.ndarray
+    own: np.ndarray
+    other: np.ndarray
+    texts: Sequence[Sequence[str]] | None = None
+
+
+def differing_answers(
+    counts: dict,
+    names: tuple[str, str],
+    helped: Differing,
+    hurt: Differing,
+    class_names: Sequence[str],
+    value_range: tuple[float, float],
+    columns: Sequence[str] = (),
+) -> dict:
+    """Where two candidates differ, formatted for the report.
+
+    Args:
+        counts: Counts of answers, as from :func:`~kt_transfer.comparison.pairs.paired_answers`.
+        names: What the two are called.
+        helped: Examples that only the first gets right.
+        hurt: Examples that only the second does.
+        class_names: Class names by number.
+        value_range: Smallest and largest raw value.
+        columns: The names of the values, where ``texts`` are given.
+
+    Returns:
+        ``own``, ``other``, ``sentence``, ``classes`` (a row for each that differs, the greatest
+        net gain first) and ``groups`` of examples.
+    """
+    own, other = names
+    classes = [
+        {
+            "name": class_names[number],
+            "answers": f"{each['num_answers']:,}",
+            "helped": f"{each['only_own']:,}",
+            "hurt": f"{each['only_other']:,}",
+            "net": f"{each['only_own'] - each['only_other']:+,}".replace("-", "\N{MINUS SIGN}"),
+            "order": each["only_other"] - each["only_own"],
+        }
+        for number, each in enumerate(counts["by_class"])
+        if each["only_own"] or each["only_other"]
+    ]
+    groups = [
+        (f"Right with {own}, wrong with {other}", helped),
+        (f"Wrong with {own}, right with {other}", hurt),
+    ]
+    return {
+        "own": own,
+        "other": other,
+        "sentence": (
+            f"Of {counts['num_answers']:,} answers to {counts['num_examples']:,} held-out "
+            f"examples, {own} is right in {counts['only_own']:,} where {other} is wrong, and wrong "
+            f"in {counts['only_other']:,} where {other} is right; both are right in "
+            f"{counts['both_right']:,} and wrong in {counts['both_wrong']:,}."
+        ),
+        "classes": sorted(classes, key=lambda row: row["order"])[:MOST_CLASSES],
+        "groups": [
+            {
+                "title": title,
+                "examples": [
+                    _differs(found, place, names, class_names, value_range, columns)
+                    for place in range(len(found.rows))
+                ],
+            }
+            for title, found in groups
+            if len(found.rows)
+        ],
+    }
+
+
+def _differs(
+    found: Differing, place: int, names, class_names, value_range, columns: Sequence[str]
+) -> dict:
+    texts = None if found.texts is None else found.texts[place]
+    true = class_names[found.labels[place]]
+    answered = ", ".join(
+        f"{name}: {class_names[said[place]]}"
+        for name, said in zip(names, (found.own, found.other), strict=True)
+    )
+    return {
+        "number": int(found.rows[place]),
+        "true": true,
+        "answered": answered,
+        "alt": f"Training example {found.rows[place]}: {true}; {answered}",
+        **_shown(found.examples[place], value_range, texts, columns),
+    }
+
+
+def _shown(example: np.ndarray, value_range, texts, columns: Sequence[str]) -> dict:
+    """One example as :func:`show` has it or as texts, with the names of its values."""
+    if texts is None:
+        shown = show(example, value_range)
         names = [f"value {number}" for number in range(1, 1 + len(shown.get("values", ())))]
     else:
-        shown, names = _some_of(answers.texts[row]), list(answers.columns)
+        shown, names = _some_of(texts), list(columns)
+    return {**shown, "names": names[:MOST_VALUES]}
+
+
+def _mistake(answers: Answers, row: int, predicted: int, sure: float) -> dict:
+    texts = None if answers.texts is None else answers.texts[row]
+    shown = _shown(answers.examples[row], answers.value_range, texts, answers.columns)
     true, predicted_name = (answers.class_names[n] for n in (answers.labels[row], predicted))
     return {
         "number": int(row),
@@ -92,7 +202,6 @@ def _mistake(answers: Answers, row: int, predicted: int, sure: float) -> dict:
         "sure": f"{100 * sure:.0f}\N{NO-BREAK SPACE}%",
         "alt": f"Test example {row}: {true}, predicted {predicted_name}",
         **shown,
-        "names": names[:MOST_VALUES],
     }
 
 

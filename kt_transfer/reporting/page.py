@@ -21,6 +21,7 @@ from kt_transfer.reporting.comparison_plots import (
 from kt_transfer.reporting.examples import Answers, most_confident_mistakes, pairs
 from kt_transfer.reporting.explanations import Explanation, on_page
 from kt_transfer.reporting.wording import (
+    LOWER_IS_BETTER,
     METRICS,
     candidate_name,
     format_gain,
@@ -33,6 +34,7 @@ from kt_transfer.reporting.wording import (
     improvement,
     is_same,
     num_sources,
+    percent,
 )
 
 _SCRATCH = {"method": "scratch", "source": ""}
@@ -49,7 +51,11 @@ def comparison_page(
     why: Explanation | None = None,
     reconstructions: tuple[np.ndarray, np.ndarray] | None,
     worth: Sequence[str],
+    sure: Sequence[str] = (),
+    then: Sequence[str] = (),
     held_up: Sequence[str] = (),
+    differing: dict | None = None,
+    again: str,
     commands: Sequence[tuple[str, str]],
     settings: dict,
     environment: dict,
@@ -66,7 +72,12 @@ def comparison_page(
         reconstructions: Raw examples and their reconstructions by the source's autoencoder, in the
             same units; ``None`` if there is no autoencoder.
         worth: Sentences about what the transfers are worth.
+        sure: Sentences about how sure the result is.
+        then: Sentences about what to do next.
         held_up: Sentences about changed examples, if they were asked for.
+        differing: Where the winner and scratch differ, as from
+            :func:`~kt_transfer.reporting.examples.differing_answers`.
+        again: The command line that asks for the same.
         commands: Pairs of a purpose and a command line.
         settings: All settings by name.
         environment: Data, machine and versions by name.
@@ -94,6 +105,11 @@ def comparison_page(
         metric=METRICS[metric],
         num_folds=len({(row["repeat"], row["fold"]) for row in scores}),
         budgets=_budgets(comparison),
+        beside=comparison["beside"] and METRICS[comparison["beside"]["metric"]],
+        sure=[_sentence(text) for text in sure],
+        next=[_sentence(text) for text in then],
+        forecast=_forecast(comparison),
+        differing=differing,
         methods=[(name, comparison["methods"][name]) for name in _present(scores)],
         has_curve=len(budgets) > 1,
         figures=_figures(curve, scores, metric),
@@ -112,7 +128,8 @@ def comparison_page(
         reconstructions=pairs(*made, answers.value_range, _MOST_RECONSTRUCTIONS),
         looks={name: look_of(scores, name) for name in _present(scores)},
         colours={"light": colour_variables(dark=False), "dark": colour_variables(dark=True)},
-        commands=commands,
+        again="again",
+        commands=[*commands, ("again", again)],
         settings=settings.items(),
         environment=environment.items(),
     )
@@ -128,10 +145,13 @@ def _sentence(text: str) -> str:
 
 def _facts(comparison: dict, answers: Answers) -> list[dict]:
     """Key facts about the winner."""
-    winner = comparison["winner"]
+    winner, metric = comparison["winner"], comparison["metric"]
     costs = next(row for row in comparison["costs"] if is_same(row, winner))
+    side = "at most" if metric in LOWER_IS_BETTER else "at least"
+    bound = f"{side} {format_score(metric, winner['bound'])} with 95 % confidence"
     return [
         _fact("winner", winner["method"], winner["source"]),
+        _fact(f"{METRICS[metric]} to be expected", format_score(metric, winner["expected"]), bound),
         *_tested(comparison, answers),
         _fact("parameters", f"{costs['num_parameters']:,}", size_in_words(costs["bytes"])),
         _fact("latency", f"{costs['latency_ms']:.2g} ms", "one example at a time"),
@@ -164,9 +184,39 @@ def _budgets(comparison: dict) -> list[dict]:
         rows = [_reference_row(metric, base), *(_verdict_row(metric, row, reach) for row in own)]
         for row, found in zip(rows, [_SCRATCH | base, *own], strict=True):
             row["source"] = found["source"] if several else ""
+            row["beside"] = _beside(comparison, found)
             row["wins"] = is_same(found, comparison["winner"])
         groups.append({"labels": f"{base['labels']:,}", "rows": rows})
     return groups
+
+
+def _beside(comparison: dict, row: dict) -> str:
+    """The score of the metric that stands beside the one that is judged by."""
+    if not comparison["beside"]:
+        return ""
+    mean = next(entry["mean"] for entry in comparison["beside"]["means"] if is_same(entry, row))
+    return format_score(comparison["beside"]["metric"], mean)
+
+
+def _forecast(comparison: dict) -> dict | None:
+    """What more labels would bring: a row for each candidate."""
+    entries, metric = comparison["forecast"]["more_labels"], comparison["metric"]
+    if not entries:
+        return None
+    several = num_sources(comparison["verdicts"]) > 1
+    rows: dict[tuple, dict] = {}
+    for entry in entries:
+        key = entry["method"], entry["source"]
+        row = {"method": key[0], "source": key[1] if several else "", "cells": []}
+        rows.setdefault(key, row)["cells"].append(
+            {
+                "score": format_score(metric, entry["score"]),
+                "gain": format_gain(metric, entry["gain"]),
+                "interval": format_interval(metric, entry["interval"]),
+            }
+        )
+    numbers = dict.fromkeys(entry["labels"] for entry in entries)
+    return {"labels": [f"{number:,}" for number in numbers], "rows": list(rows.values())}
 
 
 def _reference_row(metric: str, base: dict) -> dict:
@@ -185,11 +235,29 @@ def _verdict_row(metric: str, row: dict, reach: float) -> dict:
             name: round(50 + 46 * value / reach, 1)
             for name, value in (("low", low), ("middle", middle), ("high", high))
         },
-        "verdict": {"better": "▲ better", "worse": "▼ worse"}.get(row["verdict"], row["verdict"]),
+        "verdict": _pill(row),
+        "likely": _likely(row),
         "kind": row["verdict"].replace("no difference", "same"),
         "reason": format_reason(metric, row),
         "detectable": format_size(metric, row["detectable"]),
     }
+
+
+def _pill(row: dict) -> str:
+    if row["verdict"] == "no difference" and row["practically_equal"]:
+        return "≈ practically equal"
+    return {"better": "▲ better", "worse": "▼ worse"}.get(row["verdict"], row["verdict"])
+
+
+def _likely(row: dict) -> str:
+    """The probabilities of a verdict that is open."""
+    if row["verdict"] != "no difference":
+        return ""
+    likely = row["probabilities"]
+    return (
+        f"better {percent(likely['better'])}, practically equal {percent(likely['equal'])}, "
+        f"worse {percent(likely['worse'])}"
+    )
 
 
 def _figures(curve: Sequence[dict], scores: Sequence[dict], metric: str) -> list:
@@ -227,7 +295,10 @@ def _costs(comparison: dict, budgets: Sequence[int]) -> list[dict]:
     rows = {}
     for cost in comparison["costs"]:
         own = rows.setdefault((cost["method"], cost["source"]), {"seconds": {}})
-        own["seconds"][cost["labels"]] = _seconds(cost["seconds"])
+        own["seconds"][cost["labels"]] = {
+            "all": _seconds(cost["seconds"]),
+            "own": _seconds(cost["own_seconds"]) if _shares(cost) else "",
+        }
         own["model"] = [
             f"{cost['num_parameters']:,}" if cost["num_parameters"] else "–",
             size_in_words(cost["bytes"]),
@@ -239,13 +310,22 @@ def _costs(comparison: dict, budgets: Sequence[int]) -> list[dict]:
             "method": method,
             "source": source if several else "",
             "cells": [
-                *(own["seconds"].get(labels, "–") for labels in budgets),
-                _until_scratch(comparison, method, source),
-                *own["model"],
+                *(own["seconds"].get(labels, _plain("–")) for labels in budgets),
+                _plain(_until_scratch(comparison, method, source)),
+                *map(_plain, own["model"]),
             ],
         }
         for (method, source), own in rows.items()
     ]
+
+
+def _plain(text: str) -> dict:
+    return {"all": text, "own": ""}
+
+
+def _shares(cost: dict) -> bool:
+    """Whether a good part of what a candidate takes is computed for others as well."""
+    return cost["own_seconds"] < 0.95 * cost["seconds"]
 
 
 def _until_scratch(comparison: dict, method: str, source: str) -> str:

@@ -94,7 +94,7 @@ def test_it_opens_in_a_browser(report, tmp_path):
         assert seen["scrolls"] == width
         assert all(seen["images"])
         assert len(seen["images"]) > 12
-        assert "What it costs" in seen["headings"]
+        assert "What does it cost?" in seen["headings"]
 
 
 @needs_chromium

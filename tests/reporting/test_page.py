@@ -27,7 +27,10 @@ def write(tmp_path_factory, simulated, simulated_answers, simulated_explanation)
             ),
             reconstructions=options.pop("reconstructions", (examples, 0.9 * examples)),
             worth=["at 100 labels, the transfer is worth about 140 labels"],
-            commands=[("The same comparison", options.pop("command", COMMAND))],
+            sure=["each interval has a confidence of 95 %"],
+            then=["with about 7 repeats linear would probably be told from scratch"],
+            again=options.pop("command", COMMAND),
+            commands=[("Its answers", "python -m kt_transfer.predict")],
             settings={"data": "digits", "seed": 7} | options.pop("settings", {}),
             environment={"finished": "24 November 2026", "keras": "3.15.1"},
         )
@@ -141,8 +144,8 @@ def test_changed_examples_are_shown_with_words_and_marks(
 
 
 def test_the_calibration_is_told_and_shown(pages, page, simulated, with_shift_and_calibration):
-    assert "Is its confidence accuracy?" not in page.read_text()
-    text = pages["shift"].read_text().split("Is its confidence accuracy?")[1]
+    assert "Can its confidence be trusted?" not in page.read_text()
+    text = pages["shift"].read_text().split("Can its confidence be trusted?")[1]
     found = with_shift_and_calibration(simulated()[0])["calibration"]
     for name in ("before", "after"):
         assert f">{100 * found[name]['calibration_error']:.1f} %<" in text
@@ -232,6 +235,7 @@ def test_an_explanation_that_was_left_out_is_told(page, simulated, simulated_ans
         answers=simulated_answers(DIGITS, list("0123456789"), (0, 16)),
         reconstructions=None,
         worth=[],
+        again=COMMAND,
         commands=[],
         settings={"data": "digits"},
         environment={"finished": "today"},
