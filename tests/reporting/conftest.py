@@ -34,7 +34,11 @@ def _simulated(metric="accuracy", budgets=(50, 200, 1000), sources=("runs/source
             curve.append(own | {"mean": mean, "low": mean - reach, "high": mean + reach})
             costs.append(
                 own
-                | {"seconds": 0.4 + number, "own_seconds": 0.4, "num_parameters": 4810 * (number + 1)}
+                | {
+                    "seconds": 0.4 + number,
+                    "own_seconds": 0.4,
+                    "num_parameters": 4810 * (number + 1),
+                }
                 | {"bytes": 21_300 * (number + 1), "latency_ms": 0.21 + 0.1 * number}
             )
             if method != "scratch":
