@@ -31,12 +31,20 @@ from kt_transfer.engine.fused_model import predict_raw
 from kt_transfer.errors import TrainingFailed
 from kt_transfer.files.writing import replacing
 from kt_transfer.methods import Scratch
-from kt_transfer.methods.learning import Examples, Learned, Problem, Start, copy_of, on_raw
+from kt_transfer.methods.learning import (
+    Examples,
+    Graphs,
+    Learned,
+    Problem,
+    Start,
+    copy_of,
+    on_raw,
+)
 from kt_transfer.methods.reconstruction import AutoencoderLearner
 from kt_transfer.methods.views import views_of
 
 # How often in a fit the held-out examples are looked at, and how many, for the report alone.
-EVALUATIONS, MOST_WATCHED = 20, 500
+EVALUATIONS, MOST_WATCHED = 20, 200
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,6 +166,7 @@ class Comparison:
         self._learners: dict[tuple, Any] = {}
         self._encoders = {source.name: copy_of(source.encoder) for source in sources}
         self._starts: tuple[tuple, dict[str, Start]] = ((), {})
+        self._graphs: tuple[tuple, Graphs] = ((), Graphs(0, {}))
         self._teachers: dict[tuple, tuple[tuple, Learned]] = {}
         self._pretrained: tuple[str, list, float] | None = None
 
@@ -340,7 +349,7 @@ class Comparison:
         self._teachers.pop(key, None)
         seed = self._seed(part, method) if seed is None else seed
         examples = self.examples_of(method, part)
-        start = self._start(source, part, seed) if method.needs_source else None
+        start = self._start(source, part, seed) if method.needs_source else self._graphs_of(part)
         learned = learner.learn(examples, seed=seed, start=start, callbacks=callbacks)
         self._teachers[key] = (part.repeat, part.fold), learned
         return learned
@@ -375,6 +384,15 @@ class Comparison:
         if source not in self._starts[1]:
             self._starts[1][source] = Start(self._encoder_weights(source, part)[0])
         return self._starts[1][source]
+
+    def _graphs_of(self, part: Part) -> Start | None:
+        """Graphs of what a fold may see, which are the same for all budgets."""
+        key = part.repeat, part.fold
+        if part.fold == self.num_folds:  # the refit, which is that of finetune
+            return None
+        if self._graphs[0] != key:
+            self._graphs = key, Graphs(derived_seed(self.seed, *key, 0, 2), {})
+        return Start(graphs=self._graphs[1])
 
     def _seed(self, part: Part, method) -> int:
         """The seed of what learns the labels of a part; another with the unlabelled examples."""

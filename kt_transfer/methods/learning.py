@@ -107,6 +107,18 @@ class Regression(NamedTuple):
     seconds: float
 
 
+class Graphs(NamedTuple):
+    """Graphs of the same examples, which fits with other labels of them share.
+
+    Attributes:
+        seed: Of the random choices in making them.
+        made: The graphs and the seconds that each took, by what they are made by.
+    """
+
+    seed: int
+    made: dict[tuple, tuple[Any, float]]
+
+
 @dataclasses.dataclass
 class Start:
     """What is transferred; methods that start from the same share what they compute of it.
@@ -114,10 +126,12 @@ class Start:
     Attributes:
         encoder_weights: Of the pretrained encoder; ``None`` keeps fresh ones.
         regressions: Logistic regressions on its features, by which features they are.
+        graphs: Of the examples; ``None`` where each fit makes its own.
     """
 
     encoder_weights: list[np.ndarray] | None = None
     regressions: dict[str, Regression] = dataclasses.field(default_factory=dict)
+    graphs: Graphs | None = None
 
 
 class Learned(NamedTuple):

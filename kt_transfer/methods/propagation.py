@@ -16,6 +16,7 @@ from kt_transfer.engine.fused_model import FusedModel, scaling
 from kt_transfer.errors import UserError
 from kt_transfer.methods.learning import (
     Examples,
+    Graphs,
     Learned,
     Problem,
     RepeatedFit,
@@ -96,7 +97,7 @@ class PropagatedLearner:
         self.method, self.problem = method, problem
         self.preprocessing = problem.preprocessing
         self._choices()  # refused before anything is trained
-        self._source = copy_of(problem.encoder)
+        self._source, self._shared_seconds = copy_of(problem.encoder), 0.0
         encoder = copy_of(problem.encoder)
         freeze_layers(encoder, 0)
         self.network = classifier(encoder, problem.num_classes, dropout=method.dropout)
@@ -136,7 +137,7 @@ class PropagatedLearner:
             start: The encoder's weights, for a graph of its features.
             callbacks: Keras callbacks that watch the fit.
         """
-        began = time.perf_counter()
+        began, self._shared_seconds = time.perf_counter(), 0.0
         spread = self.spread(examples, seed=seed, start=start)
         rows = np.flatnonzero(spread.labels >= 0)
         weights = None if examples.sample_weight is None else examples.sample_weight[rows]
@@ -144,7 +145,8 @@ class PropagatedLearner:
         x = examples.x if len(rows) == len(examples.x) else take_rows(examples.x, rows)
         reached = examples._replace(x=x, y=spread.labels[rows], sample_weight=weights)
         self.initialize(seed)
-        before = time.perf_counter() - began
+        # As if no other fit had made the graphs.
+        before = time.perf_counter() - began + self._shared_seconds
         fitted = self._fit.fit(reached, seed=seed, callbacks=callbacks)
         return Learned(
             self.network,
@@ -163,16 +165,17 @@ class PropagatedLearner:
         Args:
             examples: Labelled or not.
             seed: Of the splits that choose settings.
-            start: The encoder's weights, for a graph of its features.
+            start: The encoder's weights, for a graph of its features; and graphs to share.
         """
         if start is not None and start.encoder_weights is not None:
             self._source.set_weights(start.encoder_weights)
         known = np.flatnonzero(examples.y >= 0)
-        choice, graph, accuracy = self._best(examples, known, seed)
+        graphs = None if start is None else start.graphs
+        choice, graph, accuracy = self._best(examples, known, seed, graphs)
         num_views = 0 if self.problem.augment is None else self.method.graph_views
         if graph is None or num_views:
             # Of what was chosen alone: views take most of the time.
-            graph = self.graph(choice.graph_features, examples.x, seed, num_views)
+            graph = self._graph(choice.graph_features, examples.x, seed, graphs, num_views)
         scores = self._scores(graph, choice.alpha, examples, known)
         if choice.class_mass:
             scores = self._with_class_masses(scores, examples, known)
@@ -181,7 +184,7 @@ class PropagatedLearner:
         labels[known] = examples.y[known]
         return Spread(labels, choice, accuracy)
 
-    def _best(self, examples: Examples, known, seed: int):
+    def _best(self, examples: Examples, known, seed: int, graphs: Graphs | None):
         """The settings that held-out labels choose, their graph without views, and their accuracy.
 
         The first of all, no graph and no accuracy where there is nothing to choose, or nothing
@@ -194,7 +197,7 @@ class PropagatedLearner:
             splits = half_splits(examples.y[known], copies, seed)
         best = Choice(kinds[0], alphas[0], masses[0]), None, None
         for kind in kinds if splits else ():
-            graph = self.graph(kind, examples.x, seed)
+            graph = self._graph(kind, examples.x, seed, graphs)
             for alpha in alphas:
                 found = self._accuracies(graph, alpha, masses, examples, known, splits)
                 for class_mass, accuracy in zip(masses, found, strict=True):
@@ -226,6 +229,19 @@ class PropagatedLearner:
 
         candidates, _ = nearest_neighbours(features, CANDIDATES * num, seed=seed)
         return neighbour_graph(*nearest_by_views(features, candidates, views, num))
+
+    def _graph(self, kind: str, x, seed: int, graphs: Graphs | None, num_views: int = 0):
+        """The graph of :meth:`graph`, once for all fits that share graphs."""
+        if graphs is None or kind == "encoder":  # which is of one source
+            return self.graph(kind, x, seed, num_views)
+        key = kind, num_views, self.method.neighbours, num_views and self.method.augment
+        if key in graphs.made:
+            self._shared_seconds += graphs.made[key][1]
+        else:
+            began = time.perf_counter()
+            graph = self.graph(kind, x, graphs.seed, num_views)
+            graphs.made[key] = graph, time.perf_counter() - began
+        return graphs.made[key][0]
 
     def _choices(self) -> tuple[tuple, tuple, tuple]:
         """What is tried: features, alphas and class masses; of what is given, that alone."""

@@ -238,7 +238,8 @@ def _verdict_row(metric: str, row: dict, reach: float) -> dict:
         "verdict": _pill(row),
         "likely": _likely(row),
         "kind": row["verdict"].replace("no difference", "same"),
-        "reason": format_reason(metric, row),
+        # Of an open verdict the probabilities say more; what is detectable has its own column.
+        "reason": "" if row["verdict"] == "no difference" else format_reason(metric, row),
         "detectable": format_size(metric, row["detectable"]),
     }
 

@@ -40,13 +40,13 @@ class CompareConfig(Training):
 
     labels: Annotated[
         tuple[AtLeastOne | Literal["all"], ...], Bound(len, "at least one budget")
-    ] = (50, 100, 200)
+    ] = (50, 200)
     """Label budgets: so many labelled examples are all that a method learns from."""
 
     folds: Annotated[int, Bound(lambda folds: folds >= 2, "at least 2")] = 5
     """Stratified folds: each is held out in turn, and judges what was learned without it."""
 
-    repeats: AtLeastOne = 3
+    repeats: AtLeastOne = 2
     """How often the examples are split into folds anew."""
 
     judge: Literal["all", "budget"] = "all"

@@ -2,10 +2,10 @@ import keras
 import numpy as np
 import pytest
 
-from kt_transfer import UserError
+from kt_transfer import UserError, load_data
 from kt_transfer.data.splits import draw_labels
 from kt_transfer.methods import Propagated, Scratch
-from kt_transfer.methods.learning import Examples, Problem, Start
+from kt_transfer.methods.learning import Examples, Graphs, Problem, Start
 from kt_transfer.methods.propagation import half_splits
 from kt_transfer.methods.views import views_of
 from kt_transfer.models.classifiers import dense_encoder
@@ -207,3 +207,23 @@ def test_saved_it_is_a_network_of_stock_layers(data, scaled, tmp_path):
     learned.network.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")
     np.testing.assert_allclose(again(scaled(data.x[:9])), learned.logits(data.x[:9]), atol=1e-5)
+
+
+def test_fits_of_the_same_examples_share_their_graphs():
+    data = load_data("digits")
+    scaled = preprocessing_model(data.input_shape, data.scaling_range, data.x.dtype)
+    problem = Problem(10, 400, dense_encoder(64, [16]), scaled)
+    learner = Propagated(epochs=1).prepare(problem)
+    x = data.x[:400]
+    fewer, more = (
+        Examples(x, np.where(np.arange(400) < count, data.y[:400], -1)) for count in (50, 100)
+    )
+    start = Start(graphs=Graphs(5, {}))
+    own = learner.spread(fewer, seed=5)
+    shared = learner.spread(fewer, seed=5, start=start)
+    np.testing.assert_array_equal(own.labels, shared.labels)
+    made = {key: id(graph) for key, (graph, _) in start.graphs.made.items()}
+    learned = learner.learn(more, seed=6, start=start)
+    assert {key: id(graph) for key, (graph, _) in start.graphs.made.items()} == made
+    # What a graph took counts for each that needs it.
+    assert learned.head_seconds >= sum(seconds for _, seconds in start.graphs.made.values())
