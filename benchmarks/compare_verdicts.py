@@ -1,67 +1,70 @@
 """Do the verdicts of ``compare`` agree with the methods' accuracies on the test images?
 
-Real MNIST, 100 labels, ten draws. ``compare`` itself touches the test split once; here every
-method is refitted on each draw's 100 labels and measured on the 10,000 test images. What is done
-already lies in ``cache/compare_verdicts/``: an interrupted run goes on.
+Real MNIST, 50, 100 and 500 labels, ten repeats of five folds. ``compare`` itself touches the test
+split once; here every method is refitted on as many draws of labels and measured on the 10,000 test
+images. What is done already lies in ``cache/compare_verdicts/``: an interrupted run goes on.
 """
 
 import statistics
 
 import measuring
 
-LABELS, FOLDS = 100, 5
+LABELS, FOLDS = (50, 100, 500), 5
 # As many repeats as compare makes by default.
-USUAL = 3
-SETTINGS = {"data": "tfds:mnist", "labels": (LABELS,), "folds": FOLDS, "pretrain_epochs": 3}
+USUAL = 2
+SETTINGS = {
+    "data": "tfds:mnist",
+    "labels": LABELS,
+    "folds": FOLDS,
+    "pretrain_epochs": 3,
+    "methods": ("scratch", "parameters", "features", "distilled", "linear"),
+}
 FOLDER = measuring.CACHE / "compare_verdicts"
 
 
 def main() -> None:
     args = measuring.arguments(__doc__, rounds=10)
-    rows, tests = measured(args.rounds)
-    candidates = sorted({key for draw in tests for key in draw if key != "scratch"})
-    of_all = verdicts(rows, range(args.rounds))
+    table, tests = measured(args.rounds)
+    of_all = verdicts(table, range(args.rounds))
     usual = [
-        verdicts(rows, range(first, first + USUAL))
+        verdicts(table, range(first, first + USUAL))
         for first in range(0, args.rounds - USUAL + 1, USUAL)
     ]
     lines, agree, covered = [], [], []
-    for name in candidates:
-        found, truth = of_all[name], [100 * (draw[name] - draw["scratch"]) for draw in tests]
+    for (name, labels), found in sorted(of_all.items(), key=lambda item: item[0][::-1]):
+        truth = [100 * (draw[name, labels] - draw["scratch", labels]) for draw in tests]
         agrees = does_agree(found, truth)
         agree.append(agrees)
         low, high = found["interval"]
         covered.append(low <= statistics.mean(truth) / 100 <= high)
         lines.append(
             [
+                str(labels),
                 name,
-                measuring.plus_minus([100 * draw[name] for draw in tests]),
+                measuring.plus_minus([100 * draw[name, labels] for draw in tests]),
                 measuring.plus_minus(truth, signed=True),
                 f"{100 * found['difference']:+.2f}",
                 f"{100 * low:+.2f} to {100 * high:+.2f}",
                 found["verdict"],
                 f"{100 * found['detectable']:.2f}",
                 "yes" if agrees else "**no**",
-                ", ".join(run[name]["verdict"] for run in usual),
+                ", ".join(run[name, labels]["verdict"] for run in usual),
             ]
         )
-    scratch = measuring.plus_minus([100 * draw["scratch"] for draw in tests])
-    head = ["method", "test accuracy", "to scratch, test", "to scratch, folds", "95 % interval"]
-    head += ["verdict", "detectable", "agrees", f"verdicts of {USUAL} draws each"]
+    head = ["labels", "method", "test accuracy", "to scratch, test", "to scratch, folds"]
+    head += ["95 % interval", "verdict", "detectable", "agrees", f"verdicts of {USUAL} repeats"]
     measuring.write(
         "compare_verdicts",
         "Verdicts against 10,000 test images",
-        f"MNIST, {LABELS} labels, {args.rounds} draws; percent. *Test*: refitted on each draw's "
-        f"{LABELS} labels and measured on the test images, mean ± standard deviation over the "
-        f"draws; scratch has {scratch}. *Folds*: what `compare` sees, {FOLDS} folds of each draw. "
-        "A verdict agrees if the test says the same: *better* and *worse* where the mean test "
-        "difference has that sign, *no difference* where it is within what so much data can show. "
-        "Settings: "
+        f"MNIST, {args.rounds} repeats of {FOLDS} folds; percent. *Test*: refitted on "
+        f"{args.rounds} draws of the labels and measured on the test images, mean ± standard "
+        "deviation over the draws. *Folds*: what `compare` sees. A verdict agrees if the test says "
+        "the same: *better* and *worse* where the mean test difference has that sign, *no "
+        f"difference* where it is within what so much data can show. Settings: "
         f"{measuring.listed(SETTINGS)}, everything else as `compare` has it.",
         measuring.table(head, lines),
         f"{sum(agree)} of {len(agree)} verdicts agree; {sum(covered)} of {len(covered)} intervals "
-        "hold the mean test difference. The test images tell apart what the folds cannot: they are "
-        f"10,000 for each draw, the held-out examples {LABELS}.",
+        "hold the mean test difference.",
     )
 
 
@@ -72,16 +75,17 @@ def does_agree(found: dict, truth: list[float]) -> bool:
     return (mean > 0) == (found["verdict"] == "better")
 
 
-def verdicts(rows: list[dict], repeats: range) -> dict[str, dict]:
-    """By method, from the rows of these draws alone."""
+def verdicts(table, repeats: range) -> dict[tuple[str, int], dict]:
+    """By method and budget, from the rows of these repeats alone."""
     from kt_transfer.comparison.verdicts import judge
 
-    chosen = [row for row in rows if row["repeat"] in repeats]
-    return {entry["method"]: entry for entry in judge(chosen, "accuracy")}
+    chosen = [row for row in table.rows.values() if row["repeat"] in repeats]
+    points = table.points("accuracy")
+    return {(e["method"], e["labels"]): e for e in judge(chosen, "accuracy", points)}
 
 
-def measured(draws: int) -> tuple[list[dict], list[dict[str, float]]]:
-    """The rows of the comparison, and the test accuracy of every method by draw."""
+def measured(draws: int):
+    """The table of the comparison, and the test accuracy of every method and budget by draw."""
     from kt_transfer.shell.startup import import_tensorflow_quietly
 
     import_tensorflow_quietly()
@@ -89,32 +93,47 @@ def measured(draws: int) -> tuple[list[dict], list[dict[str, float]]]:
     from kt_transfer import settings as config
     from kt_transfer.comparison import comparing
     from kt_transfer.comparison.table import Table
+    from kt_transfer.methods.candidates import chosen_methods
     from kt_transfer.runs import folder as runs
 
-    settings = config.CompareConfig(**SETTINGS, quiet=True)
+    settings = config.CompareConfig(**SETTINGS, repeats=draws, quiet=True)
+    methods = chosen_methods(
+        settings.methods,
+        epochs=settings.epochs,
+        batch_size=settings.batch_size,
+        student_units=settings.student_units,
+    )
     mnist = data.load_data(settings.data)
     FOLDER.mkdir(parents=True, exist_ok=True)
-    comparison = comparing.comparison_of(settings, mnist, runs.Run(FOLDER))
+    comparison = comparing.comparison_of(settings, methods, mnist, runs.Run(FOLDER))
     table = Table(FOLDER)
     for cell, part in comparison.cells(draws):
         if cell not in table:
             comparison.measure(table, cell, part)
-            measuring.progress(f"draw {cell.repeat}, fold {cell.fold}: {cell.method}")
-    tests = [tested(comparison, mnist, repeat) for repeat in range(draws)]
-    return list(table.rows.values()), tests
+            measuring.progress(f"repeat {cell.repeat}, fold {cell.fold}: {cell.method}")
+    return table, [tested(comparison, mnist, repeat) for repeat in range(draws)]
 
 
-def tested(comparison, mnist, repeat: int) -> dict[str, float]:
-    """Test accuracy of every method, refitted on one draw's labels."""
+def tested(comparison, mnist, repeat: int) -> dict[tuple[str, int], float]:
+    """Test accuracy of every method and budget, refitted on one draw of labels."""
+    budgets = comparison.budgets
 
-    def accuracy(method: str, source: str) -> float:
-        learned, _ = comparison.refit(method, source, repeat=repeat)
-        return float((learned.logits(mnist.x_test).argmax(axis=1) == mnist.y_test).mean())
+    def accuracy(method: str, source: str, labels: int) -> float:
+        comparison.budgets = [labels]  # the refit takes the largest
+        try:
+            learned, _ = comparison.refit(method, source, repeat=repeat)
+            answers = learned.logits(mnist.x_test).argmax(axis=1)
+        finally:
+            comparison.budgets = budgets
+        return float((answers == mnist.y_test).mean())
 
     return {
-        method: measuring.remembered(
-            FOLDER / f"test-{repeat}.json", method, lambda pair=(method, source): accuracy(*pair)
+        (method, labels): measuring.remembered(
+            FOLDER / f"test-{repeat}.json",
+            f"{method}-{labels}",
+            lambda given=(method, source, labels): accuracy(*given),
         )
+        for labels in budgets
         for method, source in comparison.candidates
     }
 

@@ -19,7 +19,7 @@ from kt_transfer.runs.folder import Run
 
 # Of the comparison in a process of its own the export is checked.
 pytestmark = pytest.mark.usefixtures("unchecked_exports")
-METHODS = ("scratch", "linear", "parameters", "distilled", "features")
+METHODS = ("scratch", "linear", "propagated", "parameters", "distilled", "features")
 
 
 @pytest.fixture(scope="module")
@@ -35,15 +35,18 @@ def table_of(run):
 def test_the_table_has_a_row_a_cell(compared):
     frame = pd.read_csv(compared.folder / "comparison.csv", keep_default_na=False)
     assert tuple(frame.columns) == COLUMNS
-    assert len(frame) == 5 * 2 * 2 * 2
+    assert len(frame) == 6 * 2 * 2 * 2
     cells = frame.groupby(["method", "source", "labels"]).size()
     assert set(cells) == {4}
     assert {key[:2] for key in cells.index} == {
         ("scratch", ""),
         ("linear", ""),
+        ("propagated", ""),
         *[(name, "digits") for name in ("parameters", "distilled", "features")],
     }
-    assert (frame["num_train"] + frame["num_held_out"] == frame["labels"]).all()
+    # Each fold draws the labels anew, and is judged by half of all others.
+    assert (frame["num_train"] == frame["labels"]).all()
+    assert set(frame["num_held_out"]) == {1438 // 2}
     assert (frame["seconds"] >= frame["fit_seconds"]).all()
 
 
@@ -58,14 +61,15 @@ def test_equal_budgets_are_equal_and_told(compared, found):
 
 def test_the_verdicts_are_those_of_the_contract(compared, found):
     assert found["metric"] == "accuracy"
-    assert len(found["verdicts"]) == 4 * 2
+    assert len(found["verdicts"]) == 5 * 2
     for entry in found["verdicts"]:
         assert {"method", "source", "labels", "mean", "difference", "interval"} <= set(entry)
         low, high = entry["interval"]
         assert low <= entry["difference"] <= high
         assert entry["verdict"] in ("better", "no difference", "worse")
         assert entry["detectable"] > 0
-    assert len(found["costs"]) == 5 * 2
+        assert sum(entry["probabilities"].values()) == pytest.approx(1)
+    assert len(found["costs"]) == 6 * 2
     rows = pd.read_csv(compared.folder / "comparison.csv", keep_default_na=False)
     seconds = rows.groupby(["method", "labels"])["seconds"].median()
     for cost in found["costs"]:
@@ -181,7 +185,26 @@ def test_the_readme_shows_such_a_table(compared):
         assert lines[-1].split()[:2] == ["tensorflow_model_server", "--model_name=compare"]
         assert any(line.startswith("equal budgets: scratch, parameters and") for line in lines)
         assert any(line.startswith("winner: ") for line in lines)
-    assert {line.split()[1] for line in shown[3:18]} == set(METHODS)
+    assert {line.split()[1] for line in shown[3:15]} == set(METHODS)
+
+
+def test_what_the_evidence_says_beside_the_verdicts(compared, found):
+    winner = found["winner"]
+    assert winner["bound"] < winner["expected"] <= winner["mean"]
+    rows = table_of(compared.folder)
+    for entry in found["pairs"]:
+        # Every labelled example is judged once in each of two repeats.
+        assert entry["num_examples"] == 1438
+        assert entry["num_answers"] == 2 * 1438
+        own = rows[(rows["method"] == entry["method"]) & (rows["labels"] == entry["labels"])]
+        right = (own["accuracy"] * own["num_held_out"]).sum()
+        assert entry["both_right"] + entry["only_own"] == pytest.approx(right)
+        assert sum(each["only_own"] for each in entry["by_class"]) == entry["only_own"]
+    assert found["beside"] is None  # all classes are about as frequent
+    assert found["constant"]["accuracy"] == pytest.approx(0.1, abs=0.01)
+    assert {entry["more"] for entry in found["forecast"]["more_labels"]} == {50, 200}
+    for cost in found["costs"]:
+        assert cost["own_seconds"] <= cost["seconds"]
 
 
 def test_what_is_exported_answers(compared, invoke, found):

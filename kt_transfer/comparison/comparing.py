@@ -10,7 +10,7 @@ from kt_transfer.comparison import pacing
 from kt_transfer.comparison.comparison import Comparison
 from kt_transfer.comparison.evidence import by_candidate, grouped
 from kt_transfer.comparison.folds import resolve_budgets
-from kt_transfer.comparison.forecast import more_labels, repeats_for_verdict
+from kt_transfer.comparison.forecast import labels_for_verdict, more_labels, repeats_for_verdict
 from kt_transfer.comparison.generalization import judge_shift
 from kt_transfer.comparison.guesses import guesses, layer_similarities
 from kt_transfer.comparison.pairs import paired_answers
@@ -283,7 +283,7 @@ def summarize(config, comparison: Comparison, table: Table, class_names) -> dict
         "left": _left(found),
         "forecast": {
             "more_labels": more_labels(found, metric, comparison.num_labelled),
-            "repeats": _repeats_for_verdicts(config, found, verdicts),
+            "verdicts": _ways_to_verdicts(config, found, verdicts),
         },
         "uses_unlabelled": [n for n, own in comparison.methods.items() if own.sees_unlabelled],
         "worth": worth(rows, metric),
@@ -310,17 +310,27 @@ def _left(found: dict) -> list[dict]:
     ]
 
 
-def _repeats_for_verdicts(config, found: dict, verdicts: list[dict]) -> list[dict]:
-    """For each candidate without a verdict, how many repeats would probably lead to one."""
-    undecided = [entry for entry in verdicts if entry["verdict"] == "no difference"]
+def _ways_to_verdicts(config, found: dict, verdicts: list[dict]) -> list[dict]:
+    """For each candidate without a verdict, what would probably lead to one."""
     entries = []
-    for entry in undecided:
-        key = entry["method"], entry["source"], entry["labels"]
-        pair = found[key], found[(*BASELINE, entry["labels"])]
+    largest = max(entry["labels"] for entry in verdicts)
+    for entry in verdicts:
+        if entry["verdict"] != "no difference":
+            continue
+        own = {name: entry[name] for name in ("method", "source", "labels")}
+        pair = found[tuple(own.values())], found[(*BASELINE, entry["labels"])]
         repeats = repeats_for_verdict(*pair, config.repeats, len(verdicts))
-        names = ("method", "source", "labels")
-        entries.append({**dict(zip(names, key, strict=True)), "repeats": repeats})
+        at_labels = None
+        # Once for each candidate that has no verdict at any budget.
+        if entry["labels"] == largest and not _is_judged(verdicts, entry):
+            at_labels = labels_for_verdict(found, verdicts, entry, config.metric, BASELINE)
+        entries.append({**own, "repeats": repeats, "at_labels": at_labels})
     return entries
+
+
+def _is_judged(verdicts: list[dict], entry: dict) -> bool:
+    same = [v for v in verdicts if (v["method"], v["source"]) == (entry["method"], entry["source"])]
+    return any(v["verdict"] != "no difference" for v in same)
 
 
 def _pairs(comparison: Comparison, table: Table) -> list[dict]:

@@ -16,6 +16,7 @@ from kt_transfer.reporting.wording import LOWER_IS_BETTER
 # So many more labels are foreseen, and no more repeats are thought of.
 MORE_LABELS, MOST_REPEATS = (50, 200), 50
 _RESAMPLES = 1000
+_MOST_TOLD = 2
 
 
 def more_labels(found: Mapping[Key, Scores], metric: str, num_labelled: int) -> list[dict]:
@@ -124,6 +125,48 @@ def repeats_for_verdict(own: Scores, other: Scores, repeats: int, num_verdicts: 
     return None
 
 
+def labels_for_verdict(
+    found: Mapping[Key, Scores], verdicts: list[dict], entry: dict, metric: str, baseline: tuple
+) -> int | None:
+    """With how many labels a candidate would probably be told from scratch, by both curves.
+
+    Errors are powers of the number of labels, and so is the smallest difference that is detected;
+    both are looked at from half the smallest budget to twice the largest.
+
+    Args:
+        found: As for :func:`more_labels`.
+        verdicts: All verdicts, for what is detectable.
+        entry: The verdict of the candidate that is open.
+        metric: One of :data:`~.scoring.METRICS`.
+        baseline: Method and source of scratch.
+
+    Returns:
+        The number of labels, of several that nearest to the budget of the verdict; ``None`` where
+        none would do, or there are fewer than two budgets.
+    """
+    pair = entry["method"], entry["source"]
+    budgets = sorted(n for method, source, n in found if (method, source) == pair)
+    if len(budgets) < 2:
+        return None
+    numbers = np.unique(np.geomspace(budgets[0] / 2, 2 * budgets[-1], 60).round().astype(int))
+    lines = []
+    for candidate in (pair, baseline):
+        errors = [_errors(found[(*candidate, n)].values, metric).mean() for n in budgets]
+        lines.append(_power_law(budgets, errors, numbers))
+    own = [v for v in verdicts if (v["method"], v["source"]) == pair]
+    detectable = [v["detectable"] for v in sorted(own, key=lambda v: v["labels"])]
+    shown = np.abs(lines[1] - lines[0]) >= _power_law(budgets, detectable, numbers)
+    if not shown.any():
+        return None
+    apart = np.abs(np.log(numbers / entry["labels"]))
+    return int(numbers[np.argmin(np.where(shown, apart, np.inf))])
+
+
+def _power_law(budgets: list[int], values, numbers: np.ndarray) -> np.ndarray:
+    power, level = np.polyfit(np.log(budgets), np.log(np.maximum(values, 5e-4)), 1)
+    return np.exp(level + power * np.log(numbers))
+
+
 def _again(cells: float, per_repeat: float) -> float:
     """The share of pairs of cells that are of different repeats."""
     return (cells - per_repeat) / (cells - 1)
@@ -152,11 +195,17 @@ def describe_next(found: dict) -> list[str]:
             f"what more labels would bring {winner['method']} beyond {winner['labels']}, by its "
             f"curve, {metric} with 80 % confidence: {each}"
         )
-    for entry in found["forecast"]["repeats"]:
-        name, labels = entry["method"], entry["labels"]
-        if entry["repeats"]:
-            told.append(
-                f"with about {entry['repeats']} repeats {name} at {labels} labels would probably "
-                "be told from scratch, if the difference is what was found"
-            )
+    # Those that are nearest to a verdict.
+    near = [entry for entry in found["forecast"]["verdicts"] if entry["repeats"]]
+    for entry in sorted(near, key=lambda entry: entry["repeats"])[:_MOST_TOLD]:
+        told.append(
+            f"with about {entry['repeats']} repeats {entry['method']} at {entry['labels']} labels "
+            "would probably be told from scratch, if the difference is what was found"
+        )
+    far = [entry for entry in found["forecast"]["verdicts"] if entry["at_labels"]]
+    for entry in far[:_MOST_TOLD]:
+        told.append(
+            f"{entry['method']} would probably be told from scratch at about {entry['at_labels']} "
+            "labels, by both curves"
+        )
     return told

@@ -11,7 +11,7 @@ from kt_transfer.reporting.wording import improvement
 
 # Looked at from so many folds on, with this one-sided level at each look for all candidates
 # together. Simulated in benchmarks/verdicts.py.
-FIRST_LOOK, LEVEL = 4, 0.02
+FIRST_LOOK, LEVEL = 4, 0.01
 
 
 def raced_out(found: Mapping[Key, Scores], metric: str, remaining: set) -> set[tuple[str, str]]:

@@ -13,7 +13,7 @@ METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "auc", "log_loss")
 # As in scikit-learn: a probability of zero would make the log loss infinite.
 _LEAST = 1e-15
 # Of a class, times what it would have if all had the same share.
-_UNEQUAL = 1.5
+_UNEQUAL = 1.25
 
 
 def scores(
@@ -69,7 +69,7 @@ def scores(
 def metric_beside(metric: str, labels: np.ndarray) -> str | None:
     """What stands beside a metric where classes are so unequal that accuracy may mislead.
 
-    That is where the most frequent class has half as many examples again as if all had the same
+    That is where the most frequent class has a quarter more examples than if all had the same
     number. ``None`` for other labels, and for metrics that no constant answer does well on.
 
     Example:

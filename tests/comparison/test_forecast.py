@@ -2,7 +2,12 @@ import numpy as np
 import pytest
 
 from kt_transfer.comparison.evidence import Scores, interval_of
-from kt_transfer.comparison.forecast import describe_next, more_labels, repeats_for_verdict
+from kt_transfer.comparison.forecast import (
+    describe_next,
+    labels_for_verdict,
+    more_labels,
+    repeats_for_verdict,
+)
 from kt_transfer.comparison.held_out import Points
 
 FOLDS = [(0, fold) for fold in range(5)]
@@ -96,9 +101,9 @@ def test_in_plain_words():
         "winner": {"method": "features", "source": "a", "labels": 200},
         "forecast": {
             "more_labels": [own | {"interval": [0.005, 0.02]}],
-            "repeats": [
-                {"method": "linear", "source": "", "labels": 200, "repeats": 7},
-                {"method": "linear", "source": "", "labels": 50, "repeats": None},
+            "verdicts": [
+                {"method": "linear", "labels": 200, "repeats": 7, "at_labels": 20},
+                {"method": "linear", "labels": 50, "repeats": None, "at_labels": None},
             ],
         },
     }
@@ -107,4 +112,24 @@ def test_in_plain_words():
         "confidence: 50 more +0.0100 (+0.0050 to +0.0200)",
         "with about 7 repeats linear at 200 labels would probably be told from scratch, if the "
         "difference is what was found",
+        "linear would probably be told from scratch at about 20 labels, by both curves",
     ]
+
+
+def test_curves_that_part_say_where_a_difference_would_be_detected():
+    budgets, found = (50, 200), {}
+    for name, power in (("scratch", 1.0), ("features", 0.5)):
+        for n in budgets:
+            values = np.full(5, 1 - 0.2 * (n / 200) ** -power)
+            found[name, "", n] = Scores(values, FOLDS, n, 100, 500, n, None)
+    # At 200 labels both err by 0.2; with n labels by 0.2 (200 / n) and 0.2 (200 / n)^½.
+    verdicts = [
+        {"method": "features", "source": "", "labels": n, "detectable": 0.1} for n in budgets
+    ]
+    told = labels_for_verdict(found, verdicts, verdicts[1], "accuracy", ("scratch", ""))
+    expected = next(n for n in range(200, 0, -1) if 0.2 * (200 / n - (200 / n) ** 0.5) >= 0.1)
+    assert told == pytest.approx(expected, rel=0.05)
+    for verdict in verdicts:
+        verdict["detectable"] = 5.0
+    given = found, verdicts, verdicts[1], "accuracy", ("scratch", "")
+    assert labels_for_verdict(*given) is None

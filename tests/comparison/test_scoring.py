@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from kt_transfer.comparison.scoring import METRICS, scores
+from kt_transfer.comparison.scoring import (
+    METRICS,
+    constant_answer,
+    contributions,
+    metric_beside,
+    scores,
+)
 
 
 @pytest.fixture(scope="module")
@@ -69,3 +75,38 @@ def test_in_a_fold_classes_count_their_shares():
 def test_the_impossible_that_happens_costs_much_and_not_without_end():
     loss = scores(np.array([0]), np.array([[0.0, 1000.0]]))["log_loss"]
     assert loss == pytest.approx(-np.log(1e-15))
+
+
+@pytest.mark.parametrize(
+    ("counts", "beside"), [([72, 28], True), ([55, 45], False), ([40, 30, 30], False)]
+)
+def test_balanced_accuracy_stands_beside_accuracy_where_classes_are_unequal(counts, beside):
+    labels = np.repeat(np.arange(len(counts)), counts)
+    assert metric_beside("accuracy", labels) == ("balanced_accuracy" if beside else None)
+    assert metric_beside("balanced_accuracy", labels) == ("accuracy" if beside else None)
+    assert metric_beside("auc", labels) is None
+
+
+def test_a_constant_answer_is_that_of_the_most_frequent_class():
+    labels = np.repeat([0, 1, 2], [20, 50, 30])
+    told = constant_answer(labels, ["a", "b", "c"])
+    assert told["label"] == "b"
+    constant = np.tile([0.0, 1.0, 0.0], (100, 1))
+    expected = scores(labels, constant)
+    assert told["accuracy"] == expected["accuracy"]
+    assert told["balanced_accuracy"] == pytest.approx(expected["balanced_accuracy"])
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "balanced_accuracy", "log_loss"])
+def test_contributions_have_the_score_as_their_mean(metric):
+    rng = np.random.default_rng(0)
+    labels, logits = np.arange(60) % 3, rng.normal(size=(60, 3))
+    shares = np.array([0.2, 0.3, 0.5])
+    found = contributions(metric, labels, logits, shares).mean()
+    assert found == pytest.approx(scores(labels, logits, shares)[metric])
+
+
+def test_what_is_no_mean_over_examples_has_no_contributions():
+    labels, logits = np.array([0, 1]), np.eye(2)
+    assert contributions("auc", labels, logits, np.full(2, 0.5)) is None
+    assert contributions("macro_f1", labels, logits, np.full(2, 0.5)) is None

@@ -28,7 +28,7 @@ def found(verdict="better", method="parameters", sources=("a",)):
         "beside": None,
         "uses_unlabelled": [],
         "left": [],
-        "forecast": {"more_labels": [], "repeats": []},
+        "forecast": {"more_labels": [], "verdicts": []},
         "constant": {"label": "no", "accuracy": 0.7, "balanced_accuracy": 0.5},
         "verdicts": verdicts,
         "scratch": [{"labels": 100, "mean": 0.7}],

@@ -63,7 +63,7 @@ def _simulated(metric="accuracy", budgets=(50, 200, 1000), sources=("runs/source
         "verdicts": verdicts,
         "winner": {key: winner[key] for key in ("method", "source", "labels")}
         | {"mean": winner["mean"], "expected": winner["mean"], "bound": winner["mean"] - 0.02},
-        "forecast": {"more_labels": [], "repeats": []},
+        "forecast": {"more_labels": [], "verdicts": []},
         "left": [],
         "scratch": [
             {"labels": row["labels"], "mean": row["mean"]}

@@ -5,7 +5,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kt_transfer.reporting.examples import Answers, most_confident_mistakes, pairs, show
+from kt_transfer.reporting.examples import (
+    Answers,
+    Differing,
+    differing_answers,
+    most_confident_mistakes,
+    pairs,
+    show,
+)
 
 
 def pixels(shown):
@@ -56,3 +63,52 @@ def test_inputs_with_their_reconstructions():
     shown = pairs(originals, originals + 1, (0, 8), 3)
     assert [one["values"] for one in shown] == [["0", "1"], ["2", "3"], ["4", "5"]]
     assert [one["made"]["values"] for one in shown] == [["1", "2"], ["3", "4"], ["5", "6"]]
+
+
+def counts(*by_class):
+    return {
+        "num_answers": 12,
+        "num_examples": 6,
+        "both_right": 7,
+        "only_own": 3,
+        "only_other": 1,
+        "both_wrong": 1,
+        "by_class": [
+            {"num_answers": 6, "only_own": own, "only_other": other} for own, other in by_class
+        ],
+    }
+
+
+def differing(rows, own, other, texts=None):
+    pictures = np.zeros((len(rows), 4, 4))
+    numbers = [np.array(each, int) for each in (rows, np.zeros(len(rows)), own, other)]
+    return Differing(pictures, *numbers, texts)
+
+
+def test_where_two_candidates_differ():
+    helped, hurt = differing([7, 9], [0, 0], [1, 1]), differing([], [], [])
+    found = differing_answers(
+        counts((0, 1), (3, 0)), ("features", "scratch"), helped, hurt, ["cat", "dog"], (0, 1)
+    )
+    assert found["sentence"] == (
+        "Of 12 answers to 6 held-out examples, features is right in 3 where scratch is wrong, and "
+        "wrong in 1 where scratch is right; both are right in 7 and wrong in 1."
+    )
+    # The class that it helps most comes first.
+    assert [(row["name"], row["net"]) for row in found["classes"]] == [("dog", "+3"), ("cat", "−1")]
+    (group,) = found["groups"]  # nothing is hurt
+    assert group["title"] == "Right with features, wrong with scratch"
+    assert [one["number"] for one in group["examples"]] == [7, 9]
+    assert group["examples"][0]["answered"] == "features: cat, scratch: dog"
+    assert pixels(group["examples"][0]).shape == (4, 4)
+
+
+def test_rows_of_a_table_that_differ_are_shown_by_their_columns():
+    helped = differing([3], [0], [1], texts=[["red", "1.5"]])
+    hurt, names = differing([], [], []), ("features", "scratch")
+    found = differing_answers(
+        counts((1, 0), (0, 0)), names, helped, hurt, ["no", "yes"], (0, 1), ("colour", "size")
+    )
+    (one,) = found["groups"][0]["examples"]
+    assert (one["names"], one["values"]) == (["colour", "size"], ["red", "1.5"])
+    assert [row["name"] for row in found["classes"]] == ["no"]

@@ -289,3 +289,49 @@ def test_light_and_dark(page, tmp_path):
 @pytest.mark.parametrize("kind", ["images", "table"])
 def test_axe_finds_nothing_amiss(pages, kind, dark, tmp_path):
     assert measure(pages[kind], tmp_path, width=700, dark=dark, axe=True)["violations"] == []
+
+
+def test_the_questions_stand_in_the_order_in_which_they_are_asked(pages):
+    headings = re.findall("<h2>(.*?)</h2>", pages["shift"].read_text())
+    asked = [
+        "Is transferring worth it?",
+        "How sure is that?",
+        "What does it cost?",
+        "Where does the winner fail?",
+        "Does it generalize?",
+        "Can its confidence be trusted?",
+        "Why the winner says so",
+        "What next?",
+        "How to serve it",
+        "How to do it again",
+    ]
+    assert [heading for heading in headings if heading in asked] == asked
+
+
+def test_what_more_labels_bring_and_what_stands_beside_the_metric(write, simulated):
+    comparison, _, _ = simulated()
+    own = {"method": "scratch", "source": "", "labels": 1050, "more": 50, "gain": 0.01}
+    comparison["forecast"] = {
+        "more_labels": [own | {"interval": [0.005, 0.02], "score": 0.9, "at_hand": False}],
+        "verdicts": [],
+    }
+    keys = ("method", "source", "labels")
+    rows = [{key: row[key] for key in keys} | {"mean": 0.4321} for row in comparison["verdicts"]]
+    rows += [
+        {"method": "scratch", "source": "", "labels": row["labels"], "mean": 0.4321}
+        for row in comparison["scratch"]
+    ]
+    comparison["beside"] = {"metric": "balanced_accuracy", "means": rows}
+    text = write(comparison=comparison).read_text()
+    assert "1,050 labels" in text
+    assert "90.0 %<small>+1.0 points (+0.5 to +2.0 points)</small>" in text
+    assert text.count("43.2 %") == len(rows)
+
+
+def test_a_verdict_that_is_open_says_how_probable_what_is(write, simulated):
+    comparison, _, _ = simulated()
+    entry = comparison["verdicts"][0]
+    entry |= {"verdict": "no difference", "practically_equal": True}
+    text = write(comparison=comparison).read_text()
+    assert "≈ practically equal" in text
+    assert "better 70 %, practically equal 20 %, worse 10 %" in text
