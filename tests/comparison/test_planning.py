@@ -16,6 +16,7 @@ def methods_of(names=tuple(BY_NAME), epochs=100):
     return chosen_methods(names, epochs=epochs)
 
 
+METHODS = ("scratch", "parameters", "features", "distilled", "linear")
 TEACHER = methods_of()["distilled"].teacher
 
 
@@ -37,7 +38,8 @@ def pace(scale=1.0, least_epochs=50, least_pretrain_epochs=25, end=0.0):
 
 
 def plan(budget, elapsed=0.0, scale=1.0, end=0.0, **given):
-    config = CompareConfig(time_budget=budget, **{"labels": (50,), **given})
+    usual = {"labels": (50,), "repeats": 3, "methods": METHODS}
+    config = CompareConfig(time_budget=budget, **usual | given)
     methods = methods_of(config.methods, config.epochs)
     return planned(config, methods, elapsed, pace(scale, end=end))
 
