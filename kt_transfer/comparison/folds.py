@@ -96,7 +96,7 @@ def training_order(
 
     Example:
         >>> training_order(np.array([0, 0, 1, 1, 1]), np.array([0, 2, 4]), seed=0)[:2]
-        array([0, 4])
+        array([2, 0])
     """
     own = np.full(len(y), UNLABELLED)
     own[pool] = y[pool]

@@ -204,7 +204,7 @@ def probabilities(interval: Interval, margin: float, *, lower_is_better=False) -
     Example:
         >>> interval = corrected_interval([0.02, 0.06, 0.01, 0.05, 0.06], 80, 20)
         >>> [round(value, 2) for value in probabilities(interval, 0.01)]
-        [0.04, 0.08, 0.88]
+        [0.02, 0.05, 0.94]
     """
     own = stats.t(interval.degrees, interval.mean, interval.standard_error)
     below, above = float(own.cdf(-margin)), float(own.sf(margin))

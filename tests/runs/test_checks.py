@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from kt_transfer import UserError
+from kt_transfer.comparison.held_out import HeldOut
 from kt_transfer.comparison.table import Cell, Table
 from kt_transfer.engine.fused_model import FusedModel
 from kt_transfer.runs import folder as runs
@@ -191,7 +192,8 @@ def test_a_damaged_history_is_told_in_a_sentence(tmp_path, content):
 @pytest.mark.parametrize("damage", ["cut", "words", "other"])
 def test_a_damaged_comparison_is_told_in_a_sentence(tmp_path, name, damage):
     numbers = dict.fromkeys(Table.__init__.__globals__["COLUMNS"][5:], 1)
-    Table(tmp_path).add(Cell("scratch", "", 30, 0, 0), {1: 0.5}, **numbers)
+    answers = HeldOut(np.arange(2), np.arange(2), np.eye(2), np.full(2, 0.5))
+    Table(tmp_path).add(Cell("scratch", "", 30, 0, 0), {1: 0.5}, answers, **numbers)
     Table(tmp_path)
     text = (tmp_path / name).read_text()
     damaged = {
