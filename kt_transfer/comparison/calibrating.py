@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kt_transfer.comparison.table import Cell, Table
+from kt_transfer.comparison.table import Table
 from kt_transfer.errors import TrainingFailed
 from kt_transfer.reporting.calibration import FoldAnswers, calibrate
 
@@ -24,8 +24,7 @@ def answers_of(table: Table, method: str, source: str, labels: int) -> FoldAnswe
     Returns:
         Of a fold at most ``MOST_HELD_OUT`` answers; ``None`` if those of a cell are lost.
     """
-    cells = [cell for cell in table.rows if cell[:3] == (method, source, labels)]
-    found = [table.held_out.read(Cell(*cell)) for cell in cells]
+    found = table.answers((method, source), labels)
     if not found or any(answers is None for answers in found):
         return None
     cut = slice(MOST_HELD_OUT)

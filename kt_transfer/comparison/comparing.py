@@ -19,7 +19,7 @@ from kt_transfer.comparison.racing import raced_out
 from kt_transfer.comparison.scoring import constant_answer, metric_beside
 from kt_transfer.comparison.shifting import Shift, shift_of
 from kt_transfer.comparison.summary import describe_budget
-from kt_transfer.comparison.table import Table, cell_of
+from kt_transfer.comparison.table import Table
 from kt_transfer.comparison.transfer_sources import for_folds, sources_of
 from kt_transfer.comparison.verdicts import (
     BASELINE,
@@ -336,15 +336,11 @@ def _is_judged(verdicts: list[dict], entry: dict) -> bool:
 def _pairs(comparison: Comparison, table: Table) -> list[dict]:
     """For each candidate and budget, the answers in which it differs from scratch."""
     entries = []
-    for (method, source, labels), own in grouped(table.rows.values()).items():
+    for method, source, labels in grouped(table.rows.values()):
         if (method, source) == BASELINE:
             continue
-        cells = [cell_of(row) for row in own]
-        answers, others = (
-            [table.held_out.read(cell._replace(method=name, source=of)) for cell in cells]
-            for name, of in ((method, source), BASELINE)
-        )
-        found = paired_answers(answers, others, comparison.num_classes)
+        pair = table.paired_answers((method, source), BASELINE, labels)
+        found = paired_answers(*pair, comparison.num_classes)
         entries.append({"method": method, "source": source, "labels": labels, **found})
     return entries
 

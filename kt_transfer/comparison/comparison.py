@@ -189,7 +189,8 @@ class Comparison:
         """What the cells may use, the same for all candidates."""
         pairs = [(repeat, fold) for repeat in range(repeats) for fold in range(self.num_folds)]
         for repeat, fold in pairs[:num_folds]:
-            draw = self._draw(repeat)
+            if fold == 0:
+                draw = self._draw(repeat)
             pool, held_out = draw.split(fold)
             # What the largest budget holds out, so that one pretraining serves all.
             seen = without_copies_of(held_out, self.copies)

@@ -92,7 +92,8 @@ def interval_of(own: Scores, other: Scores | None = None) -> Interval:
     """The interval of a candidate's mean, or of its difference to another on the same folds."""
     values, points = own.values, own.points
     if other is not None:
-        shared = [fold for fold in own.folds if fold in set(other.folds)]
+        theirs = set(other.folds)
+        shared = [fold for fold in own.folds if fold in theirs]
         own, other = own.at(shared), other.at(shared)
         values = own.values - other.values
         points = own.points and differences(own.points, other.points)

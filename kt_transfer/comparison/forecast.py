@@ -11,7 +11,7 @@ from scipy import stats
 from kt_transfer.comparison.evidence import Key, Scores, interval_of
 from kt_transfer.comparison.held_out import differences
 from kt_transfer.comparison.statistics import CONFIDENCE, POWER, variance_parts
-from kt_transfer.reporting.wording import LOWER_IS_BETTER
+from kt_transfer.reporting.wording import LOWER_IS_BETTER, improvement
 
 # So many more labels are foreseen, and no more repeats are thought of.
 MORE_LABELS, MOST_REPEATS = (50, 200), 50
@@ -64,7 +64,7 @@ def more_labels(found: Mapping[Key, Scores], metric: str, num_labelled: int) -> 
         for more in MORE_LABELS:
             gain = _fall(budgets, errors.mean(axis=1)[:, None], more)[0]
             low, high = np.quantile(_fall(budgets, drawn, more), [0.1, 0.9])
-            sign = -1 if metric in LOWER_IS_BETTER else 1
+            sign = improvement(metric, 1)
             entries.append(
                 {
                     "method": method,

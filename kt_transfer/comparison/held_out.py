@@ -58,7 +58,7 @@ class HeldOutFolder:
             return None
 
     def __contains__(self, cell: tuple) -> bool:
-        return self._path(cell).is_file()
+        return self.read(cell) is not None
 
     def _path(self, cell: tuple) -> Path:
         # Sources may be paths, which are no names of files.

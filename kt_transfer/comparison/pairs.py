@@ -88,9 +88,7 @@ def most_different(
 def most_frequent_answers(cells: Iterable[HeldOut], rows: np.ndarray) -> np.ndarray:
     """What a candidate answers most often to some examples, over all cells that judge by them."""
     cells = list(cells)
-    counts = np.zeros((len(rows), cells[0].logits.shape[1]), int) if len(rows) else None
-    if counts is None:
-        return np.zeros(0, int)
+    counts = np.zeros((len(rows), cells[0].logits.shape[1]), int)
     for cell in cells:
         order = np.argsort(cell.rows)
         place = np.minimum(np.searchsorted(cell.rows[order], rows), len(order) - 1)

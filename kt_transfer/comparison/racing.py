@@ -10,7 +10,7 @@ from kt_transfer.comparison.evidence import Key, Scores, interval_of
 from kt_transfer.reporting.wording import improvement
 
 # Looked at from so many folds on, with this one-sided level at each look for all candidates
-# together. Simulated in benchmarks/verdicts.py.
+# together. Simulated in benchmarks/verdict_simulations.py.
 FIRST_LOOK, LEVEL = 4, 0.01
 
 

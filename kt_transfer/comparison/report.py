@@ -113,13 +113,7 @@ def _differing(found: dict, data: Dataset, table: Table) -> dict:
         judged, key=lambda entry: improvement(found["metric"], entry["mean"])
     )
     counts = next(entry for entry in found["pairs"] if is_same(entry, own))
-    cells = [
-        cell for cell in table.rows if cell[:3] == (own["method"], own["source"], own["labels"])
-    ]
-    pair = [
-        [table.held_out.read(cell._replace(method=method, source=source)) for cell in cells]
-        for method, source in ((own["method"], own["source"]), BASELINE)
-    ]
+    pair = table.paired_answers((own["method"], own["source"]), BASELINE, labels)
     shown = []
     for rows in most_different(*pair, _NUM_DIFFERING):
         said = [most_frequent_answers(answers, rows) for answers in pair]

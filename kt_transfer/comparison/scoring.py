@@ -41,7 +41,6 @@ def scores(
     """
     probabilities = softmax(logits.astype(np.float64))
     predicted = logits.argmax(axis=1)
-    own = probabilities[np.arange(len(labels)), labels]
     present = np.unique(labels)
     recalls, f1s, areas = [], [], []
     for label in present:
@@ -62,7 +61,7 @@ def scores(
         "balanced_accuracy": float(recalls @ shares[present]),
         "macro_f1": float(f1s @ f1_shares[present]),
         "auc": float(np.mean(areas)),
-        "log_loss": float(-np.log(np.maximum(own, _LEAST)).mean()),
+        "log_loss": float(_losses(labels, probabilities).mean()),
     }
 
 
@@ -130,9 +129,14 @@ def contributions(
         counts = np.bincount(labels, minlength=len(shares))
         return right * len(labels) * shares[labels] / counts[labels]
     if metric == "log_loss":
-        own = softmax(logits.astype(np.float64))[np.arange(len(labels)), labels]
-        return -np.log(np.maximum(own, _LEAST))
+        return _losses(labels, softmax(logits.astype(np.float64)))
     return None
+
+
+def _losses(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """The cross-entropy of each example, in nats."""
+    own = probabilities[np.arange(len(labels)), labels]
+    return -np.log(np.maximum(own, _LEAST))
 
 
 def _area(true: np.ndarray, values: np.ndarray) -> float:

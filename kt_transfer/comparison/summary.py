@@ -9,7 +9,13 @@ from kt_transfer.comparison.generalization import SHIFT_MARKS, describe_shift, s
 from kt_transfer.comparison.table import NO_SOURCE
 from kt_transfer.reporting.calibration import describe_calibration
 from kt_transfer.reporting.terminal import format_table
-from kt_transfer.reporting.wording import LOWER_IS_BETTER, has_more, improvement, joined
+from kt_transfer.reporting.wording import (
+    LOWER_IS_BETTER,
+    has_more,
+    improvement,
+    is_practically_equal,
+    joined,
+)
 
 _SMALLEST = "the smallest that is practically as good as the best"
 _SAME = ("method", "source", "labels")
@@ -60,7 +66,7 @@ def describe_verdicts(found: dict) -> str:
     """What intervals and verdicts mean, in one sentence."""
     count = len(found["verdicts"])
     together = f"; verdicts hold for all {count} together (Holm)" if count > 1 else ""
-    equal = [entry for entry in found["verdicts"] if _is_equal(entry)]
+    equal = [entry for entry in found["verdicts"] if is_practically_equal(entry)]
     margin = (
         f"; practically equal: a difference of at most {found['margin']:g}, with a probability of "
         "90 % or more"
@@ -190,13 +196,8 @@ def _judged(entry: dict) -> list[str]:
     if "verdict" not in entry:
         return ["", "", ""]
     low, high = entry["interval"]
-    words = "practically equal" if _is_equal(entry) else entry["verdict"]
+    words = "practically equal" if is_practically_equal(entry) else entry["verdict"]
     return [f"{entry['difference']:+.4f}", f"{low:+.4f} to {high:+.4f}", words]
-
-
-def _is_equal(entry: dict) -> bool:
-    """Whether a candidate is not shown to differ, and is shown not to differ by much."""
-    return entry["verdict"] == "no difference" and entry["practically_equal"]
 
 
 def describe_student(found: dict) -> Iterator[str]:
@@ -230,7 +231,7 @@ def _winner_line(found: dict) -> str:
         f"probability of {likely['better']:.0%}, practically equal {likely['equal']:.0%}, worse "
         f"{likely['worse']:.0%}",
     }[judged["verdict"]]
-    if _is_equal(judged):
+    if is_practically_equal(judged):
         words = (
             f"practically equal to scratch: within {found['margin']:g} with a probability of "
             f"{likely['equal']:.0%}"

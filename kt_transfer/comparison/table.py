@@ -51,6 +51,7 @@ class Table:
         self.rows: dict[Cell, dict] = {}
         self.curves: dict[Cell, dict[int, float]] = {}
         self.held_out = HeldOutFolder(self.folder / "checkpoint" / "held_out")
+        self._points: dict[tuple[Cell, str], Points] = {}
         for row in read_rows(self.folder / "comparison.csv", COLUMNS):
             # Without its answers a cell is not finished.
             if cell_of(row) in self.held_out:
@@ -65,6 +66,7 @@ class Table:
     def add(self, cell: Cell, curve: dict[int, float], answers: HeldOut, **numbers) -> None:
         """Add a cell, and write all that is known of it."""
         self.held_out.write(cell, answers)
+        self._points = {key: points for key, points in self._points.items() if key[0] != cell}
         if curve:
             self.curves[cell] = curve
         self.rows[cell] = {**cell._asdict(), **numbers}
@@ -94,14 +96,35 @@ class Table:
         """
         found = {}
         for cell in self.rows:
-            answers = self.held_out.read(cell)
-            values = answers and contributions(
-                metric, answers.labels, answers.logits, answers.shares
-            )
-            if values is None:
-                return {}
-            found[cell] = Points(answers.rows, values)
+            # Candidates are judged after every fold: each cell is read once.
+            if (cell, metric) not in self._points:
+                answers = self.held_out.read(cell)
+                values = answers and contributions(
+                    metric, answers.labels, answers.logits, answers.shares
+                )
+                if values is None:
+                    return {}
+                self._points[cell, metric] = Points(answers.rows, values)
+            found[cell] = self._points[cell, metric]
         return found
+
+    def answers(self, candidate: tuple[str, str], labels: int) -> list[HeldOut | None]:
+        """What a candidate answered in each of its cells at a budget, in their order."""
+        return [self.held_out.read(cell) for cell in self._cells(candidate, labels)]
+
+    def paired_answers(
+        self, candidate: tuple[str, str], other: tuple[str, str], labels: int
+    ) -> tuple[list[HeldOut], list[HeldOut]]:
+        """What two candidates answered on the folds of the first."""
+        cells = self._cells(candidate, labels)
+        own, theirs = (
+            [self.held_out.read(cell._replace(method=method, source=source)) for cell in cells]
+            for method, source in (candidate, other)
+        )
+        return own, theirs
+
+    def _cells(self, candidate: tuple[str, str], labels: int) -> list[Cell]:
+        return [cell for cell in self.rows if cell[:3] == (*candidate, labels)]
 
     def frame(self):
         """The rows as a pandas data frame, ordered by labels, repeat and fold."""

@@ -21,7 +21,7 @@ from kt_transfer.reporting.explanations import (
     Explanation,
     PixelExplanation,
 )
-from kt_transfer.reporting.wording import LOWER_IS_BETTER
+from kt_transfer.reporting.wording import improvement
 
 # In each group; a dozen in all.
 OF_A_GROUP = 4
@@ -82,7 +82,7 @@ def explain(
     rng = np.random.default_rng(seed)
     permuted = _some(rng, len(y), _num_permuted(data.input_dim))
     others = _some(rng, len(_training(data)), _OTHERS)
-    sign = -1 if metric in LOWER_IS_BETTER else 1
+    sign = improvement(metric, 1)
 
     def in_columns(x):
         return x.reshape(len(x), -1)

@@ -8,7 +8,11 @@ import numpy as np
 from scipy import stats
 from scipy.optimize import minimize_scalar
 
-from kt_transfer.reporting.classification import expected_calibration_error, softmax
+from kt_transfer.reporting.classification import (
+    confidence_bins,
+    expected_calibration_error,
+    softmax,
+)
 
 NUM_BINS = 15
 CONFIDENCE = 0.95
@@ -60,7 +64,7 @@ def reliability(
         (2, 0.9, 0.5)
     """
     confidence, correct = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
-    number = _bins(confidence, num_bins)
+    number = confidence_bins(confidence, num_bins)
     return [
         {
             "low": place / num_bins,
@@ -113,7 +117,7 @@ def error_interval(
     """
     error = expected_calibration_error(labels, probabilities, num_bins)
     confidence, correct = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
-    number = _bins(confidence, num_bins)
+    number = confidence_bins(confidence, num_bins)
     names = np.arange(len(labels)) if examples is None else examples
     _, cluster, sizes = np.unique(names, return_inverse=True, return_counts=True)
     rng = np.random.default_rng(seed)
@@ -232,10 +236,6 @@ def describe_calibration(found: dict) -> str:
     if found["is_applied"]:
         return f"{told}; the exported model has one of {temperature:.2f}"
     return f"{told}; --calibrate exports it with one of {temperature:.2f}"
-
-
-def _bins(confidence: np.ndarray, num_bins: int) -> np.ndarray:
-    return np.minimum((confidence * num_bins).astype(int), num_bins - 1)
 
 
 def _wilson(successes: int, count: int) -> list[float]:

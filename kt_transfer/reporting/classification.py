@@ -28,9 +28,14 @@ def expected_calibration_error(
     """
     confidence = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == labels
-    number = np.minimum((confidence * num_bins).astype(int), num_bins - 1)
+    number = confidence_bins(confidence, num_bins)
     gaps = np.bincount(number, weights=correct - confidence, minlength=num_bins)
     return float(np.abs(gaps).sum() / len(labels))
+
+
+def confidence_bins(confidence: np.ndarray, num_bins: int) -> np.ndarray:
+    """The number of the equal-width bin that each confidence falls into; 1 is in the last."""
+    return np.minimum((confidence * num_bins).astype(int), num_bins - 1)
 
 
 def classification_metrics(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:

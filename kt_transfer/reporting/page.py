@@ -32,6 +32,7 @@ from kt_transfer.reporting.wording import (
     gains,
     headline,
     improvement,
+    is_practically_equal,
     is_same,
     num_sources,
     percent,
@@ -128,8 +129,8 @@ def comparison_page(
         reconstructions=pairs(*made, answers.value_range, _MOST_RECONSTRUCTIONS),
         looks={name: look_of(scores, name) for name in _present(scores)},
         colours={"light": colour_variables(dark=False), "dark": colour_variables(dark=True)},
-        again="again",
-        commands=[*commands, ("again", again)],
+        again=again,
+        commands=commands,
         settings=settings.items(),
         environment=environment.items(),
     )
@@ -245,7 +246,7 @@ def _verdict_row(metric: str, row: dict, reach: float) -> dict:
 
 
 def _pill(row: dict) -> str:
-    if row["verdict"] == "no difference" and row["practically_equal"]:
+    if is_practically_equal(row):
         return "≈ practically equal"
     return {"better": "▲ better", "worse": "▼ worse"}.get(row["verdict"], row["verdict"])
 

@@ -103,6 +103,11 @@ def has_more(comparison: dict, row: dict) -> bool:
     return bool(row["source"]) or row["method"] in comparison["uses_unlabelled"]
 
 
+def is_practically_equal(row: dict) -> bool:
+    """Whether a candidate is not shown to differ, and is shown not to differ by much."""
+    return row["verdict"] == "no difference" and row["practically_equal"]
+
+
 def headline(comparison: dict) -> str:
     """The conclusion in one sentence: whether transfer pays off, and how.
 

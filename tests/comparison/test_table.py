@@ -93,3 +93,31 @@ def test_examples_contribute_what_the_score_is_the_mean_of(tmp_path):
     losses = [np.log1p(np.exp(-2.0)), np.log1p(np.exp(-1.0)), np.log1p(np.exp(3.0))]
     np.testing.assert_allclose(table.points("log_loss")[cell].values, losses)
     assert table.points("auc") == {}
+
+
+def test_a_cell_whose_answers_are_damaged_is_trained_again(tmp_path):
+    table = Table(tmp_path)
+    for fold in (0, 1):
+        table.add(Cell("scratch", "", 50, 0, fold), {}, ANSWERS, **NUMBERS)
+    next((tmp_path / "checkpoint" / "held_out").iterdir()).write_bytes(b"PK damaged")
+    assert len(Table(tmp_path).rows) == 1
+
+
+def test_candidates_are_paired_on_the_folds_of_the_first(tmp_path):
+    table = Table(tmp_path)
+    for fold in (0, 1):
+        table.add(Cell("scratch", "", 50, 0, fold), {}, ANSWERS, **NUMBERS)
+    # It left after the first fold.
+    table.add(Cell("linear", "", 50, 0, 0), {}, ANSWERS, **NUMBERS)
+    own, theirs = table.paired_answers(("linear", ""), ("scratch", ""), 50)
+    assert len(own) == len(theirs) == 1
+    assert len(table.answers(("scratch", ""), 50)) == 2
+    np.testing.assert_array_equal(own[0].rows, ANSWERS.rows)
+
+
+def test_a_cell_that_is_added_anew_contributes_anew(tmp_path):
+    table, cell = Table(tmp_path), Cell("scratch", "", 50, 0, 0)
+    table.add(cell, {}, ANSWERS, **NUMBERS)
+    assert table.points("accuracy")[cell].values.tolist() == [1, 1, 0]
+    table.add(cell, {}, ANSWERS._replace(labels=np.array([1, 1, 1])), **NUMBERS)
+    assert table.points("accuracy")[cell].values.tolist() == [0, 1, 0]
