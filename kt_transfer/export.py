@@ -22,7 +22,8 @@ from kt_transfer.serving.formats import FORMATS
 from kt_transfer.serving.named_columns import served_names
 from kt_transfer.settings import ExportConfig
 
-NUM_CHECKED, SHARE_MISSING = 16, 0.1
+# Random examples and real ones on which an export is checked.
+NUM_CHECKED, NUM_REAL, SHARE_MISSING = 16, 32, 0.1
 
 
 def run(**settings) -> Path:
@@ -64,7 +65,7 @@ def write_version(source: Run, name: str, export_dir: Path, format: str = "saved
         autoencoder=autoencoder,
         autoencoder_preprocessing=autoencoder_preprocessing,
         metadata=_metadata(source, name, classifier, schema),
-        examples=_examples(preprocessing, schema),
+        examples=_examples(source, preprocessing, schema),
         schema=schema,
     )
 
@@ -98,7 +99,14 @@ def _metadata(source: Run, name: str, classifier, schema: Schema | None) -> dict
     }
 
 
-def _examples(preprocessing, schema: Schema | None) -> np.ndarray:
+def _examples(source: Run, preprocessing, schema: Schema | None) -> np.ndarray:
+    """Raw inputs on which the export is checked: real ones, if the run has kept any, and random
+    ones, which also have values that no training example has."""
+    random, kept = _random_examples(preprocessing, schema), source.read_examples(preprocessing)
+    return random if kept is None else np.concatenate([kept[0][:NUM_REAL], random])
+
+
+def _random_examples(preprocessing, schema: Schema | None) -> np.ndarray:
     """Random raw inputs; ``uint8`` values cover the whole range, categories the vocabulary."""
     raw = preprocessing.inputs[0]
     rng = np.random.default_rng(0)

@@ -99,6 +99,24 @@ def check_splits(path: Path, splits: dict, num_examples: int) -> None:
             raise damaged(path, "splits.npz", reason)
 
 
+def check_examples(path: Path, examples: dict, shape: tuple[int, ...], dtype: str) -> None:
+    """Check that kept examples are of the form that the run's models take.
+
+    Args:
+        path: The run.
+        examples: The arrays of its ``examples.npz``.
+        shape: Shape of one raw example.
+        dtype: Name of its type.
+    """
+    x, y = examples.get("x"), examples.get("y")
+    if x is None or y is None or x.ndim == 0 or y.shape != x.shape[:1] or not len(x):
+        raise damaged(path, "examples.npz", "it has no examples 'x' with a label 'y' for each")
+    if (x.shape[1:], str(x.dtype)) != (shape, dtype):
+        given = f"examples of shape {x.shape[1:]} and type {x.dtype}"
+        reason = f"it has {given}, but preprocessing.keras takes {shape} and {dtype}"
+        raise damaged(path, "examples.npz", reason)
+
+
 def check_written_folders(path: Path) -> None:
     """Check all folders that commands write to, as :func:`check_folder`."""
     for name in WRITTEN:

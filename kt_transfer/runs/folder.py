@@ -2,7 +2,7 @@
 
 A run folder holds the settings and results of a run: ``config.json`` (all settings),
 ``run.json`` (data fingerprint, versions, seed, wall time, status),
-``model.keras`` and ``preprocessing.keras``, ``labels.json``, ``splits.npz``,
+``model.keras`` and ``preprocessing.keras``, ``labels.json``, ``splits.npz``, ``examples.npz``,
 ``history.csv``, ``metrics.json``, ``plots/`` and ``logs/``. During the run there is also a
 ``checkpoint/``, from which ``--resume`` continues.
 """
@@ -26,6 +26,7 @@ from kt_transfer.files.reading import read_json, require_plausible_zip
 from kt_transfer.files.writing import exists_already, replacing
 from kt_transfer.runs.checks import (
     check_description,
+    check_examples,
     check_folder,
     check_labels,
     check_models,
@@ -158,6 +159,23 @@ class Run:
         splits = self.read_arrays("splits.npz")
         check_splits(self.path, splits, num_examples)
         return splits
+
+    def read_examples(self, preprocessing) -> tuple | None:
+        """Some training examples, in random order, and their labels.
+
+        Args:
+            preprocessing: The run's, which takes them.
+
+        Returns:
+            Raw examples, shape ``(n, ...)``, and labels, ``-1`` for none, shape ``(n,)``; ``None``
+            for runs of versions that kept none.
+        """
+        if not self.has("examples.npz"):
+            return None
+        examples = self.read_arrays("examples.npz")
+        raw = preprocessing.inputs[0]
+        check_examples(self.path, examples, tuple(raw.shape[1:]), raw.dtype)
+        return examples["x"], examples["y"]
 
     def has(self, name: str) -> bool:
         """Whether the run has a file of that name."""

@@ -29,6 +29,8 @@ from kt_transfer.training.callbacks import Checkpoint, EpochLog, Progress, read_
 # Number of examples over all epochs, and its product with the number of parameters, up to which
 # training takes seconds.
 CHEAP_EXAMPLES, CHEAP_PRODUCT = 200_000, 5e10
+# Examples that a run keeps, to check and to try what is served; of large pictures fewer.
+_MOST_KEPT, _MOST_BYTES_KEPT = 256, 16 * 2**20
 
 
 def begin(run: Run, config):
@@ -51,13 +53,27 @@ def check_data(say: Callable, data: Dataset, num_folds: int | None = None) -> No
 
 
 def note_data(run: Run, data: Dataset, **splits: np.ndarray) -> None:
-    """Record the data, its classes and the rows of each split."""
+    """Record the data, its classes, the rows of each split, and some examples of ``train``."""
     run.write_json("labels.json", {"labels": list(data.class_names)})
     run.write_arrays("splits.npz", **splits, test=np.arange(len(data.x_test)))
     note = {"spec": data.spec, "fingerprint": data.fingerprint, "notes": data.notes}
     run.update_json("run.json", data=note, made_for=summarize(data).to_note())
     if data.layout is not None:
         run.write_json("schema.json", data.schema.to_note() | {"features": data.layout.features})
+    if "train" in splits:
+        _keep_examples(run, data, splits["train"])
+
+
+def _keep_examples(run: Run, data: Dataset, rows: np.ndarray) -> None:
+    """Write ``examples.npz``: some training examples, raw, with the labels that the data have.
+
+    They are in random order, so that the first few are as good a sample as all.
+    """
+    size = data.input_dim * data.x.dtype.itemsize
+    most = min(_MOST_KEPT, max(1, _MOST_BYTES_KEPT // size))
+    rng = np.random.default_rng(run.settings.get("seed", 0))
+    some = rng.permutation(rows)[:most]
+    run.write_arrays("examples.npz", x=take_rows(data.x, some)[:], y=data.y[some])
 
 
 def preprocessing_for(network, data: Dataset):

@@ -62,6 +62,22 @@ def test_a_model_of_another_shape_is_refused(run, invoke, tmp_path, words):
     refused(invoke, tmp_path, words, "model.keras", "(32,)", "(64,)")
 
 
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        ({"x": np.zeros((3, 8, 9), "uint8"), "y": np.zeros(3)}, "(8, 9)"),
+        ({"x": np.zeros((3, 8, 8), "float64"), "y": np.zeros(3)}, "float64"),
+        ({"x": np.zeros((3, 8, 8), "uint8"), "y": np.zeros(2)}, "a label 'y' for each"),
+        ({"x": np.zeros((3, 8, 8), "uint8")}, "a label 'y' for each"),
+    ],
+)
+def test_kept_examples_that_the_model_does_not_take_are_refused(
+    run, invoke, tmp_path, arrays, said
+):
+    run.write_arrays("examples.npz", **arrays)
+    refused(invoke, tmp_path, ALL[2], "examples.npz", said)
+
+
 def test_a_model_that_is_no_autoencoder_is_refused(chain, invoke, tmp_path):
     shutil.copytree(chain.source, tmp_path / "run")
     x = keras.Input((64,))

@@ -158,6 +158,25 @@ def test_a_run_from_scratch_has_nothing_to_reconstruct(chain, tmp_path, unchecke
     assert set(served.signatures) == {"serving_default", "encode"}
 
 
+def test_it_is_checked_on_real_examples_and_without_them_on_random_ones(
+    chain, tmp_path, monkeypatch
+):
+    asked = []
+    monkeypatch.setattr(
+        saved_model, "check_saved_model", lambda *given: asked.append(given[2]) or 0.0
+    )
+    old = shutil.copytree(chain.student, tmp_path / "old")
+    for run in (chain.student, old):
+        export.run(run=run, name="digits", export_dir=tmp_path / "served", quiet=True)
+        (old / "examples.npz").unlink(missing_ok=True)
+    export.run(run=old, name="digits", export_dir=tmp_path / "served", quiet=True)
+    with_real, _, random = asked
+    kept = np.load(chain.student / "examples.npz")["x"]
+    assert np.array_equal(with_real[: -len(random)], kept[: len(with_real) - len(random)])
+    assert len(with_real) > len(random) > 0
+    assert random.max() > 17 >= kept.max()
+
+
 def test_versions_count_up(chain, tmp_path, unchecked):
     (tmp_path / "digits" / "9").mkdir(parents=True)
     versions = [
