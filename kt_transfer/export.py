@@ -14,13 +14,20 @@ from pathlib import Path
 
 import numpy as np
 
+from kt_transfer.data import load_data
+from kt_transfer.data.rows import take_rows
 from kt_transfer.data.schema import Column, Schema
+from kt_transfer.errors import UserError
+from kt_transfer.files.reading import read_json
+from kt_transfer.files.writing import replacing
+from kt_transfer.reporting.terminal import format_table
 from kt_transfer.runs import folder as runs
 from kt_transfer.runs import session
 from kt_transfer.runs.folder import Run
-from kt_transfer.serving.formats import FORMATS
+from kt_transfer.serving.formats import FORMATS, newest_version
 from kt_transfer.serving.named_columns import served_names
 from kt_transfer.settings import ExportConfig
+from kt_transfer.sources.loading import like, preprocessing_for_new
 
 # Random examples and real ones on which an export is checked.
 NUM_CHECKED, NUM_REAL, SHARE_MISSING = 16, 32, 0.1
@@ -30,7 +37,7 @@ def run(**settings) -> Path:
     """The command as a function; ``settings`` are the fields of :class:`ExportConfig`.
 
     Returns:
-        The folder of the new version.
+        The folder of the new version, of several formats that of the first.
 
     Example:
         >>> from kt_transfer import export
@@ -42,14 +49,17 @@ def run(**settings) -> Path:
 
 def execute(config: ExportConfig) -> Path:
     """Run the command."""
-    source = runs.open_run(config.run)
+    source, say = runs.open_run(config.run), session.say(config)
     name = config.name or source.path.resolve().name
-    version = write_version(source, name, config.export_dir, config.format)
-    say = session.say(config)
-    say(f"exported {source.path} as {version}: outputs match Keras, checked without Keras")
-    if config.format == "saved_model" and not source.is_autoencoder:
-        say(f"next: python -m kt_transfer.predict --model {version} --data SPEC --out FILE.csv")
-    return version
+    versions = []
+    for format in dict.fromkeys(config.format):
+        versions.append(write_version(source, name, config.export_dir, format))
+        say(f"exported {source.path} as {versions[-1]}: {_CHECKED[format]}")
+    if not source.is_autoencoder:
+        if config.format != ("saved_model",):
+            _compare_formats(config, source, Path(config.export_dir) / name)
+        say(f"next: python -m kt_transfer.predict --model {versions[0]} --data SPEC --out FILE.csv")
+    return versions[0]
 
 
 def write_version(source: Run, name: str, export_dir: Path, format: str = "saved_model") -> Path:
@@ -57,6 +67,7 @@ def write_version(source: Run, name: str, export_dir: Path, format: str = "saved
     network, preprocessing = source.load_models()
     schema = source.schema
     classifier, autoencoder, autoencoder_preprocessing = _models(source, network)
+    kept = source.read_examples(preprocessing)
     return FORMATS[format](
         Path(export_dir) / name,
         preprocessing=preprocessing,
@@ -66,8 +77,68 @@ def write_version(source: Run, name: str, export_dir: Path, format: str = "saved
         autoencoder_preprocessing=autoencoder_preprocessing,
         metadata=_metadata(source, name, classifier, schema),
         examples=_examples(source, preprocessing, schema),
+        kept=None if kept is None else kept[0],
         schema=schema,
     )
+
+
+# What was compared with Keras on raw examples, and in what.
+_CHECKED = {
+    "saved_model": "outputs match Keras, checked without Keras",
+    "litert": "outputs match Keras, checked in LiteRT",
+    "litert_int8": "classes match Keras within what 8 bits can tell, checked in LiteRT",
+    "onnx": "outputs match Keras, checked in ONNX Runtime",
+}
+
+
+def _compare_formats(config: ExportConfig, source: Run, folder: Path) -> None:
+    """Say and write what the newest version of each format of this run costs, beside them."""
+    import pandas as pd
+
+    from kt_transfer.serving.sizes_and_speeds import HEADER, as_cells, measure_formats
+
+    newest = {name: newest_version(folder, name) for name in FORMATS}
+    path = str(source.path.resolve())
+    versions = {
+        name: version
+        for name, version in newest.items()
+        if version is not None and read_json(version / "metadata.json").get("run") == path
+    }
+    say = session.say(config)
+    data, why_not = _test_part(config, source)
+    if data is None:
+        say(f"the accuracy is left out: {why_not}")
+        preprocessing = source.load_model("preprocessing.keras")
+        x, labelled = _examples(source, preprocessing, source.schema), None
+    else:
+        x, labelled = data[0], data
+    measured = measure_formats(versions, x, labelled)
+    with replacing(folder / "formats.csv") as temporary:
+        pd.DataFrame(measured).to_csv(temporary, index=False)
+    say(format_table(HEADER, as_cells(measured)))
+    say(
+        "measured on this machine, in this process, from raw examples to probabilities as predict "
+        f"asks for them; also in {folder / 'formats.csv'}"
+    )
+
+
+def _test_part(config: ExportConfig, source: Run):
+    """Raw examples of the run's test split and their labels, or ``None`` and why not."""
+    preprocessing = source.load_model("preprocessing.keras")
+    try:
+        data = load_data(
+            source.data,
+            data_dir=config.data_dir,
+            like=like(preprocessing, schema=source.schema),
+            table=session.table_options(source.settings),
+        ).with_classes(source.label_names, str(source.path))
+        preprocessing_for_new(source, preprocessing, data, lambda message: None)
+        known = data.y_test >= 0
+    except (UserError, OSError) as error:
+        return None, str(error).rstrip(".")
+    if not known.any():
+        return None, f"{source.data} has no labels in its test split"
+    return (take_rows(data.x_test, np.flatnonzero(known))[:], data.y_test[known]), ""
 
 
 def _models(source: Run, network):

@@ -51,13 +51,13 @@ def served_functions(
     raw = preprocessing.inputs[0]
     name = "image" if len(raw.shape) > 2 else "features"
     spec = tf.TensorSpec([None, *raw.shape[1:]], raw.dtype, name=name)
-    labels = tf.constant(list(class_names)) if class_names else None
 
     def classify(raw_input):
         x = preprocessing(raw_input, training=False)
         probabilities = tf.nn.softmax(classifier(x, training=False))
         class_id = tf.argmax(probabilities, axis=-1)
-        label = tf.gather(labels, class_id)
+        # A constant of the function, not captured by it, which converters take for an input.
+        label = tf.gather(tf.constant(list(class_names)), class_id)
         return {"probabilities": probabilities, "class_id": class_id, "label": label}
 
     def encode(raw_input):

@@ -1,0 +1,101 @@
+"""What the formats that converters write have in common: one file a version, checked in its own
+runtime before it appears."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from kt_transfer.data.schema import Schema
+from kt_transfer.errors import UserError
+from kt_transfer.files.reading import read_json
+from kt_transfer.serving.versions import publish_version
+
+
+def publish_file(
+    folder: Path,
+    name: str,
+    content: bytes,
+    check: Callable[[Path], float],
+    metadata: dict,
+) -> Path:
+    """Write the next version of a format that is one file, verified before it appears.
+
+    Args:
+        folder: Where its versions are, such as ``saved_models/NAME/onnx``.
+        name: Name of the file.
+        content: The file.
+        check: Compares the file at a path with Keras; returns the largest difference, and raises
+            if it is too large.
+        metadata: Content of ``metadata.json``.
+
+    Returns:
+        The folder of the new version.
+    """
+
+    def write(unfinished: Path) -> float:
+        (unfinished / name).write_bytes(content)
+        return check(unfinished / name)
+
+    return publish_version(folder, write, metadata)
+
+
+def numeric_function(functions: dict[str, Callable]) -> Callable:
+    """The outputs of ``serving_default`` that are numbers; names of classes are in the metadata."""
+
+    def answer(raw):
+        answers = functions["serving_default"](raw)
+        return {name: value for name, value in answers.items() if value.dtype != tf.string}
+
+    return answer
+
+
+def sizes_of(answers: Callable, examples: np.ndarray) -> dict[str, np.ndarray]:
+    """Answers to all examples together, and to the first alone, as
+    :func:`~kt_transfer.serving.signatures.require_same_answers` takes them."""
+    asked = {"all": answers(examples), "one": answers(examples[:1])}
+    return {
+        f"serving_default/{output}/{size}": value
+        for size, outputs in asked.items()
+        for output, value in outputs.items()
+    }
+
+
+def require_installed(module: str, setting: str, given: object):
+    """A module of the extra ``formats``.
+
+    Raises:
+        UserError: If it is not installed.
+    """
+    try:
+        with contextlib.redirect_stderr(None):
+            return importlib.import_module(module)
+    except ImportError as error:
+        raise UserError(
+            setting=setting,
+            given=given,
+            expected=f"the package {module.split('.')[0]} beside kt_transfer",
+            but=f"it cannot be imported ({error})",
+            remedy="install it with pip install 'kt-transfer[formats]'",
+        ) from error
+
+
+def read_metadata(path: Path) -> tuple[dict, Schema | None]:
+    """The metadata beside a converted file, and the columns that it takes.
+
+    Raises:
+        ValueError: If they are missing or damaged; the message completes "it cannot be read".
+    """
+    metadata = read_json(path.parent / "metadata.json")
+    labels = metadata.get("labels")
+    if not isinstance(labels, list) or not all(isinstance(name, str) for name in labels):
+        raise ValueError("metadata.json beside it has no list 'labels' of names")
+    if not isinstance(metadata.get("data"), str):
+        raise ValueError("metadata.json beside it does not name its 'data'")
+    note = metadata.get("schema")
+    return metadata, None if note is None else Schema.from_note(note)
