@@ -45,6 +45,17 @@ def publish_file(
     return publish_version(folder, write, metadata)
 
 
+def of_classes(models: dict) -> dict:
+    """The models of a file: of a classifier it alone.
+
+    What a SavedModel says of a class beside it, whether an example is unusual, takes an autoencoder
+    that may be a hundred times as large as a student for a small device.
+    """
+    if models.get("classifier") is None:
+        return models
+    return {**models, "autoencoder": None, "autoencoder_preprocessing": None}
+
+
 def numeric_function(functions: dict[str, Callable]) -> Callable:
     """The outputs of ``serving_default`` that are numbers; names of classes are in the metadata."""
 

@@ -20,6 +20,7 @@ from kt_transfer.data.schema import Schema
 from kt_transfer.errors import UserError
 from kt_transfer.serving.converted import (
     numeric_function,
+    of_classes,
     publish_file,
     require_installed,
     sizes_of,
@@ -52,6 +53,7 @@ def export_litert(
         UserError: If the model cannot be converted, or LiteRT is not installed.
     """
     require_installed(_RUNTIME, "format", "litert")
+    models = of_classes(models)
     wanted = {"serving_default": numeric_function(served_functions(**models)[1])}
     content = _convert(_converter(models), "litert")
 
@@ -92,6 +94,7 @@ def export_litert_int8(
     require_installed(_RUNTIME, "format", "litert_int8")
     if models.get("classifier") is None or schema is not None or kept is None:
         raise _no_int8(models, schema)
+    models = of_classes(models)
     wanted = numeric_function(served_functions(**models)[1])
     converter = _converter(models)
     (name,) = converter.names

@@ -14,6 +14,7 @@ from kt_transfer.data.schema import BOOLEAN_WORDS, MISSING_WORDS, Column, Schema
 from kt_transfer.errors import UserError
 from kt_transfer.serving.converted import (
     numeric_function,
+    of_classes,
     publish_file,
     require_installed,
     sizes_of,
@@ -49,7 +50,7 @@ def export_onnx(
     """
     onnx = require_installed("onnx", "format", "onnx")
     require_installed("onnxruntime", "format", "onnx")
-    _, functions, raw = served_functions(**models)
+    _, functions, raw = served_functions(**of_classes(models))
     model = _converted(functions, raw)
     if models.get("class_names"):
         _add_labels(onnx, model, models["class_names"])

@@ -138,7 +138,8 @@ def test_a_table_of_every_kind_by_name_in_onnx_and_as_a_matrix_in_litert(people)
     schema = load_data(f"csv:{people / 'people.csv'}", table=options).schema
     x = schema.matrix(rows)
     expected = by_keras(people / "run", x)
-    days = (pd.to_datetime(rows["since"], format="mixed") - pd.Timestamp("1970-01-01")) / pd.Timedelta("1D")
+    since = pd.to_datetime(rows["since"], format="mixed")
+    days = (since - pd.Timestamp("1970-01-01")) / pd.Timedelta("1D")
     answers = by_onnx(
         people / "m/onnx/1/model.onnx",
         age=np.array(rows["age"]),
