@@ -23,6 +23,7 @@ from kt_transfer.files.writing import replacing
 from kt_transfer.reporting.terminal import format_table
 from kt_transfer.runs import folder as runs
 from kt_transfer.runs import session
+from kt_transfer.runs.checks import UNUSUAL_BEYOND
 from kt_transfer.runs.folder import Run
 from kt_transfer.serving.formats import FORMATS, newest_version
 from kt_transfer.serving.named_columns import served_names
@@ -68,6 +69,7 @@ def write_version(source: Run, name: str, export_dir: Path, format: str = "saved
     schema = source.schema
     classifier, autoencoder, autoencoder_preprocessing = _models(source, network)
     kept = source.read_examples(preprocessing)
+    limit = None if autoencoder is None else _unusual_above(source)
     return FORMATS[format](
         Path(export_dir) / name,
         preprocessing=preprocessing,
@@ -75,7 +77,8 @@ def write_version(source: Run, name: str, export_dir: Path, format: str = "saved
         class_names=source.label_names if classifier is not None else (),
         autoencoder=autoencoder,
         autoencoder_preprocessing=autoencoder_preprocessing,
-        metadata=_metadata(source, name, classifier, schema),
+        unusual_above=limit,
+        metadata=_metadata(source, name, classifier, schema) | _usual(source, limit),
         examples=_examples(source, preprocessing, schema),
         kept=None if kept is None else kept[0],
         schema=schema,
@@ -147,6 +150,21 @@ def _models(source: Run, network):
         return None, network, None
     names = ("autoencoder.keras", "autoencoder_preprocessing.keras")
     return network, *(source.load_model(name) if source.has(name) else None for name in names)
+
+
+def _unusual_above(source: Run) -> float | None:
+    """The largest reconstruction error that is not unusual; ``None`` where it was not recorded."""
+    quantiles = source.usual_errors
+    # A little more, so that training examples which lie at the limit are not called unusual here
+    # and usual there, by rounding.
+    return None if quantiles is None else quantiles[UNUSUAL_BEYOND] * (1 + 1e-4) + 1e-6
+
+
+def _usual(source: Run, limit: float | None) -> dict:
+    """What metadata say of reconstruction errors; nothing where there are none."""
+    if limit is None:
+        return {}
+    return {"reconstruction_error": {"quantiles": source.usual_errors, "unusual_above": limit}}
 
 
 def _metadata(source: Run, name: str, classifier, schema: Schema | None) -> dict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 
@@ -9,6 +10,9 @@ from kt_transfer.errors import UserError
 
 # Folders inside a run that commands write to.
 WRITTEN = ("plots", "logs", "checkpoint", "tuner", "trials", "best")
+
+# An example is called unusual if its error is beyond this quantile of those of training.
+UNUSUAL_BEYOND = "0.99"
 
 
 def damaged(path: Path, name: str, reason: object) -> UserError:
@@ -115,6 +119,18 @@ def check_examples(path: Path, examples: dict, shape: tuple[int, ...], dtype: st
         given = f"examples of shape {x.shape[1:]} and type {x.dtype}"
         reason = f"it has {given}, but preprocessing.keras takes {shape} and {dtype}"
         raise damaged(path, "examples.npz", reason)
+
+
+def check_usual_errors(path: Path, note: object) -> dict[str, float]:
+    """The quantiles of ``reconstruction_error`` in ``run.json``, finite numbers by their share."""
+    quantiles = note.get("quantiles") if isinstance(note, dict) else None
+    is_right = isinstance(quantiles, dict) and all(
+        isinstance(value, float) and math.isfinite(value) for value in quantiles.values()
+    )
+    if not is_right or UNUSUAL_BEYOND not in quantiles:
+        reason = f"its 'reconstruction_error' has no quantile {UNUSUAL_BEYOND} among others"
+        raise damaged(path, "run.json", reason)
+    return quantiles
 
 
 def check_written_folders(path: Path) -> None:

@@ -31,6 +31,7 @@ from kt_transfer.runs.checks import (
     check_labels,
     check_models,
     check_splits,
+    check_usual_errors,
     check_written_folders,
     damaged,
 )
@@ -176,6 +177,13 @@ class Run:
         raw = preprocessing.inputs[0]
         check_examples(self.path, examples, tuple(raw.shape[1:]), raw.dtype)
         return examples["x"], examples["y"]
+
+    @property
+    def usual_errors(self) -> dict | None:
+        """Quantiles of its autoencoder's reconstruction errors of training examples, by share;
+        ``None`` for runs without one, or of versions that did not record them."""
+        note = self.read_json("run.json").get("reconstruction_error")
+        return None if note is None else check_usual_errors(self.path, note)
 
     def has(self, name: str) -> bool:
         """Whether the run has a file of that name."""

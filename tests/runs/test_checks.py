@@ -78,6 +78,12 @@ def test_kept_examples_that_the_model_does_not_take_are_refused(
     refused(invoke, tmp_path, ALL[2], "examples.npz", said)
 
 
+@pytest.mark.parametrize("note", [3, {}, {"quantiles": {"0.5": 1.0}}, {"quantiles": {"0.99": "x"}}])
+def test_usual_errors_that_are_none_are_refused(run, invoke, tmp_path, note):
+    run.update_json("run.json", reconstruction_error=note)
+    refused(invoke, tmp_path, ALL[2], "run.json", "no quantile 0.99")
+
+
 def test_a_model_that_is_no_autoencoder_is_refused(chain, invoke, tmp_path):
     shutil.copytree(chain.source, tmp_path / "run")
     x = keras.Input((64,))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kt_transfer import UserError, classifier, export, predict
+from kt_transfer import UserError, classifier, export, load_data, predict
 from kt_transfer.models.classifiers import dense_encoder
 from kt_transfer.models.preprocessing import preprocessing_model
 from kt_transfer.serving import saved_model
@@ -60,9 +60,9 @@ def test_the_signatures(served):
     assert set(served.signatures) == {"serving_default", "encode", "reconstruct"}
     outputs = {name: set(f.structured_outputs) for name, f in served.signatures.items()}
     assert outputs == {
-        "serving_default": {"probabilities", "class_id", "label"},
+        "serving_default": {"probabilities", "class_id", "label", "unusual"},
         "encode": {"features"},
-        "reconstruct": {"reconstruction", "reconstruction_error"},
+        "reconstruct": {"reconstruction", "reconstruction_error", "unusual"},
     }
     for function in served.signatures.values():
         (spec,) = function.structured_input_signature[1].values()
@@ -90,6 +90,24 @@ def test_answers_are_those_of_keras(chain, served, count):
     np.testing.assert_allclose(answers["reconstruction"], output, atol=1e-5)
     errors = np.square(features - output).sum(axis=1)
     np.testing.assert_allclose(answers["reconstruction_error"], errors, rtol=1e-5)
+
+
+def test_an_example_is_unusual_if_few_training_examples_are_reconstructed_as_badly(chain, served):
+    data = load_data("digits")
+    held_out = np.load(chain.student / "splits.npz")["validation"]
+    x = np.delete(data.x, held_out, axis=0)
+    errors = np.square(scaled(x) - load(chain.source).predict(scaled(x), verbose=0)).sum(axis=1)
+    metadata = json.loads((chain.exported / "metadata.json").read_text())["reconstruction_error"]
+    for share in (0.5, 0.9, 0.95, 0.99, 0.999):
+        found = metadata["quantiles"][str(share)]
+        assert found == pytest.approx(np.quantile(errors, share), rel=1e-4)
+    assert metadata["unusual_above"] == pytest.approx(np.quantile(errors, 0.99), rel=1e-3)
+    for signature in ("serving_default", "reconstruct"):
+        assert np.array_equal(
+            ask(served, signature, x)["unusual"], errors > metadata["unusual_above"]
+        )
+    upside_down = 16 - x[:100]
+    assert ask(served, "serving_default", upside_down)["unusual"].mean() > 0.9
 
 
 def test_an_empty_batch(served):
@@ -140,7 +158,7 @@ def test_an_autoencoder_is_served_too(chain, tmp_path, unchecked):
     version = export.run(run=chain.source, name="source", export_dir=tmp_path, quiet=True)
     served, x = tf.saved_model.load(str(version)), images(5)
     both = ask(served, "serving_default", x)
-    assert set(both) == {"features", "reconstruction", "reconstruction_error"}
+    assert set(both) == {"features", "reconstruction", "reconstruction_error", "unusual"}
     for signature in ("encode", "reconstruct"):
         for name, value in ask(served, signature, x).items():
             np.testing.assert_allclose(both[name], value, atol=1e-6)
@@ -156,6 +174,8 @@ def test_a_run_from_scratch_has_nothing_to_reconstruct(chain, tmp_path, unchecke
     assert version == tmp_path / "served" / "run" / "1"
     served = tf.saved_model.load(str(version))
     assert set(served.signatures) == {"serving_default", "encode"}
+    assert "unusual" not in served.signatures["serving_default"].structured_outputs
+    assert "reconstruction_error" not in json.loads((version / "metadata.json").read_text())
 
 
 def test_it_is_checked_on_real_examples_and_without_them_on_random_ones(
