@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
+import glob
 import hashlib
 import os
 import warnings
@@ -42,11 +43,11 @@ def load(
 
     Args:
         spec: The data spec, for messages.
-        folder: The folder, or one picture.
+        folder: The folder, one picture, or a pattern for several such as ``new/*.png``.
         like: Size, channels and type of the examples, instead of the most common ones.
         image_size: Pixels of the longer side at most, where nothing else says the size.
     """
-    found, notes = find_pictures(spec, folder, pictures.is_picture)
+    folder, found, notes = _found(spec, folder)
     names = tuple(sorted({p.class_name for p in found if p.class_name is not None}))
     numbers = {name: number for number, name in enumerate(names)} | {None: UNLABELLED}
     y = np.array([numbers[picture.class_name] for picture in found], np.int32)
@@ -73,8 +74,10 @@ def load(
     )
     flags = rows["said"][:]
     smaller = [] if like else _scaled_down(flags, data, image_size)
+    files = np.array([_name(folder, picture.path) for picture in found], object)
+    of_parts = (files[train], files[test]) if len(test) else (files, files)
     line = "; ".join([_summary(found, names, data), *smaller, *notes, *_remarks(flags)])
-    return dataclasses.replace(data, notes=(line,))
+    return dataclasses.replace(data, notes=(line,), files=of_parts)
 
 
 def file_sizes(spec: str, folder: Path) -> dict[str | None, list[tuple[int, int]]]:
@@ -87,13 +90,30 @@ def file_sizes(spec: str, folder: Path) -> dict[str | None, list[tuple[int, int]
     Returns:
         The sizes of each class, by name; ``None`` for those without one.
     """
-    found, _ = find_pictures(spec, folder, pictures.is_picture)
+    _, found, _ = _found(spec, folder)
     with ThreadPoolExecutor() as pool:
         headers = pool.map(pictures.read_header, [picture.path for picture in found])
     sizes: dict[str | None, list[tuple[int, int]]] = {}
     for picture, header in zip(found, headers, strict=True):
         sizes.setdefault(picture.class_name, []).append((header.height, header.width))
     return sizes
+
+
+def _found(spec: str, path: Path) -> tuple[Path, list[Found], list[str]]:
+    """The folder that holds all pictures, these, and messages about how it was read."""
+    if path.exists() or not glob.has_magic(str(path)):
+        return path, *find_pictures(spec, path, pictures.is_picture)
+    files = sorted(file for name in glob.glob(str(path)) if (file := Path(name)).is_file())
+    if not files:
+        raise UserError(
+            setting="data",
+            given=spec,
+            expected="a folder, a picture, or a pattern for several such as new/*.png",
+            but="no file has such a name",
+            remedy="give one that does",
+        )
+    folder = Path(os.path.commonpath([file.parent for file in files]))
+    return folder, [Found(file, None, False) for file in files], []
 
 
 def _summary(found: list[Found], names: tuple[str, ...], data: Dataset) -> str:
