@@ -14,7 +14,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,12 +32,13 @@ from kt_transfer.data.streams import (
     dataset_of,
 )
 from kt_transfer.engine.fused_model import FusedModel, scaling
-from kt_transfer.errors import UserError, named, settings_named
+from kt_transfer.errors import UserError, listed, named, settings_named
 from kt_transfer.files.table_writing import STANDARD_OUTPUT, require_format, writing_table
 from kt_transfer.reporting.classification import softmax
 from kt_transfer.runs import folder as runs
 from kt_transfer.runs import session
 from kt_transfer.serving.loading import load_served
+from kt_transfer.serving.remote import RemoteClassifier
 from kt_transfer.settings import PredictConfig
 from kt_transfer.sources.loading import adaptation_to, like, preprocessing_for_new
 from kt_transfer.sources.predictions import BESIDE, PREFIX
@@ -84,10 +85,12 @@ def execute(config: PredictConfig) -> Path:
         # Whoever reads has seen enough, as after a pipe into head.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return path
-    of_parts = f" ({' and '.join(counts)})" if None not in counts else ""
+    of_parts = f" ({' and '.join(counts)})" if counts and None not in counts else ""
     number = sum(counts.values())
     s = "s" if number != 1 else ""
     say(f"{number} prediction{s} of {spec}{of_parts} in {path}")
+    if asked.unanswered:
+        raise _unanswered(config, asked, to)
     return path
 
 
@@ -98,18 +101,25 @@ class _Asked(NamedTuple):
         names: Names of the classes.
         like: The examples that it takes.
         prepare: From a data set of such examples, which it checks, to a function of raw ones that
-            gives probabilities.
+            gives probabilities, NaN for those that it has no answer to.
+        unanswered: The rows that a server has not answered, without the answers; filled on the
+            way.
+        reasons: Why not.
     """
 
     names: list[str]
     like: Like
     prepare: Callable[[Dataset, Callable], Callable[[np.ndarray], np.ndarray]]
+    unanswered: list[pa.RecordBatch]
+    reasons: Sequence[str] = ()
 
 
 def _asked(config: PredictConfig) -> tuple[PredictConfig, str, _Asked]:
     """The config with what it does not say of how a table is read, the data, and what predicts."""
     if config.run is not None:
         return _run_asked(config)
+    if config.url is not None:
+        return _server_asked(config)
     return _export_asked(config)
 
 
@@ -124,7 +134,7 @@ def _run_asked(config: PredictConfig):
 
     wanted = like(raw, schema=source.schema)
     config = session.reading_as(source, config)
-    return config, config.data or source.data, _Asked(source.label_names, wanted, prepare)
+    return config, config.data or source.data, _Asked(source.label_names, wanted, prepare, [])
 
 
 def _export_asked(config: PredictConfig):
@@ -138,14 +148,24 @@ def _export_asked(config: PredictConfig):
             remedy="export a fine-tuned or distilled run",
         )
 
+    return _served(config, config.model, model, metadata)
+
+
+def _server_asked(config: PredictConfig):
+    model = RemoteClassifier(config.url, config.model)
+    config, spec, asked = _served(config, config.url, model, model.metadata)
+    return config, spec, asked._replace(reasons=model.reasons)
+
+
+def _served(config: PredictConfig, who, model, metadata: dict):
     def prepare(data, say):
-        _require_alike(config.model, model, metadata, data, say)
+        _require_alike(who, model, metadata, data, say)
         return model
 
     wanted = Like(model.shape, model.dtype, schema=model.schema)
     if model.schema is not None and config.label_column is None:
         config = dataclasses.replace(config, label_column=model.schema.label_column)
-    return config, config.data or metadata["data"], _Asked(metadata["labels"], wanted, prepare)
+    return config, config.data or metadata["data"], _Asked(metadata["labels"], wanted, prepare, [])
 
 
 def _require_alike(who, model, metadata: dict, data: Dataset, say: Callable) -> None:
@@ -160,6 +180,27 @@ def _require_alike(who, model, metadata: dict, data: Dataset, say: Callable) -> 
     summary = ExampleSummary.from_note(metadata.get("made_for"))
     if message := adaptation_to(who, summary, model.dtype, data):
         say(message)
+
+
+def _unanswered(config, asked: _Asked, to) -> RuntimeError:
+    """The error that names the rows without an answer, all of them in a table beside the others."""
+    table = pa.Table.from_batches(asked.unanswered)
+    rows = table["row"].to_numpy()
+    ends = np.flatnonzero(np.diff(rows, append=rows[-1] + 2) != 1)
+    spans = zip(rows[np.append(0, ends[:-1] + 1)], rows[ends], strict=True)
+    told = listed([f"{a} to {b}" if a < b else str(a) for a, b in spans], 10)
+    beside = ""
+    if to != STANDARD_OUTPUT:
+        path = to.with_name(f"{to.stem}.unanswered.csv")
+        with writing_table(path, overwrite=True, as_they_are=tuple(table.column_names)) as write:
+            for batch in table.to_batches():
+                write(batch)
+        beside = f", which {path} lists"
+    s, why = "s"[: len(rows) > 1], listed(dict.fromkeys(asked.reasons), 3)
+    return RuntimeError(
+        f"{config.url} has not answered {len(rows)} row{s} (row {told}){beside}; all others are "
+        f"written: {why}"
+    )
 
 
 # -- From rows to answers --------------------------------------------------------------------------
@@ -227,7 +268,12 @@ def _batch(asked: _Asked, own: str, rows: Rows, predict: Callable) -> pa.RecordB
     columns["label"] = pa.array(asked.names, pa.string()).take(pa.array(class_id))
     for number, name in enumerate(asked.names):
         columns[f"{PREFIX}{name}"] = np.ascontiguousarray(probabilities[:, number])
-    return pa.record_batch(columns)
+    batch, missing = pa.record_batch(columns), np.isnan(probabilities[:, 0])
+    if not missing.any():
+        return batch
+    beside = [name for name in batch.schema.names[:3] if name in ("split", "row", own)]
+    asked.unanswered.append(batch.filter(pa.array(missing)).select(beside))
+    return batch.filter(pa.array(~missing))
 
 
 def _write(batches: Iterator[pa.RecordBatch], to, config, own: str) -> dict:
@@ -236,10 +282,14 @@ def _write(batches: Iterator[pa.RecordBatch], to, config, own: str) -> dict:
     as_they_are = () if own == "file" else (own,)
     with writing_table(to, overwrite=config.overwrite, as_they_are=as_they_are) as write:
         for batch in batches:
-            part = batch["split"][0].as_py() if "split" in batch.schema.names else None
-            counts[part] = counts.get(part, 0) + batch.num_rows
+            if batch.num_rows:
+                counts[_part_of(batch)] = counts.get(_part_of(batch), 0) + batch.num_rows
             write(batch)
     return counts
+
+
+def _part_of(batch: pa.RecordBatch) -> str | None:
+    return batch["split"][0].as_py() if "split" in batch.schema.names else None
 
 
 def _write_stream(config, stream: Stream, asked: _Asked, own: str, to, say) -> dict:
@@ -254,7 +304,7 @@ def _write_stream(config, stream: Stream, asked: _Asked, own: str, to, say) -> d
 
     if "split" in first.schema.names:
         wanted = ("train", "test") if config.split == "all" else (config.split,)
-        batches = (b for b in all_of_them() if b["split"][0].as_py() in wanted)
+        batches = (b for b in all_of_them() if b.num_rows and _part_of(b) in wanted)
         counts = _write(batches, to, config, own)
     elif not stream.splits:
         counts = _write(all_of_them(), to, config, own)

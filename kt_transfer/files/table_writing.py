@@ -34,8 +34,8 @@ def writing_table(
         path: The file, whose suffix says the format: ``.parquet``, ``.jsonl``, or CSV; ``-`` for
             CSV on standard output, as it comes.
         overwrite: Whether to replace the file.
-        as_they_are: Columns of CSV whose text stays, though a spreadsheet may take it for a
-            formula.
+        as_they_are: Columns of CSV whose name and text stay, though a spreadsheet may take them
+            for formulas.
 
     Yields:
         A function that appends the rows of a ``pyarrow.RecordBatch``; all have the same columns.
@@ -89,11 +89,12 @@ class _Csv:
         columns = {}
         for name, column in zip(batch.schema.names, batch.columns, strict=True):
             if pa.types.is_floating(column.type):
-                columns[name] = pa.array(_rounded(column.to_numpy(zero_copy_only=False)))
-            elif pa.types.is_string(column.type) and name not in self._as_they_are:
-                columns[harmless(name)] = _harmless_column(column)
-            else:
-                columns[harmless(name)] = column
+                column = pa.array(_rounded(column.to_numpy(zero_copy_only=False)))
+            if name in self._as_they_are:
+                columns[name] = column
+                continue
+            is_text = pa.types.is_string(column.type)
+            columns[harmless(name)] = _harmless_column(column) if is_text else column
         if not self._has_header:
             names = pa.record_batch({str(n): [name] for n, name in enumerate(columns)})
             self._write_rows(names)
