@@ -14,6 +14,7 @@ import tensorflow as tf
 from kt_transfer.data.schema import Schema
 from kt_transfer.errors import UserError
 from kt_transfer.files.reading import read_json
+from kt_transfer.serving.signatures import require_same_answers
 from kt_transfer.serving.versions import publish_version
 
 
@@ -21,8 +22,9 @@ def publish_file(
     folder: Path,
     name: str,
     content: bytes,
-    check: Callable[[Path], float],
+    check: Callable[[Path], tuple[float, dict]],
     metadata: dict,
+    keep: int | None = None,
 ) -> Path:
     """Write the next version of a format that is one file, verified before it appears.
 
@@ -30,19 +32,49 @@ def publish_file(
         folder: Where its versions are, such as ``saved_models/NAME/onnx``.
         name: Name of the file.
         content: The file.
-        check: Compares the file at a path with Keras; returns the largest difference, and raises
-            if it is too large.
+        check: Compares the file at a path with Keras; returns the largest difference and the
+            figures that were measured with it, and raises if they are not what they should be.
         metadata: Content of ``metadata.json``.
+        keep: How many versions to keep (default: all).
 
     Returns:
         The folder of the new version.
     """
+    metadata = dict(metadata)
 
     def write(unfinished: Path) -> float:
         (unfinished / name).write_bytes(content)
-        return check(unfinished / name)
+        difference, figures = check(unfinished / name)
+        if figures:
+            metadata["test_as_served"] = figures
+        return difference
 
-    return publish_version(folder, write, metadata)
+    return publish_version(folder, write, metadata, keep=keep)
+
+
+def check_exactly(
+    what: str, answers: Callable, wanted: Callable, examples: np.ndarray, prove: Callable | None
+) -> tuple[float, dict]:
+    """Whether a file answers as Keras does, and has the run's figure on the test split.
+
+    Args:
+        what: What it is, for messages.
+        answers: The outputs of the file by name, for raw examples.
+        wanted: Those of the Keras models.
+        examples: Raw examples.
+        prove: As for :func:`~kt_transfer.serving.saved_model.export_saved_model`.
+
+    Returns:
+        The largest difference, and the figures.
+    """
+    asked = {"all": answers(examples), "one": answers(examples[:1])}
+    given = {
+        f"serving_default/{output}/{size}": value
+        for size, outputs in asked.items()
+        for output, value in outputs.items()
+    }
+    difference = require_same_answers(what, {"serving_default": wanted}, examples, given)
+    return difference, {} if prove is None else prove(lambda _, x: answers(x))
 
 
 def of_classes(models: dict) -> dict:
@@ -64,17 +96,6 @@ def numeric_function(functions: dict[str, Callable]) -> Callable:
         return {name: value for name, value in answers.items() if value.dtype != tf.string}
 
     return answer
-
-
-def sizes_of(answers: Callable, examples: np.ndarray) -> dict[str, np.ndarray]:
-    """Answers to all examples together, and to the first alone, as
-    :func:`~kt_transfer.serving.signatures.require_same_answers` takes them."""
-    asked = {"all": answers(examples), "one": answers(examples[:1])}
-    return {
-        f"serving_default/{output}/{size}": value
-        for size, outputs in asked.items()
-        for output, value in outputs.items()
-    }
 
 
 def require_installed(module: str, setting: str, given: object):

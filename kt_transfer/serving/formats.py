@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from kt_transfer.serving.versions import versions_in
+
 
 def saved_model(folder: Path, *, kept=None, **models) -> Path:
     """A SavedModel for TF Serving, in ``folder/N``."""
@@ -16,21 +18,23 @@ def saved_model(folder: Path, *, kept=None, **models) -> Path:
     return export_saved_model(folder, **models)
 
 
-def litert(folder: Path, *, kept=None, **models) -> Path:
+def litert(folder: Path, *, kept=None, picture_files=False, describe=None, **models) -> Path:
     """``folder/litert/N/model.tflite`` for LiteRT, once called TensorFlow Lite, in float32."""
     from kt_transfer.serving.litert import export_litert
 
     return export_litert(folder / "litert", **models)
 
 
-def litert_int8(folder: Path, *, kept=None, **models) -> Path:
+def litert_int8(
+    folder: Path, *, kept=None, picture_files=False, describe=None, prove=None, **models
+) -> Path:
     """``folder/litert_int8/N/model.tflite``, in whole numbers of 8 bits."""
     from kt_transfer.serving.litert import export_litert_int8
 
     return export_litert_int8(folder / "litert_int8", kept=kept, **models)
 
 
-def onnx(folder: Path, *, kept=None, **models) -> Path:
+def onnx(folder: Path, *, kept=None, picture_files=False, describe=None, **models) -> Path:
     """``folder/onnx/N/model.onnx``."""
     from kt_transfer.serving.onnx import export_onnx
 
@@ -61,5 +65,5 @@ def newest_version(folder: Path, format: str) -> Path | None:
         PosixPath('saved_models/digits/1')
     """
     folder = Path(folder) / ("" if format == "saved_model" else format)
-    versions = [path for path in folder.glob("*") if path.name.isdigit() and path.is_dir()]
-    return max(versions, key=lambda version: int(version.name), default=None)
+    versions = versions_in(folder) if folder.is_dir() else []
+    return versions[-1] if versions else None

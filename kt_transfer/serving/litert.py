@@ -19,13 +19,13 @@ import tensorflow as tf
 from kt_transfer.data.schema import Schema
 from kt_transfer.errors import UserError
 from kt_transfer.serving.converted import (
+    check_exactly,
     numeric_function,
     of_classes,
     publish_file,
     require_installed,
-    sizes_of,
 )
-from kt_transfer.serving.signatures import require_same_answers, served_functions
+from kt_transfer.serving.signatures import served_functions
 
 FILE = "model.tflite"
 # What 8 bits may change: of the run's real examples so many keep their class, and no probability
@@ -34,7 +34,14 @@ INT8_SAME_CLASS, INT8_DIFFERENCE = 0.95, 0.25
 
 
 def export_litert(
-    folder: Path, *, metadata: dict, examples: np.ndarray, schema: Schema | None = None, **models
+    folder: Path,
+    *,
+    metadata: dict,
+    examples: np.ndarray,
+    schema: Schema | None = None,
+    keep: int | None = None,
+    prove: Callable | None = None,
+    **models,
 ) -> Path:
     """Write the next version under ``folder``, verified before it appears.
 
@@ -43,6 +50,8 @@ def export_litert(
         metadata: Content of ``metadata.json``.
         examples: Raw examples on which the outputs must match those of the Keras models.
         schema: The columns of a table, which are one ``float32`` matrix here.
+        keep: How many versions to keep (default: all).
+        prove: As for :func:`~kt_transfer.serving.saved_model.export_saved_model`.
         **models: As for :func:`~kt_transfer.serving.signatures.served_functions`.
 
     Returns:
@@ -54,15 +63,14 @@ def export_litert(
     """
     require_installed(_RUNTIME, "format", "litert")
     models = of_classes(models)
-    wanted = {"serving_default": numeric_function(served_functions(**models)[1])}
+    wanted = numeric_function(served_functions(**models)[1])
     content = _convert(_converter(models), "litert")
 
-    def check(file: Path) -> float:
-        answers = _Interpreter(file, schema)
-        return require_same_answers("LiteRT model", wanted, examples, sizes_of(answers, examples))
+    def check(file: Path) -> tuple[float, dict]:
+        return check_exactly("LiteRT model", _Interpreter(file, schema), wanted, examples, prove)
 
-    about = {"format": "litert", "input": _described(schema)}
-    return publish_file(folder, FILE, content, check, {**metadata, **about})
+    about = {"format": "litert", "takes": _described(schema)}
+    return publish_file(folder, FILE, content, check, {**metadata, **about}, keep)
 
 
 def export_litert_int8(
@@ -72,6 +80,7 @@ def export_litert_int8(
     examples: np.ndarray,
     kept: np.ndarray | None,
     schema: Schema | None = None,
+    keep: int | None = None,
     **models,
 ) -> Path:
     """The same in whole numbers of 8 bits, weights and activations.
@@ -85,6 +94,7 @@ def export_litert_int8(
         examples: Not used: 8 bits answer as float32 does to examples like those seen alone.
         kept: Real examples of the run.
         schema: The columns of a table, which has none of this format.
+        keep: How many versions to keep (default: all).
         **models: As for :func:`~kt_transfer.serving.signatures.served_functions`.
 
     Raises:
@@ -103,13 +113,13 @@ def export_litert_int8(
     converter.representative_dataset = lambda: ({name: example[None]} for example in kept)
     content = _convert(converter, "litert_int8")
 
-    def check(file: Path) -> float:
+    def check(file: Path) -> tuple[float, dict]:
         given = _Interpreter(file, None)(kept)["probabilities"]
         expected = wanted(tf.constant(kept))["probabilities"].numpy()
-        return _require_similar(given, expected)
+        return _require_similar(given, expected), {}
 
-    about = {"format": "litert_int8", "input": _described(None)}
-    return publish_file(folder, FILE, content, check, {**metadata, **about})
+    about = {"format": "litert_int8", "takes": _described(None)}
+    return publish_file(folder, FILE, content, check, {**metadata, **about}, keep)
 
 
 class LiteRTClassifier:

@@ -13,14 +13,14 @@ import tensorflow as tf
 from kt_transfer.data.schema import BOOLEAN_WORDS, MISSING_WORDS, Column, Schema
 from kt_transfer.errors import UserError
 from kt_transfer.serving.converted import (
+    check_exactly,
     numeric_function,
     of_classes,
     publish_file,
     require_installed,
-    sizes_of,
 )
 from kt_transfer.serving.named_columns import served_names, to_columns
-from kt_transfer.serving.signatures import require_same_answers, served_functions
+from kt_transfer.serving.signatures import served_functions
 
 FILE = "model.onnx"
 # Of 2022: whatever runs ONNX today knows it.
@@ -28,7 +28,14 @@ _OPSET, _OPSET_OF_ENCODERS = 18, 3
 
 
 def export_onnx(
-    folder: Path, *, metadata: dict, examples: np.ndarray, schema: Schema | None = None, **models
+    folder: Path,
+    *,
+    metadata: dict,
+    examples: np.ndarray,
+    schema: Schema | None = None,
+    keep: int | None = None,
+    prove: Callable | None = None,
+    **models,
 ) -> Path:
     """Write the next version under ``folder``, verified before it appears.
 
@@ -39,6 +46,8 @@ def export_onnx(
         schema: The columns of a table, which the model then takes by their served names: numbers
             as ``double``, words and truth values as ``string``, and dates as days since 1970-01-01
             (``double``), since ONNX cannot take text apart.
+        keep: How many versions to keep (default: all).
+        prove: As for :func:`~kt_transfer.serving.saved_model.export_saved_model`.
         **models: As for :func:`~kt_transfer.serving.signatures.served_functions`.
 
     Returns:
@@ -58,15 +67,13 @@ def export_onnx(
         _take_columns(onnx, model, raw.name, schema)
     onnx.checker.check_model(model)
 
-    wanted = {"serving_default": functions["serving_default"]}
+    wanted = functions["serving_default"]
 
-    def check(file: Path) -> float:
-        answers = sizes_of(_Session(file, schema), examples)
-        return require_same_answers("ONNX model", wanted, examples, answers)
+    def check(file: Path) -> tuple[float, dict]:
+        return check_exactly("ONNX model", _Session(file, schema), wanted, examples, prove)
 
-    about = {"format": "onnx", "input": _described(schema)}
-    content = model.SerializeToString()
-    return publish_file(folder, FILE, content, check, {**metadata, **about})
+    about = {"format": "onnx", "takes": _described(schema)}
+    return publish_file(folder, FILE, model.SerializeToString(), check, {**metadata, **about}, keep)
 
 
 class OnnxClassifier:

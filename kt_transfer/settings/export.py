@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from kt_transfer.methods.bounds import FolderName, require
+from kt_transfer.methods.bounds import AtLeastOne, FolderName, require
 from kt_transfer.serving.formats import FORMATS
 from kt_transfer.settings.common import Common
 
@@ -26,6 +26,10 @@ class ExportConfig(Common):
 
     export_dir: Path = Path("saved_models")
     """Folder that holds the served models."""
+
+    keep: AtLeastOne | None = None
+    """Remove older versions once the new one is there, so that this many are left (default: keep
+    all)."""
 
     def __post_init__(self) -> None:
         # In Python one name is easily given alone.

@@ -17,6 +17,7 @@ from kt_transfer.models.preprocessing import preprocessing_model
 from kt_transfer.serving import saved_model
 from kt_transfer.serving.saved_model import check_saved_model, export_saved_model, load_saved_model
 
+SERVER_FILES = {"models.config", "monitoring.config", "batching_parameters.txt"}
 RNG = np.random.default_rng(0)
 DIGITS = list("0123456789")
 
@@ -117,16 +118,17 @@ def test_an_empty_batch(served):
 
 
 def test_what_lies_in_the_folder(chain):
-    assert {path.name for path in chain.exported.parent.iterdir()} == {"1"}
-    assert {"saved_model.pb", "variables", "metadata.json"} <= {
-        path.name for path in chain.exported.iterdir()
-    }
+    assert {path.name for path in chain.exported.parent.iterdir()} == {"1", *SERVER_FILES}
+    assert {
+        *("saved_model.pb", "variables", "metadata.json"),
+        *("assets.extra", "request.json", "answer.json", "README.md"),
+    } <= {path.name for path in chain.exported.iterdir()}
     metadata = json.loads((chain.exported / "metadata.json").read_text())
     description = json.loads((chain.student / "run.json").read_text())
     assert metadata["labels"] == DIGITS
     assert metadata["data"] == "digits"
     assert metadata["data_fingerprint"] == description["data"]["fingerprint"]
-    assert metadata["run"] == str(chain.student)
+    assert metadata["run"] == "student"
     assert metadata["command"] == "distill"
     assert metadata["versions"]["tensorflow"] == tf.__version__
     metrics = json.loads((chain.student / "metrics.json").read_text())
@@ -204,7 +206,8 @@ def test_versions_count_up(chain, tmp_path, unchecked):
         for _ in range(2)
     ]
     assert versions == ["10", "11"]
-    assert {path.name for path in (tmp_path / "digits").iterdir()} == {"9", "10", "11"}
+    there = {path.name for path in (tmp_path / "digits").iterdir()}
+    assert there == {"9", "10", "11", *SERVER_FILES}
 
 
 def test_a_version_appears_only_when_it_is_complete(chain, tmp_path, monkeypatch):
