@@ -23,9 +23,9 @@ import pyarrow as pa
 
 from kt_transfer.data import Dataset, Like
 from kt_transfer.data.example_summary import ExampleSummary
+from kt_transfer.data.schema import NeedsWholeTableError
 from kt_transfer.data.streams import (
     STANDARD_INPUT,
-    CommasInDoubtError,
     Rows,
     Stream,
     can_stream,
@@ -78,8 +78,7 @@ def execute(config: PredictConfig) -> Path:
 
     try:
         counts = _answer(config, spec, asked, to, say)
-    except CommasInDoubtError:
-        # Only the whole table tells what the commas of its numbers are.
+    except NeedsWholeTableError:
         counts = _answer(config, spec, asked, to, say, whole=True)
     except BrokenPipeError:
         # Whoever reads has seen enough, as after a pipe into head.

@@ -17,7 +17,7 @@ from kt_transfer.data.dataset import Dataset, Like
 from kt_transfer.data.overlap import joined, keys_of, same_keys
 from kt_transfer.data.ranges import observed_range
 from kt_transfer.data.splits import split_test
-from kt_transfer.data.tables import CommasInDoubtError, KnownRows, TableOptions
+from kt_transfer.data.tables import KnownRows, TableOptions
 from kt_transfer.errors import UserError
 
 STANDARD_INPUT = "-"
@@ -82,18 +82,22 @@ class Stream:
 
     def is_test(self) -> np.ndarray:
         """Whether each row belongs to the test part, once all rows are read, shape ``(n,)``."""
-        keys = np.concatenate(self._keys)
-        self._keys = [keys]
-        y = tables.classes_of(*self._labels.joined(len(keys)))[0] if self._y is None else self._y
-        groups = self._groups.joined(len(keys))[0]
-        groups = np.where(np.isnan(groups), -1, groups).astype(np.int64)
-        same = joined(same_keys(keys), groups if (groups >= 0).any() else None)
-        is_test = np.zeros(len(keys), bool)
+        keys, self._keys = np.concatenate(self._keys), []
+        rows, same = len(keys), same_keys(keys)
+        del keys  # what is not needed any more makes room, since these are as long as the data
+        y = tables.classes_of(*self._labels.taken(rows))[0] if self._y is None else self._y
+        groups = self._groups.taken(rows)[0]
+        if not np.isnan(groups).all():
+            same = joined(same, np.where(np.isnan(groups), -1, groups).astype(np.int64))
+        elif (same == np.arange(rows)).all():
+            same = None  # which says the same, and takes less
+        del groups
+        is_test = np.zeros(rows, bool)
         is_test[split_test(y, same)[1]] = True
         return is_test
 
     def _of_table(self, kind: str, where: str) -> Iterator[Rows]:
-        from kt_transfer.data import table_files
+        from kt_transfer.data import cells, table_files
 
         if self.spec == STANDARD_INPUT:
             pieces = table_files.stream_open_csv(self.spec, sys.stdin.buffer, "standard input")
@@ -110,6 +114,8 @@ class Stream:
             numbers = np.arange(start, start + len(known.x))
             yield Rows(known.x, numbers, None, known.ids)
             start += len(known.x)
+            del table, known
+            cells.release_memory()
 
     def _keep(self, known: KnownRows) -> None:
         if not self.splits:
@@ -195,9 +201,10 @@ class _Words:
         found = np.append(np.array(known, np.float64), np.nan)
         self._places.append(found[np.where(np.isnan(places), -1, places).astype(np.int64)])
 
-    def joined(self, rows: int) -> tuple[np.ndarray, list[str]]:
-        places = self._places or [np.full(rows, np.nan, np.float32)]
-        return np.concatenate(places), [*self._place_of]
+    def taken(self, rows: int) -> tuple[np.ndarray, list[str]]:
+        """All positions, and the words; they are not kept any longer."""
+        places, self._places = self._places, []
+        return np.concatenate(places or [np.full(rows, np.nan, np.float32)]), [*self._place_of]
 
 
 def can_stream(spec: str, like: Like) -> bool:
@@ -234,6 +241,3 @@ def _as_numbers(cells: list[str]) -> list[float] | None:
     except ValueError:
         return None
     return values if all(map(math.isfinite, values)) else None
-
-
-__all__ = ["STANDARD_INPUT", "CommasInDoubtError", "Rows", "Stream", "can_stream", "dataset_of"]

@@ -15,7 +15,7 @@ import pyarrow.csv as arrow_csv
 import pyarrow.parquet as arrow_parquet
 
 from kt_transfer.data.cells import NUMBER
-from kt_transfer.data.schema import short, shown
+from kt_transfer.data.schema import NeedsWholeTableError, short, shown
 from kt_transfer.errors import UserError
 from kt_transfer.files.reading import machine_memory, require_plausible_size
 
@@ -125,6 +125,7 @@ def stream_csv(spec: str, paths: Sequence[Path]) -> Iterator[Table]:
 
     Raises:
         UserError: As :func:`read_csv`.
+        NeedsWholeTableError: If a row is too long to be read so.
     """
     forms = [_form(spec, path) for path in paths]
     comma, notes = any(form.separator != "," for form in forms), _notes_of(paths, forms)
@@ -141,7 +142,7 @@ def stream_csv(spec: str, paths: Sequence[Path]) -> Iterator[Table]:
                 start, notes, last, has_rows = start + batch.num_rows, [], batch, True
         except (pa.ArrowException, OSError, EOFError, ValueError) as error:
             _csv(spec, path, form)  # which says in which row
-            raise _csv_error(spec, path, str(error)) from error
+            raise NeedsWholeTableError(path.name) from error  # a row is longer than a block
         if last is not None:
             _require_closed_quote(spec, path, form, last.column(-1)[-1], start - 1)
     _require_rows(spec, paths, has_rows)
@@ -433,6 +434,7 @@ def _require_closed_quote(spec: str, path: Path, form: _Form, last_cell, row: in
 
 def _batches(source, form: _Form, written: Sequence[str]) -> Iterator[pa.RecordBatch]:
     options, parsing = _options(form, use_threads=True)
+    options.block_size = _BYTES_AT_ONCE
     with arrow_csv.open_csv(
         source, read_options=options, parse_options=parsing, convert_options=_as_text(written)
     ) as reader:

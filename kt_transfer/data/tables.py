@@ -15,7 +15,15 @@ import numpy as np
 from kt_transfer.data.dataset import UNLABELLED, Dataset, Like
 from kt_transfer.data.overlap import joined, same_examples
 from kt_transfer.data.ranges import observed_range
-from kt_transfer.data.schema import MOST_WORDS, Column, Schema, require_known, short, shown
+from kt_transfer.data.schema import (
+    MOST_WORDS,
+    Column,
+    NeedsWholeTableError,
+    Schema,
+    require_known,
+    short,
+    shown,
+)
 from kt_transfer.data.splits import split_test
 from kt_transfer.errors import UserError, named
 
@@ -152,10 +160,6 @@ class KnownRows(NamedTuple):
     notes: list[str]
 
 
-class CommasInDoubtError(Exception):
-    """Numbers have commas, and what these are only all rows of the table tell."""
-
-
 def known_rows(
     spec: str, table: Table, options: TableOptions, schema: Schema, *, alone: bool
 ) -> KnownRows:
@@ -170,7 +174,7 @@ def known_rows(
 
     Raises:
         UserError: If a column is missing, or a value is not of its kind.
-        CommasInDoubtError: If other rows are needed to tell what a number is.
+        NeedsWholeTableError: If numbers have commas, of which only all rows tell what they are.
     """
     from kt_transfer.data import cells
 
@@ -178,7 +182,7 @@ def known_rows(
     if not alone and table.is_csv:
         for name in _may_hold_numbers(table, options, schema):
             if name in table.columns and cells.meaning_of_commas(cells.plain(table.columns[name])):
-                raise CommasInDoubtError(name)
+                raise NeedsWholeTableError(name)
     _tidy(table, options, schema)
     try:
         labels, label_words = _words_if(table, options.label_column)

@@ -10,7 +10,8 @@ import pytest
 
 from kt_transfer import UserError, load_data
 from kt_transfer.data import Like, TableOptions, npz, streams, table_files
-from kt_transfer.data.streams import CommasInDoubtError, Stream, dataset_of
+from kt_transfer.data.schema import NeedsWholeTableError
+from kt_transfer.data.streams import Stream, dataset_of
 
 OPTIONS = TableOptions(label_column="kind", id_column="name", group_column="house")
 
@@ -18,7 +19,7 @@ OPTIONS = TableOptions(label_column="kind", id_column="name", group_column="hous
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch):
     monkeypatch.setattr(table_files, "_ROWS_AT_ONCE", 50)
-    monkeypatch.setattr(table_files, "_LARGEST_ROW", 2**12)
+    monkeypatch.setattr(table_files, "_BYTES_AT_ONCE", 2**12)
     monkeypatch.setattr(npz, "_ROWS_AT_ONCE", 50)
     monkeypatch.setattr(streams, "_ROWS_AT_ONCE", 50)
 
@@ -133,7 +134,7 @@ def test_commas_in_numbers_need_the_whole_table(tmp_path):
     like = like_of(load_data(f"csv:{tmp_path}/a.csv", table=OPTIONS))
     table = people().assign(age=lambda t: t["age"].astype(str) + ",5")
     table.to_csv(tmp_path / "a.csv", index=False, sep=";")
-    with pytest.raises(CommasInDoubtError):
+    with pytest.raises(NeedsWholeTableError):
         [*Stream(f"csv:{tmp_path}/a.csv", like)]
 
 
