@@ -105,6 +105,7 @@ def _orientation(content):
     """The orientation that the metadata of a JPEG or PNG file state, 1 to 8; 1 where none do."""
     # Metadata stand at the beginning: a segment of a JPEG file has 64 KiB at most.
     values = tf.cast(tf.io.decode_raw(tf.strings.substr(content, 0, 2**19), tf.uint8), tf.int32)
+    values = tf.concat([values, [0]], axis=0)  # that of an empty string has a first one, too
     is_jpeg = values[0] == _JPEG[0]
     start = tf.cond(is_jpeg, lambda: _exif_of_jpeg(values), lambda: _exif_of_png(values))
     return tf.cond(start < 0, lambda: tf.constant(1), lambda: _from_exif(values, start))
