@@ -1,10 +1,9 @@
 """Pictures as they stand in files, JPEG or PNG, at the entrance of what is served.
 
 A graph that does what ``data/pictures.py`` does with Pillow: turns a picture upright, puts what is
-transparent on white, makes it grey or coloured, and resizes it, to the same ``uint8`` values.
-Pillow resizes in whole numbers, the rows first and rounded, which ``tf.image.resize`` does not;
-what differs is measured in ``benchmarks/results/picture_bytes.md``. Since Pillow 13 the columns of
-tall pictures come first, which moves a value by 1 at most.
+transparent on white, makes it grey or coloured, and resizes it to ``uint8`` values. These are
+Pillow's but for resizing, where Pillow rounds once more in between: a value then differs by 1 at
+most (measured in ``benchmarks/results/picture_bytes.md``).
 """
 
 from __future__ import annotations
@@ -13,8 +12,8 @@ import tensorflow as tf
 
 # Below this contrast, a shape is invisible on white (as in data/pictures.py).
 _LEAST_CONTRAST = 32
-# Bits after the point of Pillow's weights, and of its luminance.
-_WEIGHT_BITS, _LUMINANCE_BITS = 22, 16
+# What Pillow weighs colours with, in whole numbers of so many bits after the point.
+_LUMINANCE_BITS = 16
 _LUMINANCE = (19595, 38470, 7471)
 _ORIENTATION, _IS_SHORT = 0x0112, 3
 _START_OF_SCAN, _APP1 = 0xDA, 0xE1
@@ -105,6 +104,7 @@ def _orientation(content):
     """The orientation that the metadata of a JPEG or PNG file state, 1 to 8; 1 where none do."""
     # Metadata stand at the beginning: a segment of a JPEG file has 64 KiB at most.
     values = tf.cast(tf.io.decode_raw(tf.strings.substr(content, 0, 2**19), tf.uint8), tf.int32)
+    values = tf.concat([values, [0]], axis=0)  # that of an empty string has a first one, too
     is_jpeg = values[0] == _JPEG[0]
     start = tf.cond(is_jpeg, lambda: _exif_of_jpeg(values), lambda: _exif_of_png(values))
     return tf.cond(start < 0, lambda: tf.constant(1), lambda: _from_exif(values, start))
@@ -203,27 +203,6 @@ def _grey(picture):
 
 
 def _resized(picture, height: int, width: int):
-    """A picture resized by Pillow's bilinear filter: the rows, then the columns."""
-    size = tf.shape(picture)
-    rows = tf.einsum("hwc,vw->hvc", tf.cast(picture, tf.float64), _weights(size[1], width))
-    columns = tf.einsum("hvc,uh->uvc", _rounded(rows), _weights(size[0], height))
-    return tf.cast(_rounded(columns), tf.uint8)
-
-
-def _weights(size, wanted: int):
-    """What each of ``size`` pixels adds to each of ``wanted``, whole numbers of ``2**-22``."""
-    scale = tf.cast(size, tf.float64) / wanted
-    support = tf.maximum(scale, 1.0)
-    center = (tf.range(wanted, dtype=tf.float64) + 0.5) * scale
-    place = tf.range(size, dtype=tf.float64)[None]
-    first = tf.maximum(tf.floor(center - support + 0.5), 0.0)[:, None]
-    last = tf.floor(center + support + 0.5)[:, None]
-    # In the order in which Pillow computes it, so that it rounds in the same way.
-    distance = tf.abs((place - center[:, None] + 0.5) * (1.0 / support))
-    weight = tf.where((place >= first) & (place < last), tf.maximum(1.0 - distance, 0.0), 0.0)
-    total = tf.reduce_sum(weight, axis=1, keepdims=True)
-    return tf.floor(weight * (1.0 / total) * 2.0**_WEIGHT_BITS + 0.5)
-
-
-def _rounded(weighed):
-    return tf.clip_by_value(tf.floor(weighed / 2.0**_WEIGHT_BITS + 0.5), 0.0, 255.0)
+    """A picture resized by the filter that training uses, which looks at every pixel."""
+    resized = tf.image.resize(picture, (height, width), antialias=True)
+    return tf.cast(tf.round(resized), tf.uint8)
