@@ -11,7 +11,15 @@ import pandas as pd
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
-from kt_transfer import UserError, classifier, conv_autoencoder, export, finetune, load_data
+from kt_transfer import (
+    UserError,
+    classifier,
+    conv_autoencoder,
+    export,
+    finetune,
+    load_data,
+    predict,
+)
 from kt_transfer.data import TableOptions
 from kt_transfer.models.classifiers import dense_encoder
 from kt_transfer.models.preprocessing import preprocessing_model
@@ -87,7 +95,7 @@ def people(tmp_path_factory, unchecked_exports):
 
 
 def test_where_they_stand_and_what_lies_beside(exported, chain):
-    assert {path.name for path in exported.iterdir()} == {"1", *CONVERTED, "formats.csv"}
+    assert {path.name for path in exported.iterdir()} > {"1", *CONVERTED, "formats.csv"}
     for name, file in zip(CONVERTED, ("model.tflite", "model.tflite", "model.onnx"), strict=True):
         version = exported / name / "1"
         assert {path.name for path in version.iterdir()} == {file, "metadata.json"}
@@ -198,6 +206,21 @@ def test_an_autoencoder_is_converted_too(chain, tmp_path):
         assert {*answers} >= {"features", "reconstruction", "reconstruction_error"}
         np.testing.assert_allclose(answers["reconstruction"], expected, atol=1e-5)
     assert not (tmp_path / "m" / "formats.csv").exists()
+
+
+@pytest.mark.parametrize(
+    "by", ["1", "litert/1", "litert/1/model.tflite", "litert_int8/1", "onnx/1"]
+)
+def test_predict_says_the_same_by_every_format(exported, chain, tmp_path, by):
+    given = {"data": "digits", "quiet": True}
+    expected = pd.read_csv(predict.run(run=chain.student, out=tmp_path / "run.csv", **given))
+    found = pd.read_csv(predict.run(model=exported / by, out=tmp_path / "model.csv", **given))
+    assert list(found.columns) == list(expected.columns)
+    assert found[["split", "row"]].equals(expected[["split", "row"]])
+    columns = [name for name in expected if name.startswith("probability_")]
+    tolerance = 0.25 if "int8" in by else 1e-5
+    np.testing.assert_allclose(found[columns], expected[columns], atol=tolerance)
+    assert (found["label"] == expected["label"]).mean() > (0.95 if "int8" in by else 0.999)
 
 
 def test_the_table_of_all_formats(exported, chain, invoke):
