@@ -36,19 +36,16 @@ def main() -> None:
         measuring.run(
             measuring.python(
                 *("-m", "kt_transfer.export", "--run", digits, "--quiet"),
-                *("--format", "saved_model", "litert", "onnx", "--export-dir", exported.parent),
+                *("--format", "onnx", "--export-dir", exported.parent),
             )
         )
     ways = [
         way(NPZ, "rows", "npz", sizes=(FEW, args.rows), run=digits),
-        way("predict, npz to Parquet", "rows", "npz", run=digits, suffix=".parquet"),
-        way("predict, SavedModel, npz to CSV", "rows", "npz", model=exported / "1"),
         way("predict, ONNX, npz to CSV", "rows", "npz", model=exported / "onnx/1"),
         way("Keras, batches of 32", "rows", "npz", run=digits, keras_batch=32),
         way("Keras, batches of 1,024", "rows", "npz", run=digits, keras_batch=1024),
         way(CSV, "table", "csv", sizes=(FEW, args.rows), run=table),
         way(PARQUET, "table", "parquet", sizes=(FEW, args.rows), run=table, suffix=".parquet"),
-        way("Keras, table, batches of 1,024", "table", "parquet", run=table, keras_batch=1024),
     ]
     measured = measuring.measure(ways, args.rounds, (args.rows,))
     ratios = measuring.ratios(measured.endings["Keras, batches of 32"], measured.endings[NPZ])
@@ -64,8 +61,8 @@ def main() -> None:
         f"`predict` from a file to a file, from the start of the command (imports done) to the "
         f"complete table, against `keras.Model.predict` alone, from an array in memory to an array "
         f"in memory (32 is Keras's default; the model of both takes raw rows and gives "
-        f"probabilities). Digits: 64 pixels, a network of 64 units, 10 classes. Table: numbers, "
-        f"words and dates, 3 classes. Median (range) of {args.rounds} alternating rounds, each a "
+        f"probabilities). npz: digits of 64 pixels, a network of 64 units, 10 classes. CSV and "
+        f"Parquet: a table of numbers, words and dates, 3 classes. Median (range) of {args.rounds} alternating rounds, each a "
         f"process of its own.",
         measuring.table(
             ["way", "seconds", "rows a second", "peak memory"],
@@ -88,9 +85,9 @@ def path(what: str, rows: int, suffix: str):
     return measuring.CACHE / f"predicting-{what}-{rows}.{suffix}"
 
 
-def way(name: str, what: str, suffix: str, *, sizes=(), **flags) -> Way:
+def way(name: str, what: str, kind: str, *, sizes=(), **flags) -> Way:
     def command(rows: int) -> list[str]:
-        data = f"{suffix}:{path(what, rows, suffix)}"
+        data = f"{kind}:{path(what, rows, kind)}"
         return measuring.peer("predicting", data=data, **flags)
 
     return Way(name, command, lambda taken: taken.said["seconds"], sizes)
