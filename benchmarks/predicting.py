@@ -62,8 +62,8 @@ def main() -> None:
         f"complete table, against `keras.Model.predict` alone, from an array in memory to an array "
         f"in memory (32 is Keras's default; the model of both takes raw rows and gives "
         f"probabilities). npz: digits of 64 pixels, a network of 64 units, 10 classes. CSV and "
-        f"Parquet: a table of numbers, words and dates, 3 classes. Median (range) of {args.rounds} alternating rounds, each a "
-        f"process of its own.",
+        f"Parquet: a table of numbers, words and dates, 3 classes. Median (range) of "
+        f"{args.rounds} alternating rounds, each a process of its own.",
         measuring.table(
             ["way", "seconds", "rows a second", "peak memory"],
             [row(measured, one.name, args.rows) for one in ways],
