@@ -101,7 +101,7 @@ def _compared(run: Run) -> str:
 def _limits(run: Run) -> list[str]:
     about = run.read_json("run.json").get("made_for") or {}
     lines = []
-    if "value_range" in about:
+    if "value_range" in about and run.schema is None:
         low, high = about["value_range"]
         lines.append(f"made for examples like those of training, values from {low:g} to {high:g}")
     if run.usual_errors is not None:
