@@ -31,7 +31,7 @@ from kt_transfer.runs.describing import describe_run
 from kt_transfer.runs.folder import Run
 from kt_transfer.serving.card import model_card
 from kt_transfer.serving.formats import FORMATS, newest_version
-from kt_transfer.serving.named_columns import served_names
+from kt_transfer.serving.named_columns import column_specs, served_names
 from kt_transfer.serving.proof import require_same_figure
 from kt_transfer.serving.requests import as_json
 from kt_transfer.serving.saved_model import ANSWER, REQUEST
@@ -231,8 +231,8 @@ def _data_of(config: ExportConfig, source: Run) -> tuple[Dataset | None, str]:
         )
         if not source.is_autoencoder:
             data = data.with_classes(source.label_names, str(source.path))
-    except (UserError, OSError) as error:
-        return None, str(error).rstrip(".")
+    except (UserError, OSError):
+        return None, f"{source.data} cannot be read any more as the run read it"
     if data.fingerprint != source.read_json("run.json").get("data", {}).get("fingerprint"):
         return None, f"{source.data} has changed since the run"
     return data, ""
@@ -282,7 +282,7 @@ def _metadata(source: Run, name: str, classifier, schema: Schema | None, preproc
         "data": without_folders(data.get("spec", source.data)),
         "data_fingerprint": data.get("fingerprint"),
         "made_for": description.get("made_for"),
-        "input": _input(source, preprocessing),
+        "input": _input(source, preprocessing, schema),
         "labels": source.label_names if classifier is not None else [],
         "metrics": source.read_json("metrics.json").get("test"),
         "versions": description["versions"],
@@ -291,8 +291,10 @@ def _metadata(source: Run, name: str, classifier, schema: Schema | None, preproc
     }
 
 
-def _input(source: Run, preprocessing) -> dict:
+def _input(source: Run, preprocessing, schema: Schema | None) -> dict:
     """What raw examples are, for those who prepare them elsewhere."""
+    if schema is not None:
+        return {"columns": {name: spec.dtype.name for name, spec in column_specs(schema).items()}}
     raw = preprocessing.inputs[0]
     note = {"shape": list(raw.shape[1:]), "dtype": str(raw.dtype)}
     if _are_picture_files(source, preprocessing):

@@ -30,7 +30,7 @@ def describe_run(run: Run, licence: str | None) -> dict[str, str]:
 
 
 def _data(run: Run, licence: str | None) -> list[str]:
-    data = run.read_json("run.json")["data"]
+    data = run.read_json("run.json").get("data") or {"spec": run.data}
     splits = run.read_arrays("splits.npz")
     counts = {
         "examples to train on": len(splits["train"]),
@@ -38,7 +38,8 @@ def _data(run: Run, licence: str | None) -> list[str]:
         "held out to watch it": len(splits.get("validation", ())),
         "to test it": len(splits.get("test", ())),
     }
-    lines = [f"`{without_folders(data['spec'])}`, fingerprint `{data['fingerprint']}`"]
+    fingerprint = f", fingerprint `{data['fingerprint']}`" if "fingerprint" in data else ""
+    lines = [f"`{without_folders(data['spec'])}`{fingerprint}"]
     lines.append(", ".join(f"{count} {what}" for what, count in counts.items()))
     lines += [without_folders(note) for note in data.get("notes", ()) if "/" not in note]
     return [*lines, f"licence of the data: {licence or 'not known'}"]
@@ -54,7 +55,7 @@ def _classes(run: Run) -> str:
 def _figures(run: Run) -> list[str]:
     metrics = run.read_json("metrics.json")
     test, lines = metrics.get("test") or {}, []
-    if "accuracy" in test:
+    if {"accuracy", "num_examples"} <= set(test):
         count = test["num_examples"]
         low, high = wilson_interval(round(test["accuracy"] * count), count)
         lines.append(
@@ -73,7 +74,9 @@ def _figures(run: Run) -> list[str]:
             f"several: {winner['expected']:.4f}, its bound with a confidence of 95 % "
             f"{winner['bound']:.4f}"
         )
-    return [*lines, f"{metrics['num_parameters']:,} parameters"]
+    if "num_parameters" in metrics:
+        lines.append(f"{metrics['num_parameters']:,} parameters")
+    return lines
 
 
 def _compared(run: Run) -> str:
@@ -101,7 +104,7 @@ def _compared(run: Run) -> str:
 def _limits(run: Run) -> list[str]:
     about = run.read_json("run.json").get("made_for") or {}
     lines = []
-    if "value_range" in about:
+    if "value_range" in about and run.schema is None:
         low, high = about["value_range"]
         lines.append(f"made for examples like those of training, values from {low:g} to {high:g}")
     if run.usual_errors is not None:

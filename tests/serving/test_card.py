@@ -61,7 +61,7 @@ def test_no_folder_of_this_machine_is_in_a_version(kind, request):
     assert metadata["data"] in ("csv:wines.csv", "images:pieces")
 
 
-def test_metadata_say_what_goes_in(of_photographs, chain):
+def test_metadata_say_what_goes_in(of_photographs, of_table, chain):
     metadata = json.loads((of_photographs.version / "metadata.json").read_text())
     height, width, _ = metadata["input"]["shape"]
     assert max(height, width) == 24
@@ -69,6 +69,11 @@ def test_metadata_say_what_goes_in(of_photographs, chain):
     assert f"to {height} x {width}" in metadata["input"]["resize"]
     of_digits = json.loads((chain.exported / "metadata.json").read_text())["input"]
     assert of_digits == {"shape": [8, 8], "dtype": "uint8"}
+    columns = json.loads((of_table.version / "metadata.json").read_text())["input"]["columns"]
+    assert columns == {
+        **dict.fromkeys(["alcohol", "hue", "proline"], "float64"),
+        **dict.fromkeys(["colour_intensity", "filled"], "string"),
+    }
 
 
 def test_names_without_folders():

@@ -1,7 +1,12 @@
+import json
 import shlex
+from concurrent.futures import ThreadPoolExecutor
 
+import grpc
 import pytest
+import tensorflow as tf
 from google.protobuf import text_format
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 from tensorflow_serving.config import model_server_config_pb2
 
 from kt_transfer import export
@@ -59,6 +64,39 @@ def test_lines_are_words_of_a_shell():
     assert absolute[absolute.index("-v") + 1] == "/srv/m:/models/m"
     assert shlex.split(curl_line("a b/1/request.json", "a b"))[2] == "@a b/1/request.json"
     compile(grpc_lines('it\'s "1"'), "snippet", "exec")
+
+
+class Service(prediction_service_pb2_grpc.PredictionServiceServicer):
+    """What TF Serving does with a request, in Python."""
+
+    def __init__(self, version):
+        self.model = tf.saved_model.load(str(version))
+
+    def Predict(self, request, context):  # noqa: N802, its name in the protocol
+        signature = self.model.signatures[request.model_spec.signature_name]
+        inputs = {key: tf.constant(tf.make_ndarray(t)) for key, t in request.inputs.items()}
+        response = predict_pb2.PredictResponse()
+        for key, value in signature(**inputs).items():
+            response.outputs[key].CopyFrom(tf.make_tensor_proto(value.numpy()))
+        return response
+
+
+def test_the_program_that_asks_by_grpc_gets_the_answer(chain, monkeypatch, capsys):
+    server = grpc.server(ThreadPoolExecutor(1))
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
+        Service(chain.exported), server
+    )
+    port = server.add_insecure_port("localhost:0")
+    server.start()
+    monkeypatch.chdir(chain.folder / "saved_models")
+    program = grpc_lines("digits/1")
+    assert program.strip() in (chain.exported / "README.md").read_text()
+    try:
+        exec(program.replace("8500", str(port)), {})
+    finally:
+        server.stop(None)
+    (answer,) = json.loads((chain.exported / "answer.json").read_text())["predictions"]
+    assert f'string_val: "{answer["label"]}"' in capsys.readouterr().out
 
 
 def test_a_command_ends_with_how_to_serve(chain):
