@@ -11,7 +11,7 @@ MANY, FEW = 1_000_000, 100_000
 DIGITS = ("--data", "digits", "--epochs", "10", "--compare-scratch", "no")
 SHAPE = ("--hidden-units", "64", "--latent-dim", "16")
 NPZ, CSV = "predict, npz to CSV", "predict, CSV to CSV"
-PARQUET = "predict, Parquet to Parquet"
+PARQUET, KERAS = "predict, Parquet to Parquet", "Keras, batches of 32"
 TABLE = ("--label-column", "answer", "--epochs", "5", "--compare-scratch", "no")
 
 
@@ -31,24 +31,14 @@ def main() -> None:
         *SHAPE,
         *TABLE,
     )
-    exported = measuring.CACHE / "served" / "predicting-digits"
-    if not exported.exists():
-        measuring.run(
-            measuring.python(
-                *("-m", "kt_transfer.export", "--run", digits, "--quiet"),
-                *("--format", "onnx", "--export-dir", exported.parent),
-            )
-        )
     ways = [
         way(NPZ, "rows", "npz", sizes=(FEW, args.rows), run=digits),
-        way("predict, ONNX, npz to CSV", "rows", "npz", model=exported / "onnx/1"),
-        way("Keras, batches of 32", "rows", "npz", run=digits, keras_batch=32),
-        way("Keras, batches of 1,024", "rows", "npz", run=digits, keras_batch=1024),
+        way(KERAS, "rows", "npz", sizes=(FEW, args.rows), run=digits, keras_batch=32),
         way(CSV, "table", "csv", sizes=(FEW, args.rows), run=table),
         way(PARQUET, "table", "parquet", sizes=(FEW, args.rows), run=table, suffix=".parquet"),
     ]
     measured = measuring.measure(ways, args.rounds, (args.rows,))
-    ratios = measuring.ratios(measured.endings["Keras, batches of 32"], measured.endings[NPZ])
+    ratios = measuring.ratios(measured.endings[KERAS], measured.endings[NPZ])
     found = statistics.median(ratios)
     goals = [Goal("keras.Model.predict as it is by default: npz to CSV", found, 3)]
     goals += [

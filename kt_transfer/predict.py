@@ -22,7 +22,8 @@ import numpy as np
 import pyarrow as pa
 
 from kt_transfer.data import Dataset, Like
-from kt_transfer.data.example_summary import ExampleSummary
+from kt_transfer.data.dataset import no_example
+from kt_transfer.data.example_summary import ExampleSummary, why_not_cast
 from kt_transfer.data.schema import NeedsWholeTableError
 from kt_transfer.data.streams import (
     STANDARD_INPUT,
@@ -79,6 +80,7 @@ def execute(config: PredictConfig) -> Path:
     try:
         counts = _answer(config, spec, asked, to, say)
     except NeedsWholeTableError:
+        asked.unanswered.clear()
         counts = _answer(config, spec, asked, to, say, whole=True)
     except BrokenPipeError:
         # Whoever reads has seen enough, as after a pipe into head.
@@ -87,7 +89,9 @@ def execute(config: PredictConfig) -> Path:
     of_parts = f" ({' and '.join(counts)})" if counts and None not in counts else ""
     number = sum(counts.values())
     s = "s" if number != 1 else ""
-    say(f"{number} prediction{s} of {spec}{of_parts} in {path}")
+    source = "standard input" if spec == STANDARD_INPUT else spec
+    where = f"in {path}" if to == path else "on standard output"
+    say(f"{number} prediction{s} of {source}{of_parts} {where}")
     if asked.unanswered:
         raise _unanswered(config, asked, to)
     return path
@@ -218,7 +222,7 @@ def _answer(config, spec: str, asked: _Asked, to, say, whole: bool = False) -> d
     _say_notes(say, spec, data.notes)
     predict = asked.prepare(data, say)
     batches = (_batch(asked, own, rows, predict) for rows in _rows_of(data, config.split))
-    return _write(batches, to, config, own)
+    return _write(batches, asked, spec, to, config, own)
 
 
 def _say_notes(say, spec: str, notes) -> None:
@@ -230,7 +234,7 @@ def _own_column(config, spec: str, asked: _Asked) -> str:
     """The column of what rows are called: that of a table, or ``file`` of a picture."""
     if spec.startswith("images:"):
         return "file"
-    taken = (*BESIDE, *(f"{PREFIX}{name}" for name in asked.names))
+    taken = ({*BESIDE} - {"file"}) | {f"{PREFIX}{name}" for name in asked.names}
     return "id" if config.id in taken or config.id is None else config.id
 
 
@@ -275,7 +279,7 @@ def _batch(asked: _Asked, own: str, rows: Rows, predict: Callable) -> pa.RecordB
     return batch.filter(pa.array(~missing))
 
 
-def _write(batches: Iterator[pa.RecordBatch], to, config, own: str) -> dict:
+def _write(batches: Iterator[pa.RecordBatch], asked: _Asked, spec: str, to, config, own) -> dict:
     counts: dict[str | None, int] = {}
     # But for the ids, by which the answers are joined, and which stay as they are.
     as_they_are = () if own == "file" else (own,)
@@ -284,6 +288,8 @@ def _write(batches: Iterator[pa.RecordBatch], to, config, own: str) -> dict:
             if batch.num_rows:
                 counts[_part_of(batch)] = counts.get(_part_of(batch), 0) + batch.num_rows
             write(batch)
+        if not counts and not asked.unanswered:
+            raise no_example(spec, config.split)
     return counts
 
 
@@ -304,15 +310,16 @@ def _write_stream(config, stream: Stream, asked: _Asked, own: str, to, say) -> d
     if "split" in first.schema.names:
         wanted = ("train", "test") if config.split == "all" else (config.split,)
         batches = (b for b in all_of_them() if b.num_rows and _part_of(b) in wanted)
-        counts = _write(batches, to, config, own)
+        counts = _write(batches, asked, stream.spec, to, config, own)
     elif not stream.splits:
-        counts = _write(all_of_them(), to, config, own)
+        counts = _write(all_of_them(), asked, stream.spec, to, config, own)
     else:
         with tempfile.TemporaryFile() as aside:
             with pa.ipc.new_file(pa.PythonFile(aside, "w"), first.schema) as file:
                 for batch in all_of_them():
                     file.write_batch(batch)
-            counts = _write(_in_parts(aside, stream.is_test(), config.split), to, config, own)
+            parts = _in_parts(aside, stream.is_test(), config.split)
+            counts = _write(parts, asked, stream.spec, to, config, own)
     _say_notes(say, stream.spec, stream.notes)
     return counts
 
@@ -322,7 +329,20 @@ def _streamed(stream: Stream, asked: _Asked, own: str, say) -> Iterator[pa.Recor
     for rows in stream:
         if predict is None:
             predict = asked.prepare(dataset_of(stream.spec, rows, asked.like), say)
+        elif rows.x.dtype != asked.like.dtype:
+            _require_castable(dataset_of(stream.spec, rows, asked.like), asked.like.dtype)
         yield _batch(asked, own, rows, predict)
+
+
+def _require_castable(data: Dataset, dtype: str) -> None:
+    """Of later rows, too, no value may change by being taken as another type."""
+    if reason := why_not_cast(data, dtype):
+        raise UserError(
+            setting="data",
+            given=data.spec,
+            but=f"the model was made for {reason} (rows {data.rows[0]} to {data.rows[-1]})",
+            remedy="convert the values to those that it was made for",
+        )
 
 
 def _in_parts(aside, is_test: np.ndarray, split: str) -> Iterator[pa.RecordBatch]:

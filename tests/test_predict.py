@@ -12,6 +12,7 @@ from PIL import Image
 
 from kt_transfer import UserError, data, finetune, load_data, predict
 from kt_transfer.data import streams, table_files
+from kt_transfer.sources.predictions import read_predictions
 
 pytestmark = pytest.mark.usefixtures("unchecked_exports")
 QUICK = {"epochs": 2, "compare_scratch": "no", "quiet": True}
@@ -99,7 +100,7 @@ def test_from_standard_input_to_standard_output(people):
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stderr.endswith("300 predictions of - in -\n")
+    assert done.stderr.endswith("300 predictions of standard input on standard output\n")
     found = pd.read_csv(io.StringIO(done.stdout))
     assert found["number"].tolist() == rows["number"].tolist()
     assert found["row"].tolist() == [*range(300)]
@@ -146,10 +147,14 @@ def test_pictures_have_their_file_beside_them(tmp_path, monkeypatch, invoke):
     done = invoke("predict", "--run", "run", "--data", "images:set", "--out", "q.csv")
     table = pd.read_csv(tmp_path / "q.csv")
     assert len({*table["file"]}) == 24 and "dark/0.png" in {*table["file"]}
-    parts = load_data(f"images:{tmp_path / 'set'}").parts("all")
-    assert {*table[table["split"] == "test"]["file"]} == {
-        *load_data(f"images:{tmp_path / 'set'}").files_of(parts[1])
-    }
+    pictures = load_data(f"images:{tmp_path / 'set'}")
+    _, test = pictures.parts("all")
+    is_test = table["split"] == "test"
+    assert table["file"][is_test].tolist() == pictures.files_of(test).tolist()
+    # What predict writes teaches a student, too.
+    said = read_predictions(tmp_path / "q.csv", pictures)
+    expected = table[is_test][["probability_dark", "probability_light"]]
+    np.testing.assert_allclose(np.exp(said.test), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -176,6 +181,25 @@ def test_a_mistake_late_in_a_stream_leaves_nothing(people, tmp_path, monkeypatch
     with pytest.raises(UserError, match=r"'old \d+' in row 251 of bad\.csv in the column age"):
         predict.run(run=people / "run", data=f"csv:{tmp_path}/bad.csv", out=tmp_path / "p.csv")
     assert [path.name for path in tmp_path.iterdir()] == ["bad.csv"]
+
+
+def test_later_rows_are_not_cut_to_whole_numbers(chain, tmp_path, monkeypatch):
+    monkeypatch.setattr(streams, "_ROWS_AT_ONCE", 10)
+    rows = [["3"] * 64 for _ in range(30)]
+    rows[25][7] = "3.5"
+    piped(monkeypatch, "\n".join(map(",".join, rows)))
+    with pytest.raises(UserError, match=r"whole numbers from 0 to 255.*\(rows 20 to 29\)"):
+        predict.run(run=chain.student, data="-", out=tmp_path / "p.csv", quiet=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_split_without_an_example(people, tmp_path):
+    rows = (people / "people.csv").read_text().splitlines()[:2]
+    (tmp_path / "one.csv").write_text("\n".join(rows))
+    given = {"run": people / "run", "data": f"csv:{tmp_path}/one.csv", "out": tmp_path / "p.csv"}
+    with pytest.raises(UserError, match="split=train was given, but csv:.* has no example in that"):
+        predict.run(**given, split="train")
+    assert [path.name for path in tmp_path.iterdir()] == ["one.csv"]
 
 
 def test_whoever_has_seen_enough_may_close_the_pipe(people):

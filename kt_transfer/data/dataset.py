@@ -197,12 +197,7 @@ class Dataset:
         wanted = list(known.values()) if split == "all" else [known[split]]
         parts = [part for part in wanted if len(part.x)]
         if not parts:
-            raise UserError(
-                setting="split",
-                given=split,
-                but=f"{self.spec} has no example in that split",
-                remedy=f"give {named('split', 'all')}",
-            )
+            raise no_example(self.spec, split)
         return parts
 
     def files_of(self, part: Part) -> np.ndarray | None:
@@ -254,3 +249,13 @@ class Dataset:
                 remedy="give data with labels (npz: an array y; images: a folder for each class; "
                 f"csv, parquet: {named('label_column', 'COLUMN')})",
             )
+
+
+def no_example(spec: str, split: str) -> UserError:
+    """The error for a split in which there is no example."""
+    return UserError(
+        setting="split",
+        given=split,
+        but=f"{spec} has no example in that split",
+        remedy=f"give {named('split', 'all')}",
+    )
