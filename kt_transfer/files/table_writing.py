@@ -46,7 +46,7 @@ def writing_table(
         >>> print(Path("small.csv").read_text())
         name,share
         "a,b",0.25
-        '=1,0.666667
+        "'=1",0.666667
         <BLANKLINE>
     """
     if path == STANDARD_OUTPUT:
