@@ -89,6 +89,7 @@ def test_decimal_commas_need_the_whole_table_and_are_read_so(people, tmp_path):
     assert out.read_text() == expected.read_text()
 
 
+@pytest.mark.slow
 def test_from_standard_input_to_standard_output(people):
     rows = pd.read_csv(people / "people.csv").drop(columns="ill")[::-1]
     command = [sys.executable, "-m", "kt_transfer.predict", "--run", "run"]
@@ -202,6 +203,7 @@ def test_a_split_without_an_example(people, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["one.csv"]
 
 
+@pytest.mark.slow
 def test_whoever_has_seen_enough_may_close_the_pipe(people):
     command = f"{sys.executable} -m kt_transfer.predict --run run --data csv:people.csv --out -"
     # More rows than a pipe holds.
