@@ -29,7 +29,6 @@ from kt_transfer.runs.folder import Run
 from kt_transfer.settings import LabelConfig
 from kt_transfer.sources.loading import like, preprocessing_for_new
 
-
 # More of them take minutes to draw, and nobody looks at them on one page.
 _MOST_PICTURES = 100
 
