@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from kt_transfer.data.rows import take_rows
 from kt_transfer.serving.signatures import TOLERANCE
 
 _ROWS_AT_ONCE = 1024
@@ -31,7 +32,8 @@ def require_same_figure(
             classes within rounding.
     """
     if "accuracy" in measured and (y >= 0).any():
-        return _same_accuracy(ask, x[np.flatnonzero(y >= 0)], y[y >= 0], measured["accuracy"])
+        known = np.flatnonzero(y >= 0)
+        return _same_accuracy(ask, take_rows(x, known), y[known], measured["accuracy"])
     if "mse" in measured and len(x):
         return _same_mse(ask, x, measured["mse"])
     return {}
