@@ -7,6 +7,7 @@ import json
 import random
 import re
 import time
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -215,6 +216,7 @@ class _Rest:
         self._connect = lambda: kinds[scheme](host, port, timeout=_TIMEOUT)
         # Connections that are open and have nothing to do.
         self._path, self._idle = path, []
+        weakref.finalize(self, _close, self._idle)
 
     def signature(self):
         told = self._ask("GET", f"{self._path}/metadata")
@@ -264,6 +266,11 @@ class _Rest:
             return json.loads(body)
         except ValueError as error:
             raise _FailedError("the answer is no JSON") from error
+
+
+def _close(connections: list) -> None:
+    for connection in connections:
+        connection.close()
 
 
 def _spec(about: dict) -> tuple[str, tuple]:

@@ -133,7 +133,7 @@ MISTAKES = {
     "temperature": ("distill --teacher {teacher} --temperature 0", "--temperature 0"),
     "alpha": ("distill --teacher {teacher} --alpha 2", "--alpha 2"),
     "features from scratch": ("finetune --source scratch --method features", "--method features"),
-    "neither run nor model": ("predict", "neither --run nor --model"),
+    "nothing that predicts": ("predict", "none of --run, --model and --url"),
     "devices": ("pretrain --num-devices 7", "--num-devices 7"),
     "resume without out": ("pretrain --resume", "--resume"),
     "labels of a quickstart": ("quickstart --labels 5000 --epochs 2", "--labels 5000"),
