@@ -70,11 +70,7 @@ def format_size(metric: str, value: float) -> str:
 
 
 def format_reason(metric: str, verdict: dict) -> str:
-    """The reason for a verdict: its interval, or the smallest detectable difference."""
-    if verdict["verdict"] == "no difference":
-        if metric in IN_PERCENT and verdict["detectable"] >= 1:
-            return "too little data to detect any"
-        return f"{format_size(metric, verdict['detectable'])} or more would probably be detected"
+    """What "better" or "worse" rests on: the interval."""
     near, far = sorted(map(abs, verdict["interval"]))
     transferred = bool(verdict["source"])
     return f"by {_number(metric, near)} to {format_size(metric, far)}" + ": negative transfer" * (
