@@ -5,7 +5,7 @@ from __future__ import annotations
 if __name__ == "__main__":  # --help and mistakes are answered before TensorFlow loads
     import sys
 
-    from kt_transfer.shell.main import main
+    from kt_transfer.shell.entry import main
 
     sys.exit(main(["distill", *sys.argv[1:]]))
 

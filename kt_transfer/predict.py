@@ -5,7 +5,7 @@ from __future__ import annotations
 if __name__ == "__main__":  # answers --help and reports errors before TensorFlow is imported
     import sys
 
-    from kt_transfer.shell.main import main
+    from kt_transfer.shell.entry import main
 
     sys.exit(main(["predict", *sys.argv[1:]]))
 

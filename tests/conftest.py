@@ -102,7 +102,7 @@ def invoke(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
 
     def call(*words) -> Outcome:
-        handler = signal.getsignal(signal.SIGTERM)
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         capfd.readouterr()
         try:
             main([*map(str, words)])
@@ -110,7 +110,8 @@ def invoke(tmp_path, monkeypatch, capfd):
         except SystemExit as leaving:
             code = leaving.code
         finally:
-            signal.signal(signal.SIGTERM, handler)
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
         return Outcome(code, *capfd.readouterr())
 
     return call

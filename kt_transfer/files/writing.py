@@ -89,6 +89,7 @@ def replacing_folder(path: Path, holds: str, *, overwrite: bool = False):
 def require_free_folder(path: Path, holds: str, *, overwrite: bool = False) -> None:
     """Refuse a folder that :func:`replacing_folder` would not write, before the work is done."""
     path = Path(path)
+    require_own_folder(path)
     if not path.exists() or path.is_dir() and not any(path.iterdir()):
         return
     if not overwrite:
@@ -101,6 +102,19 @@ def require_free_folder(path: Path, holds: str, *, overwrite: bool = False) -> N
             expected=f"a folder with {holds}",
             but="it holds something else",
             remedy=f"give another {named('out')}, or remove it yourself",
+        )
+
+
+def require_own_folder(path: Path) -> None:
+    """Refuse the folder that the command stands in, or one above it: it is not its to replace."""
+    here = Path.cwd()
+    if (given := Path(os.path.abspath(path))) == here or given in here.parents:
+        raise UserError(
+            setting="out",
+            given=path,
+            expected="a folder of its own",
+            but="it is the one that you are in" if given == here else "you are inside it",
+            remedy=f"give a name in it, such as {named('out', 'runs/first')}",
         )
 
 

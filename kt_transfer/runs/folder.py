@@ -23,7 +23,7 @@ from pathlib import Path
 
 from kt_transfer.errors import TrainingFailed, UserError, named
 from kt_transfer.files.reading import read_json, require_plausible_zip
-from kt_transfer.files.writing import exists_already, replacing
+from kt_transfer.files.writing import exists_already, replacing, require_own_folder
 from kt_transfer.runs.checks import (
     check_description,
     check_folder,
@@ -337,6 +337,7 @@ def start(command: str, settings: dict, *, out=None, overwrite=False, resume=Fal
         The :class:`Run`.
     """
     path = Path(out) if out else fresh_path(command)
+    require_own_folder(path)
     aside = path.with_name(f".{path.name}.replaced")
     run = Run(path)
     if resume:

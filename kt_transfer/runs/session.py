@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 
 from kt_transfer.errors import UserError, named, settings_named
+from kt_transfer.files import printing
 from kt_transfer.runs import folder as runs
 
 # The settings that say how a table is read, as the reader has them.
@@ -83,9 +84,9 @@ def _exit_together() -> None:
 
 
 def say(config) -> Callable[..., None]:
-    """``print``, or a function that does nothing with ``--quiet`` and on workers but the chief."""
+    """Prints, or does nothing with ``--quiet`` and on workers but the chief."""
     other_worker = getattr(config, "strategy", None) == "multi_worker" and not _is_chief()
-    return (lambda *_: None) if config.quiet or other_worker else print
+    return (lambda *_: None) if config.quiet or other_worker else printing.say
 
 
 def with_image_size(config, sources: Mapping[str, runs.Run | None] | None = None):

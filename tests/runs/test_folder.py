@@ -332,3 +332,15 @@ def test_the_commit_is_noted_where_there_is_one(tmp_path, monkeypatch):
     )
     assert finish("other").read_json("run.json")["git_commit"] == head.stdout.strip()
     assert json.loads((tmp_path / "other" / "run.json").read_text())["git_commit"]
+
+
+@pytest.mark.parametrize("given", [".", "..", "../inner"])
+def test_the_folder_that_one_is_in_is_no_run(tmp_path, monkeypatch, given):
+    (tmp_path / "inner").mkdir()
+    monkeypatch.chdir(tmp_path / "inner")
+    with (
+        pytest.raises(UserError, match=r"out=.* expected a folder of its own, .*out=runs/first"),
+        start("pretrain", {}, out=given, overwrite=True),
+    ):
+        pass
+    assert not list((tmp_path / "inner").iterdir())
