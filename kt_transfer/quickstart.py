@@ -45,7 +45,7 @@ def execute(config: QuickstartConfig) -> Run:
             name: getattr(config, name)
             for name in (
                 *("data", "data_dir", "seed", "epochs", "batch_size"),
-                *("image_size", "strategy", "num_devices", "jit_compile", "quiet"),
+                *("image_size", "strict", "strategy", "num_devices", "jit_compile", "quiet"),
                 *session.OF_TABLES,
             )
         }

@@ -89,6 +89,10 @@ def _bounds(hint, value) -> Iterator[tuple[Bound, Any]]:
         literals = [one for one in arguments if get_origin(one) is Literal]
         others = [one for one in arguments if one not in (type(None), *literals)]
         if not any(value in get_args(words) for words in literals):
+            if isinstance(value, tuple):
+                others = [one for one in others if get_origin(one) is tuple] or others
+            else:
+                others = [one for one in others if get_origin(one) is not tuple] or others
             for one in others or literals:
                 yield from _bounds(one, value)
 

@@ -211,12 +211,14 @@ class Run:
         return self.settings["data"]
 
     @property
-    def image_size(self) -> int:
-        """Pixels of the longer side that its pictures were scaled down to if they had more."""
+    def image_size(self) -> int | tuple[int, int]:
+        """Pixels of the longer side that its pictures were scaled down to if they had more, or
+        their height and width."""
         from kt_transfer.data.images import LARGE_IMAGE_SIZE
 
         # Runs that do not say were made when this was the only one.
-        return self.settings.get("image_size") or LARGE_IMAGE_SIZE
+        size = self.settings.get("image_size") or LARGE_IMAGE_SIZE
+        return tuple(size) if isinstance(size, list) else size
 
     @property
     def label_names(self) -> list[str]:

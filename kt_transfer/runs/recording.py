@@ -55,6 +55,8 @@ def note_data(run: Run, data: Dataset, **splits: np.ndarray) -> None:
     run.write_json("labels.json", {"labels": list(data.class_names)})
     run.write_arrays("splits.npz", **splits, test=np.arange(len(data.x_test)))
     note = {"spec": data.spec, "fingerprint": data.fingerprint, "notes": data.notes}
+    if data.left_out:
+        note["left_out"] = [{"file": file, "what": what} for file, what in data.left_out]
     run.update_json("run.json", data=note, made_for=summarize(data).to_note())
     if data.layout is not None:
         run.write_json("schema.json", data.schema.to_note() | {"features": data.layout.features})

@@ -114,7 +114,10 @@ def with_image_size(config, sources: Mapping[str, runs.Run | None] | None = None
     sizes = [
         LARGE_IMAGE_SIZE if run is None else run.image_size for run in (sources or {}).values()
     ]
-    return dataclasses.replace(config, image_size=max(sizes, default=IMAGE_SIZE))
+    size = max(
+        sizes, default=IMAGE_SIZE, key=lambda size: size if isinstance(size, int) else max(size)
+    )
+    return dataclasses.replace(config, image_size=size)
 
 
 def load_data(config, spec: str, *, flag: str = "--data", like=None):
@@ -128,7 +131,7 @@ def load_data(config, spec: str, *, flag: str = "--data", like=None):
     """
     from kt_transfer import data
 
-    given = {"data_dir": config.data_dir, "flag": flag, "like": like}
+    given = {"data_dir": config.data_dir, "flag": flag, "like": like, "strict": config.strict}
     # Commands that only read what a model takes have no size of their own.
     if size := getattr(config, "image_size", None):
         given["image_size"] = size

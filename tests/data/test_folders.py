@@ -14,7 +14,7 @@ def found(root, *paths, is_picture=lambda path: False):
             (root / path).touch()
         else:
             (root / path).mkdir(exist_ok=True)
-    pictures, notes = find_pictures("images:SET", root, is_picture)
+    pictures, notes, _ = find_pictures("images:SET", root, is_picture)
     read = [
         ("test" if picture.is_test else "train", picture.class_name, picture.path.name)
         for picture in pictures
