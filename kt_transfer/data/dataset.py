@@ -129,6 +129,11 @@ class Dataset:
         """Number of classes; 0 if nothing is labelled."""
         return len(self.class_names)
 
+    @property
+    def num_labelled(self) -> int:
+        """Number of labelled examples that may be learned from."""
+        return int(np.sum((self.y != UNLABELLED) & (self.copies >= 0)))
+
     @functools.cached_property
     def scaling_range(self) -> Range:
         """The raw values that become -1 and 1.
