@@ -13,6 +13,7 @@ if __name__ == "__main__":  # --help and mistakes are answered before TensorFlow
 
     sys.exit(main(["compare", *sys.argv[1:]]))
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -21,6 +22,7 @@ import numpy as np
 from kt_transfer import export
 from kt_transfer.comparison import calibrating, comparing, pacing
 from kt_transfer.comparison.comparison import Comparison
+from kt_transfer.comparison.folds import default_budgets
 from kt_transfer.comparison.refitting import fixed
 from kt_transfer.comparison.report import write_report
 from kt_transfer.comparison.scoring import scores
@@ -104,6 +106,10 @@ def execute(config: CompareConfig, candidates: Mapping | None = None):
         data.require_labels()
         recording.check_data(session.say(config), data, config.folds)
         recording.note_data(run, data)
+        if config.labels is None:
+            fitting = default_budgets(data.num_labelled, config.folds)
+            config = dataclasses.replace(config, labels=fitting)
+            run.update_json("config.json", labels=list(fitting))
         methods = _for_the_data(config, data, methods) | taught
         table = Table(run.path)
         with strategy.scope():

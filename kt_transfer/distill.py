@@ -404,4 +404,4 @@ def _tell(config: DistillConfig, run: Run, data, num_labels: int, metrics: dict)
         f"{seconds:.1f} s   run {run.path}\n"
     )
     say(format_gained(metrics["comparison"]) + "\n")
-    say(f"next: python -m kt_transfer.export --run {run.path} --name NAME")
+    say(f"next: {runs.command_line('export', '--run', run.path, '--name', 'NAME')}")

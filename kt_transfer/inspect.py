@@ -10,7 +10,6 @@ if __name__ == "__main__":  # answers --help and reports errors before anything 
     sys.exit(main(["inspect", *sys.argv[1:]]))
 
 import json
-import shlex
 from collections import Counter
 from pathlib import Path
 
@@ -199,16 +198,16 @@ def _told(findings: list[Finding]) -> list[str]:
 def _next(config: InspectConfig, data: Dataset) -> str:
     """The command to go on with, which reads the data in the same way."""
     command = "compare" if len(np.unique(data.y[data.y >= 0])) > 1 else "pretrain"
-    words = ["python", "-m", f"kt_transfer.{command}", "--data", config.data]
+    words = ["--data", config.data]
     if config.data_dir:
-        words += ["--data-dir", str(config.data_dir)]
+        words += ["--data-dir", config.data_dir]
     for name in session.OF_TABLES:
         if value := getattr(config, name):
             words += [
                 f"--{name.replace('_', '-')}",
                 *([value] if isinstance(value, str) else value),
             ]
-    return shlex.join(words)
+    return runs.command_line(command, *words)
 
 
 # -- What is drawn ---------------------------------------------------------------------------------

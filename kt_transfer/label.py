@@ -9,7 +9,6 @@ if __name__ == "__main__":  # answers --help and reports errors before TensorFlo
 
     sys.exit(main(["label", *sys.argv[1:]]))
 
-import shlex
 from pathlib import Path
 
 import numpy as np
@@ -88,11 +87,9 @@ def execute(config: LabelConfig) -> Path:
     say = session.say(config)
     say(f"{len(table)} of {len(pool):,} unlabelled examples of {data.spec} in {path}{pictures}")
     given = source.settings.get("labels")
-    more = f" --labels {given + len(table)}" if given else ""
-    say(
-        f"next: label them in your data, then python -m kt_transfer.{source.command} "
-        f"--from-run {shlex.quote(str(source.path))}{more} --out RUN"
-    )
+    words = ["--from-run", source.path, *(["--labels", given + len(table)] if given else [])]
+    again = runs.command_line(source.command, *words, "--out", "RUN")
+    say(f"next: label them in your data, then {again}")
     return path
 
 

@@ -14,10 +14,12 @@ if __name__ == "__main__":  # answers --help and reports errors before TensorFlo
     sys.exit(main(["quickstart", *sys.argv[1:]]))
 
 import contextlib
+import dataclasses
 import io
 from pathlib import Path
 
 from kt_transfer import distill, evaluate, export, finetune, pretrain
+from kt_transfer.errors import counted
 from kt_transfer.reporting.terminal import format_table
 from kt_transfer.runs import folder as runs
 from kt_transfer.runs import session
@@ -52,6 +54,7 @@ def execute(config: QuickstartConfig) -> Run:
         if config.learning_rate is not None:
             shared["learning_rate"] = config.learning_rate
         source = _step(pretrain, run.path / "pretrain", **shared)
+        config = _with_labels_there(config, source)
         labels = {**shared, "labels": config.labels, "source": str(source.path)}
         teacher = _step(finetune, run.path / "finetune", **labels)
         student = _step(
@@ -80,6 +83,14 @@ def execute(config: QuickstartConfig) -> Run:
     return run
 
 
+def _with_labels_there(config: QuickstartConfig, source: Run) -> QuickstartConfig:
+    """All labels where there are fewer than the default, which nobody asked for."""
+    there = source.read_json("run.json")["data"].get("labelled")
+    if config.labels != QuickstartConfig.labels or there is None or there >= config.labels:
+        return config
+    return dataclasses.replace(config, labels=None)
+
+
 def _step(command, path: Path, **settings) -> Run:
     """Run one step of the chain; a complete one is kept, an interrupted one resumed."""
     if path.exists() and runs.Run(path).read_json("run.json")["status"] == "complete":
@@ -100,7 +111,7 @@ def _report(config: QuickstartConfig, run: Run, metrics: dict, version: Path) ->
         ]
         for step in ("pretrain", "finetune", "distill")
     ]
-    labels = f"{config.labels} labels" if config.labels else "all labels"
+    labels = counted(config.labels, "label") if config.labels else "all labels"
     say = session.say(config)
     session.say_notes_of(config, runs.Run(run.path / "pretrain"))
     say(f"the whole chain on {config.data} with {labels}:\n")

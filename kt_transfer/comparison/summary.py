@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from kt_transfer.comparison.forecast import describe_next
 from kt_transfer.comparison.generalization import SHIFT_MARKS, describe_shift, shift_table
 from kt_transfer.comparison.table import NO_SOURCE
+from kt_transfer.errors import counted
 from kt_transfer.reporting.calibration import describe_calibration
 from kt_transfer.reporting.terminal import format_table
 from kt_transfer.reporting.wording import (
@@ -116,7 +117,7 @@ def describe_budget(rows: list[dict], methods: dict) -> str:
         of = [name for name in unlabelled if methods[name].teacher == teacher]
         epochs.setdefault(teacher.epochs, []).append(f"the teachers of {joined(of)}")
     each = [
-        f"{joined(names)} train {number} epochs over the same labelled examples"
+        f"{joined(names)} train {counted(number, 'epoch')} over the same labelled examples"
         + _steps_of(names, steps)
         for number, names in epochs.items()
     ]

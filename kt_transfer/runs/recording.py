@@ -55,6 +55,7 @@ def note_data(run: Run, data: Dataset, **splits: np.ndarray) -> None:
     run.write_json("labels.json", {"labels": list(data.class_names)})
     run.write_arrays("splits.npz", **splits, test=np.arange(len(data.x_test)))
     note = {"spec": data.spec, "fingerprint": data.fingerprint, "notes": data.notes}
+    note["labelled"] = data.num_labelled
     if data.left_out:
         note["left_out"] = [{"file": file, "what": what} for file, what in data.left_out]
     run.update_json("run.json", data=note, made_for=summarize(data).to_note())
