@@ -12,6 +12,7 @@ from kt_transfer.reporting.calibration import describe_calibration
 from kt_transfer.reporting.terminal import format_table
 from kt_transfer.reporting.wording import (
     LOWER_IS_BETTER,
+    excludes_zero,
     has_more,
     improvement,
     is_practically_equal,
@@ -74,7 +75,18 @@ def describe_verdicts(found: dict) -> str:
         if equal
         else ""
     )
-    return f"each interval has a confidence of 95 %{together}{margin}"
+    alone = [
+        f"{_name(entry)} with {counted(entry['labels'], 'label')}"
+        for entry in found["verdicts"]
+        if entry["verdict"] == "no difference" and excludes_zero(entry)
+    ]
+    chance = (
+        f"; the interval of {joined(alone)} leaves 0 out and is no verdict, since one of {count} "
+        "may do so by chance"
+        if alone
+        else ""
+    )
+    return f"each interval has a confidence of 95 %{together}{chance}{margin}"
 
 
 def describe_left(found: dict) -> Iterator[str]:

@@ -25,6 +25,7 @@ from kt_transfer.reporting.wording import (
     LOWER_IS_BETTER,
     METRICS,
     candidate_name,
+    excludes_zero,
     format_gain,
     format_interval,
     format_reason,
@@ -241,7 +242,11 @@ def _verdict_row(metric: str, row: dict, reach: float) -> dict:
         "likely": _likely(row),
         "kind": row["verdict"].replace("no difference", "same"),
         # Of an open verdict the probabilities say more; what is detectable has its own column.
-        "reason": "" if row["verdict"] == "no difference" else format_reason(metric, row),
+        "reason": (
+            ""
+            if row["verdict"] == "no difference" and not excludes_zero(row)
+            else format_reason(metric, row)
+        ),
         "detectable": format_size(metric, row["detectable"]),
     }
 

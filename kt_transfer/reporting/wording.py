@@ -72,6 +72,8 @@ def format_size(metric: str, value: float) -> str:
 def format_reason(metric: str, verdict: dict) -> str:
     """The reason for a verdict: its interval, or the smallest detectable difference."""
     if verdict["verdict"] == "no difference":
+        if excludes_zero(verdict):
+            return "its interval leaves 0 out, but one of so many may do so by chance"
         if metric in IN_PERCENT and verdict["detectable"] >= 1:
             return "too little data to detect any"
         return f"{format_size(metric, verdict['detectable'])} or more would probably be detected"
@@ -101,6 +103,12 @@ def is_same(one: dict, other: dict) -> bool:
 def has_more(comparison: dict, row: dict) -> bool:
     """Whether a candidate has more to go by than labels: a source, or unlabelled examples."""
     return bool(row["source"]) or row["method"] in comparison["uses_unlabelled"]
+
+
+def excludes_zero(row: dict) -> bool:
+    """Whether the interval of a row would alone be a verdict."""
+    low, high = row["interval"]
+    return low > 0 or high < 0
 
 
 def is_practically_equal(row: dict) -> bool:

@@ -24,7 +24,8 @@ from kt_transfer.models.preprocessing import (
 from kt_transfer.reporting.classification import classification_metrics
 from kt_transfer.reporting.plots import plot_history
 from kt_transfer.runs.folder import Run
-from kt_transfer.training.callbacks import Checkpoint, EpochLog, Progress, read_history
+from kt_transfer.training.callbacks import Checkpoint, EpochLog, read_history
+from kt_transfer.training.progress import Progress
 
 # Number of examples over all epochs, and its product with the number of parameters, up to which
 # training takes seconds.

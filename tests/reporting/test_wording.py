@@ -116,9 +116,10 @@ def test_what_a_verdict_rests_on():
     worse = row(verdict="worse", difference=-0.052)
     assert format_reason("accuracy", worse) == "by 3.1 to 7.3 points: negative transfer"
     assert "negative" not in format_reason("accuracy", row("linear", verdict="worse"))
-    none = row(verdict="no difference", difference=0.01)
+    unsure = {"verdict": "no difference", "interval": [-0.01, 0.03]}
+    none = row(**unsure, difference=0.01)
     assert format_reason("accuracy", none) == "3.4 points or more would probably be detected"
-    nothing = row(verdict="no difference", detectable=1.3)
+    nothing = row(**unsure, detectable=1.3)
     assert format_reason("accuracy", nothing) == "too little data to detect any"
 
 
@@ -180,3 +181,8 @@ def test_a_winner_that_differs_from_what_was_shown_is_told_as_such():
     scratch = {"method": "scratch", "source": "", "labels": 72}
     told = headline(comparison(shown, winner=scratch))
     assert told.endswith("; the winner is scratch all the same, by its size.")
+
+
+def test_an_interval_that_leaves_0_out_but_is_no_verdict_says_why():
+    none = row(verdict="no difference", interval=[0.001, 0.07], detectable=0.08)
+    assert format_reason("accuracy", none).startswith("its interval leaves 0 out, but")
