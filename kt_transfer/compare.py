@@ -15,6 +15,7 @@ if __name__ == "__main__":  # --help and mistakes are answered before TensorFlow
 
 import dataclasses
 from collections.abc import Mapping
+from inspect import Parameter
 from pathlib import Path
 
 import numpy as np
@@ -52,14 +53,17 @@ from kt_transfer.reporting.plots import plot_confusion_matrix, plot_history
 from kt_transfer.runs import recording, session
 from kt_transfer.runs.folder import Run, open_source
 from kt_transfer.settings import CompareConfig
+from kt_transfer.settings.calling import config_of, signature_of
 from kt_transfer.training.callbacks import EpochLog
 
 # Of more columns it takes longer than seconds to say which carry the answers.
 _MOST_COLUMNS = 200
+# Settings that may be objects in Python, and come first.
+_OBJECTS = ("candidates", "teachers")
 
 
 def run(candidates=None, teachers=None, **settings):
-    """The command as a function; ``settings`` are the fields of :class:`CompareConfig`.
+    """The command as a function; its settings are the fields of :class:`CompareConfig`.
 
     Args:
         candidates: A JSON file, or methods by name, such as ``{"frozen": Parameters(freeze=1)}``
@@ -80,17 +84,26 @@ def run(candidates=None, teachers=None, **settings):
         >>> sorted(table["method"].unique())
         ['linear', 'scratch']
     """
-    for name in ("source", "labels", "methods"):
-        if name in settings:
-            settings[name] = tuple(settings[name])
     further = {}
     if isinstance(candidates, Mapping):
         candidates, further = None, require_candidates(candidates)
     if teachers is not None:
-        settings["teachers"] = tuple(given for given in teachers if isinstance(given, str))
-    config = CompareConfig(**settings, candidates=candidates)
+        teachers = [teachers] if isinstance(teachers, str) or _learns(teachers) else list(teachers)
+        settings["teachers"] = [given for given in teachers if isinstance(given, str)]
+    config = config_of(CompareConfig, settings | {"candidates": candidates})
     instances = [given for given in teachers or () if not isinstance(given, str)]
     return execute(config, further | _with_students(config, instances))
+
+
+run.__signature__ = signature_of(
+    CompareConfig,
+    *(Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, default=None) for name in _OBJECTS),
+)
+
+
+def _learns(teacher) -> bool:
+    """Whether it is one classifier, rather than several."""
+    return hasattr(teacher, "fit")
 
 
 def execute(config: CompareConfig, candidates: Mapping | None = None):

@@ -31,11 +31,13 @@ from kt_transfer.runs import folder as runs
 from kt_transfer.runs import recording, session
 from kt_transfer.runs.folder import Run
 from kt_transfer.settings import EvaluateConfig
+from kt_transfer.settings.calling import takes
 from kt_transfer.sources.loading import examples_of, like, preprocessing_for_new
 
 
-def run(**settings) -> dict:
-    """The command as a function; ``settings`` are the fields of :class:`EvaluateConfig`.
+@takes(EvaluateConfig)
+def run(config: EvaluateConfig) -> dict:
+    """The command as a function; its settings are the fields of :class:`EvaluateConfig`.
 
     Returns:
         The content of ``evaluation.json``.
@@ -46,7 +48,7 @@ def run(**settings) -> dict:
         >>> measured["num_examples"]
         359
     """
-    return execute(EvaluateConfig(**settings))
+    return execute(config)
 
 
 def execute(config: EvaluateConfig) -> dict:

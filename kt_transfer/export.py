@@ -21,12 +21,14 @@ from kt_transfer.runs.folder import Run
 from kt_transfer.serving.formats import FORMATS
 from kt_transfer.serving.named_columns import served_names
 from kt_transfer.settings import ExportConfig
+from kt_transfer.settings.calling import takes
 
 NUM_CHECKED, SHARE_MISSING = 16, 0.1
 
 
-def run(**settings) -> Path:
-    """The command as a function; ``settings`` are the fields of :class:`ExportConfig`.
+@takes(ExportConfig)
+def run(config: ExportConfig) -> Path:
+    """The command as a function; its settings are the fields of :class:`ExportConfig`.
 
     Returns:
         The folder of the new version.
@@ -36,7 +38,7 @@ def run(**settings) -> Path:
         >>> export.run(run="runs/digits-student", name="small", quiet=True)
         PosixPath('saved_models/small/1')
     """
-    return execute(ExportConfig(**settings))
+    return execute(config)
 
 
 def execute(config: ExportConfig) -> Path:

@@ -37,21 +37,23 @@ from kt_transfer.runs import folder as runs
 from kt_transfer.runs import recording, session
 from kt_transfer.runs.folder import Run
 from kt_transfer.settings import FinetuneConfig, narrow
+from kt_transfer.settings.calling import takes
 from kt_transfer.settings.finetune import HELD_OUT_SHARE
 from kt_transfer.sources.adapting import adapted, describe_for
 from kt_transfer.sources.loading import load_source
 from kt_transfer.training.callbacks import EpochLog
 
 
-def run(**settings) -> Run:
-    """The command as a function; ``settings`` are the fields of :class:`FinetuneConfig`.
+@takes(FinetuneConfig)
+def run(config: FinetuneConfig) -> Run:
+    """The command as a function; its settings are the fields of :class:`FinetuneConfig`.
 
     Example:
         >>> from kt_transfer import finetune
         >>> finetune.run(source="runs/digits-source", labels=50, out="runs/few", quiet=True)
         Run('runs/few')
     """
-    return execute(FinetuneConfig(**settings))
+    return execute(config)
 
 
 def execute(config: FinetuneConfig) -> Run:

@@ -35,6 +35,7 @@ from kt_transfer.reporting.wording import percent
 from kt_transfer.runs import folder as runs
 from kt_transfer.runs import session
 from kt_transfer.settings import CompareConfig, InspectConfig
+from kt_transfer.settings.calling import takes
 
 _REPORT = "inspect.json"
 _MOST_CLASSES, _MOST_COLUMNS, _MOST_WORDS = 10, 30, 3
@@ -42,8 +43,9 @@ _PICTURES_PER_CLASS, _MOST_SIZES = 10, 3
 _MOST_DRAWN = 20_000
 
 
-def run(**settings) -> dict:
-    """The command as a function; ``settings`` are the fields of :class:`InspectConfig`.
+@takes(InspectConfig)
+def run(config: InspectConfig) -> dict:
+    """The command as a function; its settings are the fields of :class:`InspectConfig`.
 
     Returns:
         The content of ``inspect.json``: the facts of :func:`~.data.profile.profile`, and
@@ -56,7 +58,7 @@ def run(**settings) -> dict:
         >>> found["pictures"]["height"], found["findings"]
         (8, [])
     """
-    return execute(InspectConfig(**settings))
+    return execute(config)
 
 
 def execute(config: InspectConfig) -> dict:

@@ -26,11 +26,13 @@ from kt_transfer.runs import folder as runs
 from kt_transfer.runs import session
 from kt_transfer.runs.folder import Run
 from kt_transfer.settings import LabelConfig
+from kt_transfer.settings.calling import takes
 from kt_transfer.sources.loading import like, preprocessing_for_new
 
 
-def run(**settings) -> Path:
-    """The command as a function; ``settings`` are the fields of :class:`LabelConfig`.
+@takes(LabelConfig)
+def run(config: LabelConfig) -> Path:
+    """The command as a function; its settings are the fields of :class:`LabelConfig`.
 
     Returns:
         The CSV file: ``row`` of the example in its source, the class that the run predicts
@@ -42,7 +44,7 @@ def run(**settings) -> Path:
         >>> label.run(run="runs/digits-teacher", count=5, out="next.csv", quiet=True)
         PosixPath('next.csv')
     """
-    return execute(LabelConfig(**settings))
+    return execute(config)
 
 
 def execute(config: LabelConfig) -> Path:

@@ -25,12 +25,14 @@ from kt_transfer.runs import folder as runs
 from kt_transfer.runs import session
 from kt_transfer.serving.saved_model import load_saved_model
 from kt_transfer.settings import PredictConfig
+from kt_transfer.settings.calling import takes
 from kt_transfer.sources.loading import adaptation_to, like, preprocessing_for_new
 from kt_transfer.sources.predictions import BESIDE, PREFIX
 
 
-def run(**settings) -> Path:
-    """The command as a function; ``settings`` are the fields of :class:`PredictConfig`.
+@takes(PredictConfig)
+def run(config: PredictConfig) -> Path:
+    """The command as a function; its settings are the fields of :class:`PredictConfig`.
 
     Returns:
         The CSV file: ``split`` and ``row`` of the example in its source, ``class_id``,
@@ -41,7 +43,7 @@ def run(**settings) -> Path:
         >>> predict.run(model="saved_models/digits/1", data="digits", out="new.csv", quiet=True)
         PosixPath('new.csv')
     """
-    return execute(PredictConfig(**settings))
+    return execute(config)
 
 
 def execute(config: PredictConfig) -> Path:

@@ -37,6 +37,7 @@ from kt_transfer.reporting.terminal import accuracy
 from kt_transfer.runs import recording, session
 from kt_transfer.runs.folder import Run, command_line
 from kt_transfer.settings import PretrainConfig
+from kt_transfer.settings.calling import takes
 from kt_transfer.training import semi_supervised
 from kt_transfer.training.fitting import fit
 
@@ -47,15 +48,16 @@ HELD_OUT = 0.1
 _FEW_LABELS = 100
 
 
-def run(**settings) -> Run:
-    """The command as a function; ``settings`` are the fields of :class:`PretrainConfig`.
+@takes(PretrainConfig)
+def run(config: PretrainConfig) -> Run:
+    """The command as a function; its settings are the fields of :class:`PretrainConfig`.
 
     Example:
         >>> from kt_transfer import pretrain
         >>> pretrain.run(data="digits", epochs=2, out="runs/first", quiet=True)
         Run('runs/first')
     """
-    return execute(PretrainConfig(**settings))
+    return execute(config)
 
 
 def execute(config: PretrainConfig) -> Run:

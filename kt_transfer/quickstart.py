@@ -25,19 +25,21 @@ from kt_transfer.runs import folder as runs
 from kt_transfer.runs import session
 from kt_transfer.runs.folder import Run
 from kt_transfer.settings import QuickstartConfig
+from kt_transfer.settings.calling import takes
 
 STUDENT_UNITS = (64,)
 
 
-def run(**settings) -> Run:
-    """The command as a function; ``settings`` are the fields of :class:`QuickstartConfig`.
+@takes(QuickstartConfig)
+def run(config: QuickstartConfig) -> Run:
+    """The command as a function; its settings are the fields of :class:`QuickstartConfig`.
 
     Example:
         >>> from kt_transfer import quickstart
         >>> quickstart.run(data="digits", labels=200, epochs=2, out="runs/chain", quiet=True)
         Run('runs/chain')
     """
-    return execute(QuickstartConfig(**settings))
+    return execute(config)
 
 
 def execute(config: QuickstartConfig) -> Run:

@@ -17,11 +17,12 @@ from pathlib import Path
 from kt_transfer import distill, finetune, pretrain
 from kt_transfer import settings as config
 from kt_transfer.comparison.searching import search_settings
-from kt_transfer.errors import TrainingFailed, counted
+from kt_transfer.errors import TrainingFailed, UserError, counted, listed
 from kt_transfer.reporting.terminal import format_table
 from kt_transfer.runs import folder as runs
 from kt_transfer.runs import session
 from kt_transfer.runs.folder import Run
+from kt_transfer.settings.calling import config_of
 
 # What each command's trials are judged by: never the test split.
 OBJECTIVES = {
@@ -49,7 +50,13 @@ def run(command: str, **settings) -> Run:
         >>> tune.run("pretrain", epochs=1, max_trials=1, out="runs/search", quiet=True)
         Run('runs/search')
     """
-    return execute(_CONFIGS[command][1](**settings))
+    if command not in _CONFIGS:
+        raise UserError(
+            given=f"tune.run({command!r})",
+            expected=listed(_CONFIGS),
+            remedy="name the command whose settings to search",
+        )
+    return execute(config_of(_CONFIGS[command][1], settings))
 
 
 def execute(search: config.Search) -> Run:

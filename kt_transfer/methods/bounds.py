@@ -62,7 +62,7 @@ def require_bounds(config) -> None:
     Raises:
         UserError: It names the setting; of several, the first.
     """
-    for name, hint in _hints(type(config)).items():
+    for name, hint in hints_of(type(config)).items():
         for bound, value in _bounds(hint, getattr(config, name)):
             try:
                 holds = bound.holds(value)
@@ -98,6 +98,7 @@ def _bounds(hint, value) -> Iterator[tuple[Bound, Any]]:
 
 
 @functools.cache
-def _hints(config_class: type) -> dict[str, Any]:
+def hints_of(config_class: type) -> dict[str, Any]:
+    """The type of each field, with its bounds."""
     hints = get_type_hints(config_class, include_extras=True)
     return {field.name: hints[field.name] for field in dataclasses.fields(config_class)}
