@@ -55,6 +55,19 @@ def find_pictures(
     Raises:
         UserError: If there is no picture, or the folders are ambiguous.
     """
+    try:
+        return _found_in(spec, root, is_picture)
+    except PermissionError as error:
+        raise UserError(
+            setting="data",
+            given=spec,
+            expected="folders that may be read",
+            but=f"{error.filename} may not ({error.strerror})",
+            remedy="give its permissions, or move it away",
+        ) from error
+
+
+def _found_in(spec: str, root: Path, is_picture: Callable[[Path], bool]) -> tuple:
     if root.is_file():
         return [Found(root, None, False)], [], []
     if not root.is_dir():
@@ -209,7 +222,9 @@ class _Reading:
     def _look(self, folder: Path) -> tuple[list[Path], list[LeftOut]]:
         """Pictures in a folder and its subfolders, and other files."""
         if folder not in self._looked_at:
-            self._looked_at[folder] = self._sorted_out(sorted(_files_below(folder)))
+            closed: list[LeftOut] = []
+            pictures, left_out = self._sorted_out(sorted(_files_below(folder, closed)))
+            self._looked_at[folder] = pictures, left_out + closed
         return self._looked_at[folder]
 
     def _sorted_out(self, paths: Iterable[Path]) -> tuple[list[Path], list[LeftOut]]:
@@ -226,10 +241,17 @@ class _Reading:
         return pictures, left_out
 
 
-def _files_below(folder: Path) -> list[Path]:
-    """Every file; links to folders are followed, but each folder only once."""
+def _files_below(folder: Path, closed: list[LeftOut]) -> list[Path]:
+    """Every file; links to folders are followed, but each folder only once.
+
+    Folders without permission are added to ``closed``.
+    """
+
+    def note(error: OSError) -> None:
+        closed.append(LeftOut(Path(error.filename), f"folder ({error.strerror})"))
+
     files, known = [], {os.path.realpath(folder)}
-    for place, inner, names in os.walk(folder, followlinks=True):
+    for place, inner, names in os.walk(folder, onerror=note, followlinks=True):
         inner.sort()
         for name in list(inner):
             path = os.path.realpath(os.path.join(place, name))

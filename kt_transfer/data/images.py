@@ -177,6 +177,8 @@ def _key(root: Path, paths: list[Path], image_size: ImageSize) -> str:
         status = path.stat()
         line = f"{path.relative_to(root)}\0{status.st_size}\0{status.st_mtime_ns}\n"
         digest.update(os.fsencode(line))
+        if not os.access(path, os.R_OK):  # left out until it may be read
+            digest.update(b"closed")
     return digest.hexdigest()[:16]
 
 

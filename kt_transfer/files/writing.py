@@ -11,6 +11,7 @@ from pathlib import Path
 from kt_transfer.errors import UserError, named
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_FORBIDDEN = (errno.EACCES, errno.EPERM)
 _REMEDIES = {
     errno.ENOSPC: "free some space, or write to another disk",
     errno.EDQUOT: "free some space, or write to another disk",
@@ -145,7 +146,14 @@ def describe_disk_error(error: BaseException, path: os.PathLike | str | None = N
         return None
     path = _filename(error) or path or os.curdir
     room = _room(Path(os.fspath(path))) if number in _FULL else ""
-    return f"{path} cannot be written ({os.strerror(number)}{room}): {_REMEDIES[number]}."
+    verb = "read" if number in _FORBIDDEN and _is_closed(Path(path)) else "written"
+    return f"{path} cannot be {verb} ({os.strerror(number)}{room}): {_REMEDIES[number]}."
+
+
+def _is_closed(path: Path) -> bool:
+    """Whether a path, or the folder of one that cannot be seen, may not even be looked into."""
+    there = next(p for p in (path, *path.absolute().parents) if os.path.lexists(p))
+    return not os.access(there, os.R_OK | (os.X_OK if there.is_dir() else 0))
 
 
 def disk_errno(error: BaseException) -> int | None:
