@@ -52,6 +52,7 @@ from kt_transfer.reporting.explanations import Explanation, save_explanation
 from kt_transfer.reporting.plots import plot_confusion_matrix, plot_history
 from kt_transfer.runs import recording, session
 from kt_transfer.runs.folder import Run, open_source
+from kt_transfer.serving.server import docker_line
 from kt_transfer.settings import CompareConfig
 from kt_transfer.settings.calling import config_of, signature_of
 from kt_transfer.training.callbacks import EpochLog
@@ -134,7 +135,10 @@ def execute(config: CompareConfig, candidates: Mapping | None = None):
                 config, run, data, comparison, winner, temperature
             )
         found["explanations"] = why and save_explanation(why, run.folder("plots"))
-        version = export.write_version(run, config.name, config.export_dir)
+        run.write_json("comparison.json", found)  # the model card tells of it
+        version = export.write_version(
+            run, config.name, config.export_dir, data=data, data_dir=config.data_dir
+        )
         found["exported"] = str(version)
         run.write_json("comparison.json", found)
         then = _commands_after(config, version)
@@ -261,7 +265,12 @@ def _explained(config, data: Dataset, learned: Learned, labelled: np.ndarray) ->
 
 
 def _tell(
-    config, run: Run, found: dict, version: Path, then: list[tuple[str, str]], views: bool
+    config,
+    run: Run,
+    found: dict,
+    version: Path,
+    then: list[tuple[str, str]],
+    views: bool,
 ) -> None:
     """The table, what it means in plain words, and what comes next."""
     say = session.say(config)
@@ -271,22 +280,19 @@ def _tell(
     if views:
         say(AUTO_VIEWS)
     report = f"report {run.path / 'report.html'}"
-    checked = "outputs match Keras, checked without Keras"
-    say(f"run {run.path}   {report}   served model {version}: {checked}")
-    (_, predict), (_, serve) = then
-    say(f"next: {predict}\n      {serve}")
+    say(f"run {run.path}   {report}   served model {version}: {export.checked(version)}")
+    for line in export.how_to_serve(version):
+        say(line)
+    (_, predict), _ = then
+    say(f"next: {predict}")
 
 
 def _commands_after(config, version: Path) -> list[tuple[str, str]]:
     """What to do with the winner, and the command for it."""
-    folder = Path(version).resolve().parent
     return [
         (
             "Its answers",
-            f"python -m kt_transfer.predict --model {version} --data SPEC --out FILE.csv",
+            export.asking(version),
         ),
-        (
-            "To serve it",
-            f"tensorflow_model_server --model_name={config.name} --model_base_path={folder}",
-        ),
+        ("To serve it", docker_line(str(version.parent), config.name)),
     ]

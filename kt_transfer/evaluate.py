@@ -11,13 +11,12 @@ if __name__ == "__main__":  # answers --help and reports errors before TensorFlo
 
 from pathlib import Path
 
-import keras
 import numpy as np
 
 from kt_transfer.comparison.scoring import scores
 from kt_transfer.data.rows import take_rows
 from kt_transfer.data.splits import of_every_class
-from kt_transfer.engine.fused_model import FusedModel, predict_raw
+from kt_transfer.engine.fused_model import predict_raw
 from kt_transfer.errors import UserError, named
 from kt_transfer.explaining.explanation import explain
 from kt_transfer.reporting import classification
@@ -165,7 +164,9 @@ def _explained(config, network, preprocessing, data, plots: Path) -> dict:
 
 def _reconstruction(config, source: Run, network, preprocessing, data, out: Path) -> dict:
     parts = data.parts(config.split)
-    errors = np.concatenate([_squared_errors(network, preprocessing, part.x) for part in parts])
+    errors = np.concatenate(
+        [recording.squared_errors(network, preprocessing, part.x) for part in parts]
+    )
     plots, summary = Run(out).folder("plots"), examples_of(source)
     scaling_range = data.value_range if summary is None else summary.scaling_range
     rows = of_every_class(parts[0].y)
@@ -183,11 +184,3 @@ def _reconstruction(config, source: Run, network, preprocessing, data, out: Path
         f"{metrics['squared_error']:.2f} an example, {len(errors)} examples"
     )
     return metrics
-
-
-def _squared_errors(network, preprocessing, x) -> np.ndarray:
-    """‖x − x̂‖² of each example, ``(n, ...)`` to ``(n,)``."""
-    features = preprocessing.output
-    every_value = tuple(range(1, len(features.shape)))
-    errors = keras.ops.sum(keras.ops.square(features - network(features)), axis=every_value)
-    return FusedModel(keras.Model(preprocessing.input, errors)).answers(x)

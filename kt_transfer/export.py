@@ -14,16 +14,41 @@ from pathlib import Path
 
 import numpy as np
 
+from kt_transfer.data import Dataset, load_data
+from kt_transfer.data.licences import licence_of
+from kt_transfer.data.rows import take_rows
 from kt_transfer.data.schema import Column, Schema
+from kt_transfer.errors import UserError
+from kt_transfer.files.portable import without_folders
+from kt_transfer.files.reading import read_json
+from kt_transfer.files.writing import replacing
+from kt_transfer.models.preprocessing import as_image
+from kt_transfer.reporting.terminal import format_table
 from kt_transfer.runs import folder as runs
 from kt_transfer.runs import session
+from kt_transfer.runs.checks import UNUSUAL_BEYOND
+from kt_transfer.runs.describing import describe_run
 from kt_transfer.runs.folder import Run
-from kt_transfer.serving.formats import FORMATS
-from kt_transfer.serving.named_columns import served_names
+from kt_transfer.serving.card import model_card
+from kt_transfer.serving.formats import FORMATS, newest_version
+from kt_transfer.serving.named_columns import column_specs, served_names
+from kt_transfer.serving.proof import require_same_figure
+from kt_transfer.serving.requests import as_json
+from kt_transfer.serving.saved_model import ANSWER, REQUEST
+from kt_transfer.serving.server import (
+    curl_line,
+    docker_line,
+    edited_server_files,
+    write_server_files,
+)
 from kt_transfer.settings import ExportConfig
 from kt_transfer.settings.calling import takes
+from kt_transfer.sources.loading import examples_of, like
 
-NUM_CHECKED, SHARE_MISSING = 16, 0.1
+# Random examples and real ones on which an export is checked.
+NUM_CHECKED, NUM_REAL, SHARE_MISSING = 16, 32, 0.1
+# Longer answers are cut short on the terminal; the file has them whole.
+_LONGEST_ANSWER = 300
 
 
 @takes(ExportConfig)
@@ -31,7 +56,7 @@ def run(config: ExportConfig) -> Path:
     """The command as a function; its settings are the fields of :class:`ExportConfig`.
 
     Returns:
-        The folder of the new version.
+        The folder of the new version, of several formats that of the first.
 
     Example:
         >>> from kt_transfer import export
@@ -43,32 +68,182 @@ def run(config: ExportConfig) -> Path:
 
 def execute(config: ExportConfig) -> Path:
     """Run the command."""
-    source = runs.open_run(config.run)
+    source, say = runs.open_run(config.run), session.say(config)
     name = config.name or source.path.resolve().name
-    version = write_version(source, name, config.export_dir, config.format)
-    say = session.say(config)
-    say(f"exported {source.path} as {version}: outputs match Keras, checked without Keras")
-    if config.format == "saved_model" and not source.is_autoencoder:
-        say(f"next: python -m kt_transfer.predict --model {version} --data SPEC --out FILE.csv")
-    return version
+    data, why_not = _data_of(config, source)
+    given = {"data": data, "data_dir": config.data_dir, "keep": config.keep}
+    versions = {}
+    for format in dict.fromkeys(config.format):
+        version = write_version(source, name, config.export_dir, format, **given)
+        say(f"exported {source.path} as {version}: {checked(version)}")
+        versions[format] = version
+    if data is None:
+        say(f"its figure on the test split is not measured again: {why_not}")
+    if "saved_model" in versions:
+        for line in how_to_serve(versions["saved_model"]):
+            say(line)
+    first = next(iter(versions.values()))
+    if not source.is_autoencoder:
+        if [*versions] != ["saved_model"]:
+            _compare_formats(config, source, Path(config.export_dir) / name, data)
+        say(f"next: {asking(first)}")
+    return first
 
 
-def write_version(source: Run, name: str, export_dir: Path, format: str = "saved_model") -> Path:
-    """Write the models of a run as the next version for ``export_dir/name``."""
+def asking(model: Path) -> str:
+    """The command that asks a served model, as it is typed."""
+    words = ("--model", model, "--data", "SPEC", "--out", "FILE.csv")
+    return runs.command_line("predict", *words)
+
+
+def write_version(
+    source: Run,
+    name: str,
+    export_dir: Path,
+    format: str = "saved_model",
+    *,
+    data: Dataset | None = None,
+    data_dir: Path | None = None,
+    keep: int | None = None,
+) -> Path:
+    """Write the models of a run as the next version for ``export_dir/name``.
+
+    Args:
+        source: The run.
+        name: Name of the served model.
+        export_dir: Folder that holds the served models.
+        format: One of ``FORMATS``.
+        data: The run's data, whose test split is measured again through what is exported; ``None``
+            if they cannot be read.
+        data_dir: TensorFlow Datasets directory, which knows licences.
+        keep: How many versions to keep (default: all).
+    """
     network, preprocessing = source.load_models()
     schema = source.schema
     classifier, autoencoder, autoencoder_preprocessing = _models(source, network)
-    return FORMATS[format](
-        Path(export_dir) / name,
+    kept = source.read_examples(preprocessing)
+    limit = None if autoencoder is None else _unusual_above(source)
+    about = describe_run(source, licence_of(source.data, data_dir))
+    measured = source.read_json("metrics.json").get("test") or {}
+
+    def prove(ask) -> dict[str, float]:
+        if data is None:
+            return {}
+        return require_same_figure(ask, data.x_test, data.y_test, measured)
+
+    folder = Path(export_dir) / name
+    version = FORMATS[format](
+        folder,
         preprocessing=preprocessing,
         classifier=classifier,
         class_names=source.label_names if classifier is not None else (),
         autoencoder=autoencoder,
         autoencoder_preprocessing=autoencoder_preprocessing,
-        metadata=_metadata(source, name, classifier, schema),
-        examples=_examples(preprocessing, schema),
+        unusual_above=limit,
+        metadata=_metadata(source, name, classifier, schema, preprocessing) | _usual(source, limit),
+        examples=_examples(source, preprocessing, schema),
+        kept=None if kept is None else kept[0],
         schema=schema,
+        picture_files=_are_picture_files(source, preprocessing),
+        keep=keep,
+        prove=prove,
+        describe=lambda unfinished, version, served: model_card(
+            name, version.name, unfinished, about, served
+        ),
     )
+    if format == "saved_model":
+        write_server_files(folder, name)
+    return version
+
+
+def checked(version: Path) -> str:
+    """What was checked before a version was published, in words."""
+    metadata = read_json(version / "metadata.json")
+    figures = metadata.get("test_as_served", {})
+    again = "".join(f"; test {name} {value:.4f}, as trained" for name, value in figures.items())
+    return f"{_CHECKED[metadata.get('format', 'saved_model')]}{again}"
+
+
+# What was compared with Keras on raw examples, and in what.
+_CHECKED = {
+    "saved_model": "outputs match Keras, checked without Keras",
+    "litert": "outputs match Keras, checked in LiteRT",
+    "litert_int8": "classes match Keras within what 8 bits can tell, checked in LiteRT",
+    "onnx": "outputs match Keras, checked in ONNX Runtime",
+}
+
+
+def _compare_formats(config: ExportConfig, source: Run, folder: Path, data: Dataset | None) -> None:
+    """Say and write what the newest version of each format of this run costs, beside them."""
+    import pandas as pd
+
+    from kt_transfer.serving.sizes_and_speeds import HEADER, as_cells, measure_formats
+
+    newest = {name: newest_version(folder, name) for name in FORMATS}
+    versions = {name: v for name, v in newest.items() if v is not None and _is_of(v, source)}
+    say = session.say(config)
+    preprocessing = source.load_model("preprocessing.keras")
+    x, labelled = _examples(source, preprocessing, source.schema), None
+    if data is not None and (data.y_test >= 0).any():
+        known = np.flatnonzero(data.y_test >= 0)
+        labelled = take_rows(data.x_test, known)[:], data.y_test[known]
+        x = labelled[0]
+    else:
+        say("the accuracy is left out, since it cannot be measured again")
+    measured = measure_formats(versions, x, labelled)
+    with replacing(folder / "formats.csv") as temporary:
+        pd.DataFrame(measured).to_csv(temporary, index=False)
+    say(format_table(HEADER, as_cells(measured)))
+    say(
+        "measured on this machine, in this process, from raw examples to probabilities as predict "
+        f"asks for them; also in {folder / 'formats.csv'}"
+    )
+
+
+def _is_of(version: Path, source: Run) -> bool:
+    """Whether a version was exported from this run."""
+    metadata = read_json(version / "metadata.json")
+    description = source.read_json("run.json")
+    return (
+        metadata.get("run") == without_folders(source.path)
+        and metadata.get("data_fingerprint") == description.get("data", {}).get("fingerprint")
+        and metadata.get("metrics") == source.read_json("metrics.json").get("test")
+    )
+
+
+def how_to_serve(version: Path) -> list[str]:
+    """Lines that say how a version is served and asked, and what it answers."""
+    folder, name = version.parent, version.parent.name
+    answer = as_json(read_json(version / ANSWER), digits=4)
+    shown = answer if len(answer) <= _LONGEST_ANSWER else f"{answer[:_LONGEST_ANSWER]}…"
+    lines = [
+        f"serve:  {docker_line(str(folder), name)}",
+        f"ask:    {curl_line(str(version / REQUEST), name)}",
+        f"answer: {shown}",
+        f'gRPC:   PredictionServiceStub(grpc.insecure_channel("localhost:8500")).Predict(request), '
+        f"whole in {version / 'README.md'}",
+    ]
+    edited = [f"{path} was edited, and stays as it is" for path in edited_server_files(folder)]
+    return lines + edited
+
+
+def _data_of(config: ExportConfig, source: Run) -> tuple[Dataset | None, str]:
+    """The data of a run as it read them, or ``None`` and why they are not to be had."""
+    preprocessing = source.load_model("preprocessing.keras")
+    try:
+        data = load_data(
+            source.data,
+            data_dir=config.data_dir or source.settings.get("data_dir"),
+            like=like(preprocessing, least=2, schema=source.schema),
+            table=session.table_options(source.settings),
+        )
+        if not source.is_autoencoder:
+            data = data.with_classes(source.label_names, str(source.path))
+    except (UserError, OSError):
+        return None, f"{source.data} cannot be read any more as the run read it"
+    if data.fingerprint != source.read_json("run.json").get("data", {}).get("fingerprint"):
+        return None, f"{source.data} has changed since the run"
+    return data, ""
 
 
 def _models(source: Run, network):
@@ -79,7 +254,30 @@ def _models(source: Run, network):
     return network, *(source.load_model(name) if source.has(name) else None for name in names)
 
 
-def _metadata(source: Run, name: str, classifier, schema: Schema | None) -> dict:
+def _unusual_above(source: Run) -> float | None:
+    """The largest reconstruction error that is not unusual; ``None`` where it was not recorded."""
+    quantiles = source.usual_errors
+    # A little more, so that training examples which lie at the limit are not called unusual here
+    # and usual there, by rounding.
+    return None if quantiles is None else quantiles[UNUSUAL_BEYOND] * (1 + 1e-4) + 1e-6
+
+
+def _usual(source: Run, limit: float | None) -> dict:
+    """What metadata say of reconstruction errors; nothing where there are none."""
+    if limit is None:
+        return {}
+    return {"reconstruction_error": {"quantiles": source.usual_errors, "unusual_above": limit}}
+
+
+def _are_picture_files(source: Run, preprocessing) -> bool:
+    """Whether raw examples are pictures as they stand in files, with values from 0 to 255."""
+    summary, raw = examples_of(source), preprocessing.inputs[0]
+    image = as_image(tuple(raw.shape[1:]))
+    is_stated = summary is not None and summary.is_declared and summary.value_range == (0, 255)
+    return is_stated and raw.dtype == "uint8" and image is not None and image[2] in (1, 3)
+
+
+def _metadata(source: Run, name: str, classifier, schema: Schema | None, preprocessing) -> dict:
     description = source.read_json("run.json")
     data = description.get("data", {})
     of_table = {}
@@ -87,11 +285,12 @@ def _metadata(source: Run, name: str, classifier, schema: Schema | None) -> dict
         of_table = {"schema": schema.to_note(), "columns": served_names(schema)}
     return of_table | {
         "name": name,
-        "run": str(source.path.resolve()),
+        "run": without_folders(source.path),
         "command": description["command"],
-        "data": data.get("spec", source.data),
+        "data": without_folders(data.get("spec", source.data)),
         "data_fingerprint": data.get("fingerprint"),
         "made_for": description.get("made_for"),
+        "input": _input(source, preprocessing, schema),
         "labels": source.label_names if classifier is not None else [],
         "metrics": source.read_json("metrics.json").get("test"),
         "versions": description["versions"],
@@ -100,7 +299,29 @@ def _metadata(source: Run, name: str, classifier, schema: Schema | None) -> dict
     }
 
 
-def _examples(preprocessing, schema: Schema | None) -> np.ndarray:
+def _input(source: Run, preprocessing, schema: Schema | None) -> dict:
+    """What raw examples are, for those who prepare them elsewhere."""
+    if schema is not None:
+        return {"columns": {name: spec.dtype.name for name, spec in column_specs(schema).items()}}
+    raw = preprocessing.inputs[0]
+    note = {"shape": list(raw.shape[1:]), "dtype": str(raw.dtype)}
+    if _are_picture_files(source, preprocessing):
+        height, width = raw.shape[1:3]
+        note["resize"] = (
+            f"upright, transparent on white, then to {height} x {width} whatever its proportions, "
+            "by Pillow's bilinear filter"
+        )
+    return note
+
+
+def _examples(source: Run, preprocessing, schema: Schema | None) -> np.ndarray:
+    """Raw inputs on which the export is checked: real ones, if the run has kept any, and random
+    ones, which also have values that no training example has."""
+    random, kept = _random_examples(preprocessing, schema), source.read_examples(preprocessing)
+    return random if kept is None else np.concatenate([kept[0][:NUM_REAL], random])
+
+
+def _random_examples(preprocessing, schema: Schema | None) -> np.ndarray:
     """Random raw inputs; ``uint8`` values cover the whole range, categories the vocabulary."""
     raw = preprocessing.inputs[0]
     rng = np.random.default_rng(0)

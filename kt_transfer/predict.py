@@ -1,4 +1,4 @@
-"""``python -m kt_transfer.predict``: write predictions to a CSV file."""
+"""``python -m kt_transfer.predict``: write predictions to a table."""
 
 from __future__ import annotations
 
@@ -10,24 +10,41 @@ if __name__ == "__main__":  # answers --help and reports errors before TensorFlo
     sys.exit(main(["predict", *sys.argv[1:]]))
 
 import dataclasses
+import os
+import sys
+import tempfile
 import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 
-from kt_transfer.data import Like
+from kt_transfer.data import Dataset, Like
 from kt_transfer.data.example_summary import ExampleSummary
-from kt_transfer.engine.fused_model import predict_raw
-from kt_transfer.errors import UserError
-from kt_transfer.files.spreadsheets import without_formulas
+from kt_transfer.data.schema import NeedsWholeTableError
+from kt_transfer.data.streams import (
+    STANDARD_INPUT,
+    Rows,
+    Stream,
+    can_stream,
+    dataset_of,
+)
+from kt_transfer.engine.fused_model import FusedModel, scaling
+from kt_transfer.errors import UserError, listed, named, settings_named
+from kt_transfer.files.table_writing import STANDARD_OUTPUT, require_format, writing_table
 from kt_transfer.reporting.classification import softmax
 from kt_transfer.runs import folder as runs
 from kt_transfer.runs import session
-from kt_transfer.serving.saved_model import load_saved_model
+from kt_transfer.serving.loading import load_served
+from kt_transfer.serving.remote import RemoteClassifier
 from kt_transfer.settings import PredictConfig
 from kt_transfer.settings.calling import takes
 from kt_transfer.sources.loading import adaptation_to, like, preprocessing_for_new
 from kt_transfer.sources.predictions import BESIDE, PREFIX
+
+_ROWS_AT_ONCE = 2**15
 
 
 @takes(PredictConfig)
@@ -35,8 +52,9 @@ def run(config: PredictConfig) -> Path:
     """The command as a function; its settings are the fields of :class:`PredictConfig`.
 
     Returns:
-        The CSV file: ``split`` and ``row`` of the example in its source, ``class_id``,
-        ``label``, and a column ``probability_LABEL`` for each class.
+        The table: ``split`` and ``row`` of the example in its source, its name there (``id`` of a
+        table, ``file`` of a picture), ``class_id``, ``label``, and a column ``probability_LABEL``
+        for each class.
 
     Example:
         >>> from kt_transfer import predict
@@ -48,61 +66,80 @@ def run(config: PredictConfig) -> Path:
 
 def execute(config: PredictConfig) -> Path:
     """Run the command."""
-    import pandas as pd
-
     path = Path(config.out or f"runs/predict-{time.strftime('%Y%m%d-%H%M%S')}.csv")
-    if path.exists() and not config.overwrite:
+    to = STANDARD_OUTPUT if str(path) == STANDARD_OUTPUT else path
+    require_format(to)
+    if to == path and path.exists() and not config.overwrite:
         raise runs.exists_already(path)
-    config, spec, names, predictor, like = _from_run(config) if config.run else _from_export(config)
-    data = session.load_data(config, spec, like=like)
-    probabilities_of, parts = predictor(data), data.parts(config.split)
-    probabilities = np.concatenate([probabilities_of(part.x) for part in parts])
-    class_id = probabilities.argmax(axis=1)
-    table = pd.DataFrame(
-        {
-            "split": np.concatenate([np.full(len(part.rows), part.name) for part in parts]),
-            "row": np.concatenate([part.rows for part in parts]),
-        }
-    )
-    if data.ids is not None:
-        taken = (*BESIDE, *(f"{PREFIX}{name}" for name in names))
-        own = "id" if config.id in taken else config.id
-        table[own] = np.concatenate([data.ids[part.rows] for part in parts])
-    table["class_id"] = class_id
-    table["label"] = np.array(names)[class_id]
-    for number, name in enumerate(names):
-        table[f"{PREFIX}{name}"] = probabilities[:, number]
-    # In the order of the source, from which the test part may have been split off.
-    table = table.sort_values(["split", "row"], ascending=[False, True])
-    with runs.replacing(path, overwrite=config.overwrite) as temporary:
-        # But for the ids, by which the answers are joined.
-        safe = without_formulas(table)
-        if data.ids is not None:
-            safe[own] = table[own]
-        safe.to_csv(temporary, index=False, float_format="%.6g")
-    of_parts = " and ".join(part.name for part in parts)
-    s = "s" if len(table) != 1 else ""
-    session.say(config)(f"{len(table)} prediction{s} of {spec} ({of_parts}) in {path}")
+    config, spec, asked = _asked(config)
+    say = session.say(config)
+    if to == STANDARD_OUTPUT and not config.quiet:
+
+        def say(message):
+            print(message, file=sys.stderr)
+
+    try:
+        counts = _answer(config, spec, asked, to, say)
+    except NeedsWholeTableError:
+        counts = _answer(config, spec, asked, to, say, whole=True)
+    except BrokenPipeError:
+        # Whoever reads has seen enough, as after a pipe into head.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return path
+    of_parts = f" ({' and '.join(counts)})" if counts and None not in counts else ""
+    number = sum(counts.values())
+    s = "s" if number != 1 else ""
+    say(f"{number} prediction{s} of {spec}{of_parts} in {path}")
+    if asked.unanswered:
+        raise _unanswered(config, asked, to)
     return path
 
 
-def _from_run(config: PredictConfig):
-    """The config, spec, class names and predictor of a run folder, and the form of its examples."""
+class _Asked(NamedTuple):
+    """What predicts.
+
+    Attributes:
+        names: Names of the classes.
+        like: The examples that it takes.
+        prepare: From a data set of such examples, which it checks, to a function of raw ones that
+            gives probabilities, NaN for those that it has no answer to.
+        unanswered: The rows that a server has not answered, without the answers; filled on the
+            way.
+        reasons: Why not.
+    """
+
+    names: list[str]
+    like: Like
+    prepare: Callable[[Dataset, Callable], Callable[[np.ndarray], np.ndarray]]
+    unanswered: list[pa.RecordBatch]
+    reasons: Sequence[str] = ()
+
+
+def _asked(config: PredictConfig) -> tuple[PredictConfig, str, _Asked]:
+    """The config with what it does not say of how a table is read, the data, and what predicts."""
+    if config.run is not None:
+        return _run_asked(config)
+    if config.url is not None:
+        return _server_asked(config)
+    return _export_asked(config)
+
+
+def _run_asked(config: PredictConfig):
     source = runs.open_run(config.run)
     network, raw = source.load_classifier()
 
-    def predictor(data):
-        preprocessing = preprocessing_for_new(source, raw, data, session.say(config))
-        return lambda x: softmax(predict_raw(network, preprocessing, x))
+    def prepare(data, say):
+        preprocessing = preprocessing_for_new(source, raw, data, say)
+        model = FusedModel(network, transform=scaling(preprocessing))
+        return lambda x: softmax(model.answers(x))
 
     wanted = like(raw, schema=source.schema)
-    spec = config.data or source.data
-    return session.reading_as(source, config), spec, source.label_names, predictor, wanted
+    config = session.reading_as(source, config)
+    return config, config.data or source.data, _Asked(source.label_names, wanted, prepare, [])
 
 
-def _from_export(config: PredictConfig):
-    """The same for an exported model."""
-    model, metadata = load_saved_model(config.model, trust=config.trust_model)
+def _export_asked(config: PredictConfig):
+    model, metadata = load_served(config.model, trust=config.trust_model)
     if not metadata["labels"]:
         raise UserError(
             setting="model",
@@ -112,20 +149,197 @@ def _from_export(config: PredictConfig):
             remedy="export a fine-tuned or distilled run",
         )
 
-    def predictor(data):
-        if data.input_shape != model.shape:
-            raise UserError(
-                given=data.spec,
-                when=f"with examples of shape {data.input_shape}",
-                but=f"{config.model} expects {model.shape}",
-                remedy="give data of that shape",
-            )
-        summary = ExampleSummary.from_note(metadata.get("made_for"))
-        if message := adaptation_to(config.model, summary, model.dtype, data):
-            session.say(config)(message)
+    return _served(config, config.model, model, metadata)
+
+
+def _server_asked(config: PredictConfig):
+    model = RemoteClassifier(config.url, config.model)
+    config, spec, asked = _served(config, config.url, model, model.metadata)
+    return config, spec, asked._replace(reasons=model.reasons)
+
+
+def _served(config: PredictConfig, who, model, metadata: dict):
+    def prepare(data, say):
+        _require_alike(who, model, metadata, data, say)
         return model
 
-    like = Like(model.shape, model.dtype, schema=model.schema)
+    wanted = Like(model.shape, model.dtype, schema=model.schema)
     if model.schema is not None and config.label_column is None:
         config = dataclasses.replace(config, label_column=model.schema.label_column)
-    return config, config.data or metadata["data"], metadata["labels"], predictor, like
+    return config, config.data or metadata["data"], _Asked(metadata["labels"], wanted, prepare, [])
+
+
+def _require_alike(who, model, metadata: dict, data: Dataset, say: Callable) -> None:
+    """Refuse examples of another shape or in other units, and say how they are cast."""
+    if data.input_shape != model.shape:
+        raise UserError(
+            given=data.spec,
+            when=f"with examples of shape {data.input_shape}",
+            but=f"{who} expects {model.shape}",
+            remedy="give data of that shape",
+        )
+    summary = ExampleSummary.from_note(metadata.get("made_for"))
+    if message := adaptation_to(who, summary, model.dtype, data):
+        say(message)
+
+
+def _unanswered(config, asked: _Asked, to) -> RuntimeError:
+    """The error that names the rows without an answer, all of them in a table beside the others."""
+    table = pa.Table.from_batches(asked.unanswered)
+    rows = table["row"].to_numpy()
+    ends = np.flatnonzero(np.diff(rows, append=rows[-1] + 2) != 1)
+    spans = zip(rows[np.append(0, ends[:-1] + 1)], rows[ends], strict=True)
+    told = listed([f"{a} to {b}" if a < b else str(a) for a, b in spans], 10)
+    beside = ""
+    if to != STANDARD_OUTPUT:
+        path = to.with_name(f"{to.stem}.unanswered.csv")
+        with writing_table(path, overwrite=True, as_they_are=tuple(table.column_names)) as write:
+            for batch in table.to_batches():
+                write(batch)
+        beside = f", which {path} lists"
+    s, why = "s"[: len(rows) > 1], listed(dict.fromkeys(asked.reasons), 3)
+    return RuntimeError(
+        f"{config.url} has not answered {len(rows)} row{s} (row {told}){beside}; all others are "
+        f"written: {why}"
+    )
+
+
+# -- From rows to answers --------------------------------------------------------------------------
+
+
+def _answer(config, spec: str, asked: _Asked, to, say, whole: bool = False) -> dict:
+    """Write what is predicted of all rows; the number of those of each part."""
+    own = _own_column(config, spec, asked)
+    if can_stream(spec, asked.like) and not whole:
+        with settings_named(id_column="id", group_column="group"):
+            options = session.table_options(vars(config))
+            stream = Stream(spec, asked.like, options)
+            _require_no_split(config, stream)
+            return _write_stream(config, stream, asked, own, to, say)
+    data = session.load_data(dataclasses.replace(config, quiet=True), spec, like=asked.like)
+    _say_notes(say, spec, data.notes)
+    predict = asked.prepare(data, say)
+    batches = (_batch(asked, own, rows, predict) for rows in _rows_of(data, config.split))
+    return _write(batches, to, config, own)
+
+
+def _say_notes(say, spec: str, notes) -> None:
+    for note in notes:
+        say(f"{spec}: {note}")
+
+
+def _own_column(config, spec: str, asked: _Asked) -> str:
+    """The column of what rows are called: that of a table, or ``file`` of a picture."""
+    if spec.startswith("images:"):
+        return "file"
+    taken = (*BESIDE, *(f"{PREFIX}{name}" for name in asked.names))
+    return "id" if config.id in taken or config.id is None else config.id
+
+
+def _require_no_split(config, stream: Stream) -> None:
+    if stream.spec == STANDARD_INPUT and config.split != "all":
+        raise UserError(
+            setting="split",
+            given=config.split,
+            when=f"with {named('data', STANDARD_INPUT)}",
+            expected="all",
+            but="rows that come one after the other have no parts",
+            remedy="leave it out",
+        )
+
+
+def _rows_of(data: Dataset, split: str) -> Iterator[Rows]:
+    for part in data.parts(split):
+        names = data.files_of(part) if data.ids is None else data.ids[part.rows]
+        for start in range(0, len(part.x), _ROWS_AT_ONCE):
+            some = slice(start, start + _ROWS_AT_ONCE)
+            own = None if names is None else names[some]
+            yield Rows(part.x[some], part.rows[some], part.name, own)
+
+
+def _batch(asked: _Asked, own: str, rows: Rows, predict: Callable) -> pa.RecordBatch:
+    """The rows of the table, in its columns."""
+    probabilities = predict(rows.x)
+    class_id = probabilities.argmax(axis=1)
+    columns = {} if rows.part is None else {"split": pa.array([rows.part] * len(rows.x))}
+    columns["row"] = rows.numbers
+    if rows.names is not None:
+        columns[own] = pa.array(rows.names, pa.string())
+    columns["class_id"] = class_id
+    columns["label"] = pa.array(asked.names, pa.string()).take(pa.array(class_id))
+    for number, name in enumerate(asked.names):
+        columns[f"{PREFIX}{name}"] = np.ascontiguousarray(probabilities[:, number])
+    batch, missing = pa.record_batch(columns), np.isnan(probabilities[:, 0])
+    if not missing.any():
+        return batch
+    beside = [name for name in batch.schema.names[:3] if name in ("split", "row", own)]
+    asked.unanswered.append(batch.filter(pa.array(missing)).select(beside))
+    return batch.filter(pa.array(~missing))
+
+
+def _write(batches: Iterator[pa.RecordBatch], to, config, own: str) -> dict:
+    counts: dict[str | None, int] = {}
+    # But for the ids, by which the answers are joined, and which stay as they are.
+    as_they_are = () if own == "file" else (own,)
+    with writing_table(to, overwrite=config.overwrite, as_they_are=as_they_are) as write:
+        for batch in batches:
+            if batch.num_rows:
+                counts[_part_of(batch)] = counts.get(_part_of(batch), 0) + batch.num_rows
+            write(batch)
+    return counts
+
+
+def _part_of(batch: pa.RecordBatch) -> str | None:
+    return batch["split"][0].as_py() if "split" in batch.schema.names else None
+
+
+def _write_stream(config, stream: Stream, asked: _Asked, own: str, to, say) -> dict:
+    """Write what is predicted of rows as they come; where only all of them tell which belong to
+    the test part, by way of a temporary file."""
+    answers = _streamed(stream, asked, own, say)
+    first = next(answers)
+
+    def all_of_them():
+        yield first
+        yield from answers
+
+    if "split" in first.schema.names:
+        wanted = ("train", "test") if config.split == "all" else (config.split,)
+        batches = (b for b in all_of_them() if b.num_rows and _part_of(b) in wanted)
+        counts = _write(batches, to, config, own)
+    elif not stream.splits:
+        counts = _write(all_of_them(), to, config, own)
+    else:
+        with tempfile.TemporaryFile() as aside:
+            with pa.ipc.new_file(pa.PythonFile(aside, "w"), first.schema) as file:
+                for batch in all_of_them():
+                    file.write_batch(batch)
+            counts = _write(_in_parts(aside, stream.is_test(), config.split), to, config, own)
+    _say_notes(say, stream.spec, stream.notes)
+    return counts
+
+
+def _streamed(stream: Stream, asked: _Asked, own: str, say) -> Iterator[pa.RecordBatch]:
+    predict = None
+    for rows in stream:
+        if predict is None:
+            predict = asked.prepare(dataset_of(stream.spec, rows, asked.like), say)
+        yield _batch(asked, own, rows, predict)
+
+
+def _in_parts(aside, is_test: np.ndarray, split: str) -> Iterator[pa.RecordBatch]:
+    """The rows of the training part, and then those of the test part."""
+    for part in ("train", "test") if split == "all" else (split,):
+        aside.seek(0)
+        with pa.ipc.open_file(pa.PythonFile(aside, "r")) as file:
+            for number in range(file.num_record_batches):
+                batch = file.get_batch(number)
+                wanted = is_test[np.asarray(batch["row"])] == (part == "test")
+                if wanted.any():
+                    some = batch.filter(pa.array(wanted))
+                    yield _beside(some, part)
+
+
+def _beside(batch: pa.RecordBatch, part: str) -> pa.RecordBatch:
+    columns = {"split": pa.array([part] * batch.num_rows)}
+    return pa.record_batch(columns | dict(zip(batch.schema.names, batch.columns, strict=True)))

@@ -96,6 +96,8 @@ def execute(config: PretrainConfig) -> Run:
         )
         run.save_model("model.keras", task.network)
         run.save_model("preprocessing.keras", preprocessing)
+        if config.objective == "reconstruction":
+            recording.note_usual_errors(run, task.network, preprocessing, data)
         metrics = measure(config, run, task, preprocessing, data, validation)
         metrics["layers"] = layer_rows(layers, before, config.learning_rate, {})
         run.write_json("metrics.json", metrics)

@@ -71,6 +71,7 @@ def execute(config: QuickstartConfig) -> Run:
             run=student.path,
             name=config.name,
             export_dir=config.export_dir,
+            data_dir=config.data_dir,
             quiet=True,
         )
         metrics = {
@@ -118,5 +119,7 @@ def _report(config: QuickstartConfig, run: Run, metrics: dict, version: Path) ->
     session.say_notes_of(config, runs.Run(run.path / "pretrain"))
     say(f"the whole chain on {config.data} with {labels}:\n")
     say(format_table(["step", "test mse", "test accuracy", "parameters", "seconds"], rows))
-    say(f"\nruns {run.path}   served model {version}: outputs match Keras, checked without Keras")
-    say(f"next: python -m kt_transfer.predict --model {version} --data SPEC --out FILE.csv")
+    say(f"\nruns {run.path}   served model {version}: {export.checked(version)}")
+    for line in export.how_to_serve(version):
+        say(line)
+    say(f"next: {export.asking(version)}")

@@ -168,7 +168,7 @@ def test_what_is_printed_names_the_verdict_and_what_comes_next(compared, found):
     assert "measured once on the test split" in out
     assert found["exported"] == "saved_models/compare/1"
     assert f"kt_transfer.predict --model {found['exported']}" in out
-    assert "tensorflow_model_server --model_name=compare" in out
+    assert "tensorflow/serving --model_config_file=/models/compare/models.config" in out
 
 
 def test_the_readme_shows_such_a_table(compared):
@@ -179,9 +179,10 @@ def test_the_readme_shows_such_a_table(compared):
     assert shown[2].split() == printed[2].split()
     for lines in (shown, printed):
         assert lines[0] == "accuracy on held-out examples of digits, against scratch:"
-        assert lines[-3].startswith("run ")
-        assert lines[-2].startswith("next: python -m kt_transfer.predict --model")
-        assert lines[-1].split()[:2] == ["tensorflow_model_server", "--model_name=compare"]
+        assert lines[-6].startswith("run ")
+        assert lines[-1].startswith("next: python -m kt_transfer.predict --model")
+        heads = [line.split()[0] for line in lines[-5:-1]]
+        assert heads == ["serve:", "ask:", "answer:", "gRPC:"]
         assert any(line.startswith("equal budgets: scratch, parameters and") for line in lines)
         assert any(line.startswith("winner: ") for line in lines)
     assert {line.split()[1] for line in shown[3:15]} == {*METHODS, "propagated"}

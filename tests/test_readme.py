@@ -50,7 +50,8 @@ def test_every_flag_of_a_command_line_exists():
 
 def test_every_flag_that_is_named_exists():
     known = flags(*CONFIGS.values(), *TUNE) | {"--help", "--quiet", "--editable"}
-    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", TEXT))
+    ours = re.sub(r".*docker run.*", "", TEXT)  # a program with flags of its own
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", ours))
     assert named <= known
 
 

@@ -167,13 +167,29 @@ def _require_channels_last(spec: str, shape: tuple[int, ...]) -> None:
 
 def _checked(spec, x_name, x, y_name, y, least: int) -> np.ndarray:
     require_shapes(spec, x_name, x.shape, y_name, None if y is None else y.shape, least)
-    if x.dtype.kind == "f" and not np.isfinite(x).all():
-        bad = int(np.argmin(np.isfinite(x.reshape(len(x), -1)).all(axis=1)))
-        raise UserError(
-            setting="data",
-            given=spec,
-            when=f"with a value in row {bad} of {x_name} that is not finite",
-            expected="numbers",
-            remedy="replace or drop it",
-        )
+    require_finite(spec, x_name, x)
     return np.full(len(x), UNLABELLED, np.int32) if y is None else y
+
+
+def require_finite(spec: str, name: str, x: np.ndarray, first: int = 0) -> None:
+    """Refuse NaN and infinity among numbers.
+
+    Args:
+        spec: The data spec, for messages.
+        name: The source's name for the examples.
+        x: Examples, shape ``(n, ...)``.
+        first: The row of the first one.
+
+    Raises:
+        UserError: For the first row that has one.
+    """
+    if x.dtype.kind != "f" or np.isfinite(x).all():
+        return
+    bad = first + int(np.argmin(np.isfinite(x.reshape(len(x), -1)).all(axis=1)))
+    raise UserError(
+        setting="data",
+        given=spec,
+        when=f"with a value in row {bad} of {name} that is not finite",
+        expected="numbers",
+        remedy="replace or drop it",
+    )

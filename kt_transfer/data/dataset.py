@@ -72,6 +72,8 @@ class Dataset:
             of the training examples, ``ids[rows_test]`` those of the test examples.
         groups: The group of each row of the source, in its order, or ``-1``: no split separates
             the rows of a group.
+        files: Of pictures: the file of each row, in its order, of the training and of the test part
+            of the source, which are the same where it has no test part.
     """
 
     spec: str
@@ -89,6 +91,7 @@ class Dataset:
     schema: Schema | None = None
     ids: np.ndarray | None = None
     groups: np.ndarray | None = None
+    files: tuple[np.ndarray, np.ndarray] | None = None
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -208,6 +211,12 @@ class Dataset:
                 remedy=f"give {named('split', 'all')}",
             )
         return parts
+
+    def files_of(self, part: Part) -> np.ndarray | None:
+        """The file of each picture of a part, below the folder; ``None`` for other data."""
+        if self.files is None:
+            return None
+        return self.files[part.name == "test"][part.rows]
 
     def with_classes(self, names: Sequence[str], owner: str) -> Dataset:
         """The same examples with their labels numbered as in ``names``.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
+import glob
 import hashlib
 import os
 import warnings
@@ -52,13 +53,13 @@ def load(
 
     Args:
         spec: The data spec, for messages.
-        folder: The folder, or one picture.
+        folder: The folder, one picture, or a pattern for several such as ``new/*.png``.
         like: Size, channels and type of the examples, instead of the most common ones.
         image_size: Pixels of the longer side at most, or height and width, where nothing else
             says the size.
         strict: Whether one that cannot be read is a mistake.
     """
-    found, notes, left_out = find_pictures(spec, folder, pictures.is_picture)
+    folder, found, notes, left_out = _found(spec, folder)
     rows = _decoded(spec, folder, [picture.path for picture in found], like, image_size)
     if broken := np.flatnonzero(rows["said"][:] & pictures.UNREADABLE).tolist():
         errors = _why_unreadable([found[number].path for number in broken])
@@ -98,9 +99,11 @@ def load(
     )
     flags = rows["said"][:]
     smaller = [] if like else _scaled_down(flags, data, image_size)
+    files = np.array([_name(folder, picture.path) for picture in found], object)
+    of_parts = (files[train], files[test]) if len(test) else (files, files)
     line = "; ".join([_summary(found, names, data), *smaller, *notes, *_remarks(flags)])
     skipped = tuple((_name(folder, file.path), file.what) for file in left_out)
-    return dataclasses.replace(data, notes=(line,), left_out=skipped)
+    return dataclasses.replace(data, notes=(line,), left_out=skipped, files=of_parts)
 
 
 def file_sizes(spec: str, folder: Path) -> dict[str | None, list[tuple[int, int]]]:
@@ -113,7 +116,7 @@ def file_sizes(spec: str, folder: Path) -> dict[str | None, list[tuple[int, int]
     Returns:
         The sizes of each class, by name; ``None`` for those without one.
     """
-    found, _, _ = find_pictures(spec, folder, pictures.is_picture)
+    _, found, _, _ = _found(spec, folder)
     classes = {picture.path: picture.class_name for picture in found}
     with ThreadPoolExecutor() as pool:
         headers = _each(pool, {}, pictures.read_header, list(classes))
@@ -121,6 +124,23 @@ def file_sizes(spec: str, folder: Path) -> dict[str | None, list[tuple[int, int]
     for path, header in headers.items():
         sizes.setdefault(classes[path], []).append((header.height, header.width))
     return sizes
+
+
+def _found(spec: str, path: Path) -> tuple[Path, list[Found], list[str], list[LeftOut]]:
+    """The folder that holds all pictures, these, messages about how it was read, other files."""
+    if path.exists() or not glob.has_magic(str(path)):
+        return path, *find_pictures(spec, path, pictures.is_picture)
+    files = sorted(file for name in glob.glob(str(path)) if (file := Path(name)).is_file())
+    if not files:
+        raise UserError(
+            setting="data",
+            given=spec,
+            expected="a folder, a picture, or a pattern for several such as new/*.png",
+            but="no file has such a name",
+            remedy="give one that does",
+        )
+    folder = Path(os.path.commonpath([file.parent for file in files]))
+    return folder, [Found(file, None, False) for file in files], [], []
 
 
 def _summary(found: list[Found], names: tuple[str, ...], data: Dataset) -> str:

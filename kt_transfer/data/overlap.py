@@ -41,6 +41,38 @@ def same_examples(*arrays) -> list[np.ndarray]:
     return np.split(numbers, ends[:-1])
 
 
+def keys_of(x: np.ndarray) -> np.ndarray:
+    """Two hashes of each example, for whoever cannot keep the examples to compare them.
+
+    Args:
+        x: Shape ``(n, ...)``.
+
+    Returns:
+        ``uint64`` of shape ``(n, 2)``; equal examples have equal ones, and others hardly ever.
+    """
+    return np.stack([_keys(x), _keys(x, mixed=True)], axis=1)
+
+
+def same_keys(keys: np.ndarray) -> np.ndarray:
+    """What :func:`same_examples` says of one array, from the hashes of its examples alone.
+
+    Args:
+        keys: From :func:`keys_of`, shape ``(n, 2)``.
+
+    Example:
+        >>> same_keys(keys_of(np.array([[1.0], [2.0], [1.0]])))
+        array([0, 1, 0])
+    """
+    order = np.lexsort((keys[:, 1], keys[:, 0]))  # stable: the first of equal ones comes first
+    ordered = keys[order]
+    is_first = np.ones(len(keys), bool)
+    is_first[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
+    firsts = order[is_first]
+    numbers = np.empty(len(keys), np.int64)
+    numbers[order] = firsts[np.cumsum(is_first) - 1]
+    return numbers
+
+
 def joined(copies: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
     """Numbers of equal examples, shared by all examples of a group as well.
 
@@ -109,9 +141,13 @@ def _plain(rows: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(rows + rows.dtype.type(0) if rows.dtype.kind == "f" else rows)
 
 
-def _keys(x) -> np.ndarray:
-    """A fast hash of each example; unequal examples rarely collide."""
-    rng, keys = np.random.default_rng(0), np.empty(len(x), np.uint64)
+def _keys(x, mixed: bool = False) -> np.ndarray:
+    """A fast hash of each example; unequal examples rarely collide.
+
+    It is a sum of products: two numbers that change their signs leave it as it was, unless the bits
+    are mixed before.
+    """
+    rng, keys = np.random.default_rng(int(mixed)), np.empty(len(x), np.uint64)
     num_bytes = int(np.prod(x.shape[1:])) * x.dtype.itemsize
     factors = rng.integers(0, 2**64, -(-num_bytes // 8), np.uint64) | np.uint64(1)
     for start in range(0, len(x), _ROWS_AT_ONCE):
@@ -119,5 +155,9 @@ def _keys(x) -> np.ndarray:
         octets = rows.reshape(len(rows), -1).view(np.uint8)
         if num_bytes % 8:
             octets = np.pad(octets, ((0, 0), (0, -num_bytes % 8)))
-        keys[start : start + len(rows)] = octets.view(np.uint64) @ factors
+        words = octets.view(np.uint64)
+        if mixed:
+            words = (words ^ (words >> np.uint64(32))) * factors[::-1]
+            words ^= words >> np.uint64(29)
+        keys[start : start + len(rows)] = words @ factors
     return keys

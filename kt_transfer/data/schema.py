@@ -25,6 +25,10 @@ BOOLEAN_WORDS = (("true", "false"), ("yes", "no"), ("1", "0"))
 OTHER = "(other)"
 
 
+class NeedsWholeTableError(Exception):
+    """What only all rows of a table tell: some of them cannot be read by themselves."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Column:
     """One input column of a table.

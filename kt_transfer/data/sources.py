@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -118,6 +119,8 @@ def require_data(spec: str, *, data_dir: str | os.PathLike | None = None) -> Non
         tfds.prepare(spec, where, data_dir)
     elif kind in _TABLES:
         tables.files_at(spec, Path(where))
+    elif kind == "images" and glob.has_magic(where):
+        return  # a pattern, of which the reader says whether there are such files
     elif kind != "digits" and not Path(where).expanduser().exists():
         raise UserError(
             setting="data",

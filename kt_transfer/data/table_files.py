@@ -1,4 +1,4 @@
-"""Read the files of a table, CSV or Parquet, as arrow columns."""
+"""Read the files of a table, CSV or Parquet, as arrow columns: all rows, or some at a time."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import base64
 import codecs
 import csv
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ import pyarrow.csv as arrow_csv
 import pyarrow.parquet as arrow_parquet
 
 from kt_transfer.data.cells import NUMBER
-from kt_transfer.data.schema import short, shown
+from kt_transfer.data.schema import NeedsWholeTableError, short, shown
 from kt_transfer.errors import UserError
 from kt_transfer.files.reading import machine_memory, require_plausible_size
 
@@ -35,6 +35,8 @@ _BYTES_AT_ONCE = 2**22
 _LARGEST_ROW = 2**24
 _SAMPLE = 2**18
 _SAMPLE_ROWS = 20
+# Rows of a Parquet file that are read at a time.
+_ROWS_AT_ONCE = 2**15
 # Of so many columns, 1,000 rows take 5 s to read on one core (measured).
 MOST_COLUMNS = 20_000
 # A name that pandas gives to row numbers in a Parquet file; in CSV it has none.
@@ -89,19 +91,23 @@ def read_csv(spec: str, paths: Sequence[Path]) -> Table:
     """
     forms = [_form(spec, path) for path in paths]
     tables = [_csv(spec, path, form) for path, form in zip(paths, forms, strict=True)]
+    notes = _notes_of(paths, forms)
+    comma = any(form.separator != "," for form in forms)
+    first_rows = [form.lines_above + 2 for form in forms]
+    return _joined(spec, paths, tables, first_rows, comma, True, notes)
+
+
+def _notes_of(paths: Sequence[Path], forms: Sequence[_Form]) -> list[str]:
     notes = [
         f"{path.name} is read as {form.encoding}, since it is no UTF-8"
         for path, form in zip(paths, forms, strict=True)
         if form.encoding == "cp1252"
     ]
-    notes += [
+    return notes + [
         f"{path.name} is read from row {form.lines_above + 1} on, below its remarks"
         for path, form in zip(paths, forms, strict=True)
         if form.lines_above
     ]
-    comma = any(form.separator != "," for form in forms)
-    first_rows = [form.lines_above + 2 for form in forms]
-    return _joined(spec, paths, tables, first_rows, comma, True, notes)
 
 
 def read_parquet(spec: str, paths: Sequence[Path]) -> Table:
@@ -112,6 +118,87 @@ def read_parquet(spec: str, paths: Sequence[Path]) -> Table:
     """
     tables = [_parquet(spec, path) for path in paths]
     return _joined(spec, paths, tables, [1] * len(paths), False, False, [])
+
+
+def stream_csv(spec: str, paths: Sequence[Path]) -> Iterator[Table]:
+    """The rows of CSV files as tables of some rows, of which one is in memory at a time.
+
+    Raises:
+        UserError: As :func:`read_csv`.
+        NeedsWholeTableError: If a row is too long to be read so.
+    """
+    forms = [_form(spec, path) for path in paths]
+    comma, notes = any(form.separator != "," for form in forms), _notes_of(paths, forms)
+    names, has_rows = None, False
+    for path, form in zip(paths, forms, strict=True):
+        written = _reading(spec, path, form, _raw_names)
+        own = _checked_names(spec, path.name, written)
+        names = names or own
+        _require_same_columns(spec, paths[0].name, names, path.name, own)
+        start, last = form.lines_above + 2, None
+        try:
+            for batch in _batches(str(path), form, written):
+                yield _some_rows(batch, own, path.name, start, comma, True, notes)
+                start, notes, last, has_rows = start + batch.num_rows, [], batch, True
+        except (pa.ArrowException, OSError, EOFError, ValueError) as error:
+            _csv(spec, path, form)  # which says in which row
+            raise NeedsWholeTableError(path.name) from error  # a row is longer than a block
+        if last is not None:
+            _require_closed_quote(spec, path, form, last.column(-1)[-1], start - 1)
+    _require_rows(spec, paths, has_rows)
+
+
+def stream_parquet(spec: str, paths: Sequence[Path]) -> Iterator[Table]:
+    """The same from Parquet files.
+
+    Raises:
+        UserError: As :func:`read_parquet`.
+    """
+    names, has_rows = None, False
+    for path in paths:
+        try:
+            with arrow_parquet.ParquetFile(path) as file:
+                own = _checked_parquet(spec, path, file)
+                names = names or own
+                _require_same_columns(spec, paths[0].name, names, path.name, own)
+                start = 1
+                for batch in file.iter_batches(_ROWS_AT_ONCE):
+                    batch.validate(full=True)
+                    yield _some_rows(batch, own, path.name, start, False, False, [])
+                    start, has_rows = start + batch.num_rows, True
+        except (pa.ArrowException, OSError, EOFError, ValueError, MemoryError) as error:
+            raise _unreadable(spec, path, str(error), "a Parquet file") from error
+    _require_rows(spec, paths, has_rows)
+
+
+def stream_open_csv(spec: str, source, name: str) -> Iterator[Table]:
+    """The same from an open file of bytes that can be read once, such as standard input.
+
+    Args:
+        spec: The data spec, for messages.
+        source: What is read from, by ``read(size)``; UTF-8, or marked as another encoding.
+        name: What it is called in messages.
+
+    Raises:
+        UserError: If it is no table.
+    """
+    path, beginning = Path(name), _first_of(source, _SAMPLE)
+    encoding = next((encoding for mark, encoding in _MARKS if beginning.startswith(mark)), "utf-8")
+    text = beginning.decode(encoding, "ignore")
+    if not text.strip():
+        raise _unreadable(spec, path, "it is empty")
+    is_whole = len(beginning) < _SAMPLE
+    separator, above = _separator_below_remarks(text, is_whole)
+    form = _Form(encoding, separator, False, above)
+    whole_rows = beginning if is_whole else beginning[: beginning.rfind(b"\n") + 1]
+    try:
+        written = _raw_names(pa.BufferReader(whole_rows), *_options(form, use_threads=True))
+        own, start = _checked_names(spec, name, written), above + 2
+        for batch in _batches(_Again(beginning, source), form, written):
+            yield _some_rows(batch, own, name, start, separator != ",", True, [])
+            start += batch.num_rows
+    except (pa.ArrowException, OSError, EOFError, ValueError) as error:
+        raise _csv_error(spec, path, str(error)) from error
 
 
 def _joined(spec, paths, tables: list[pa.Table], first_rows, comma, is_csv, notes) -> Table:
@@ -135,14 +222,7 @@ def _joined(spec, paths, tables: list[pa.Table], first_rows, comma, is_csv, note
         (path.name, table.num_rows, first)
         for path, table, first in zip(paths, tables, first_rows, strict=True)
     ]
-    if not joined.num_rows:
-        raise UserError(
-            setting="data",
-            given=spec,
-            expected="rows of data",
-            but=f"{shown([path.name for path in paths], 3)} holds names of columns alone",
-            remedy="add rows",
-        )
+    _require_rows(spec, paths, joined.num_rows > 0)
     named = [name for name in names if not _INDEX_NAME.fullmatch(name)]
     return Table(
         {name: joined.column(name) for name in named},
@@ -153,6 +233,31 @@ def _joined(spec, paths, tables: list[pa.Table], first_rows, comma, is_csv, note
         is_csv,
         notes,
     )
+
+
+def _some_rows(batch, names, file: str, first: int, comma: bool, is_csv: bool, notes) -> Table:
+    """A batch of a file as a table; ``first`` is its first row as a spreadsheet shows it."""
+    named = [place for place, name in enumerate(names) if not _INDEX_NAME.fullmatch(name)]
+    return Table(
+        {names[place]: pa.chunked_array([batch.column(place)]) for place in named},
+        batch.num_rows,
+        [(file, batch.num_rows, first)],
+        len(names) - len(named),
+        comma,
+        is_csv,
+        [*notes],
+    )
+
+
+def _require_rows(spec: str, paths: Sequence[Path], has_rows: bool) -> None:
+    if not has_rows:
+        raise UserError(
+            setting="data",
+            given=spec,
+            expected="rows of data",
+            but=f"{shown([path.name for path in paths], 3)} holds names of columns alone",
+            remedy="add rows",
+        )
 
 
 def _require_same_columns(spec, first: str, wanted, other: str, found) -> None:
@@ -290,28 +395,78 @@ def _separator(text: str, whole: bool) -> str:
 
 def _csv(spec: str, path: Path, form: _Form) -> pa.Table:
     written = _reading(spec, path, form, _raw_names)
+    names = _checked_names(spec, path.name, written)
+
+    def read(source, options, parsing):
+        return arrow_csv.read_csv(
+            source, read_options=options, parse_options=parsing, convert_options=_as_text(written)
+        )
+
+    table = _reading(spec, path, form, read).rename_columns(names)
+    if table.num_rows:
+        last = table.num_rows + 1 + form.lines_above
+        _require_closed_quote(spec, path, form, table.column(-1)[-1], last)
+    return table
+
+
+def _checked_names(spec: str, file: str, written: Sequence[str]) -> list[str]:
     names = [name.strip() for name in written]
-    _require_no_data_as_names(spec, path.name, names)
-    _require_names(spec, path.name, names)
-    convert = arrow_csv.ConvertOptions(
-        # Types are looked for later, in whole columns: here the first block would decide.
+    _require_no_data_as_names(spec, file, names)
+    _require_names(spec, file, names)
+    return names
+
+
+def _as_text(written: Sequence[str]) -> arrow_csv.ConvertOptions:
+    """All columns as text: types are looked for later, in whole columns."""
+    return arrow_csv.ConvertOptions(
         column_types=dict.fromkeys(written, pa.string()),
         null_values=[""],  # words that say the same are counted first where they are labels
         strings_can_be_null=True,
         check_utf8=False,  # done
     )
 
-    def read(source, options, parsing):
-        return arrow_csv.read_csv(
-            source, read_options=options, parse_options=parsing, convert_options=convert
-        )
 
-    table = _reading(spec, path, form, read).rename_columns(names)
-    if form.odd_quotes and table.num_rows and "\n" in (table.column(-1)[-1].as_py() or ""):
-        # All that follows such a quote is one cell to Arrow, which the end of the file closes.
-        row = f"{table.num_rows + 1 + form.lines_above:,}"
-        raise _unreadable(spec, path, f"the quote that opens in row {row} is never closed")
-    return table
+def _require_closed_quote(spec: str, path: Path, form: _Form, last_cell, row: int) -> None:
+    """Refuse a file in which all that follows a quote is one cell, which its end closes."""
+    if form.odd_quotes and "\n" in (last_cell.as_py() or ""):
+        raise _unreadable(spec, path, f"the quote that opens in row {row:,} is never closed")
+
+
+def _batches(source, form: _Form, written: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    options, parsing = _options(form, use_threads=True)
+    options.block_size = _BYTES_AT_ONCE
+    with arrow_csv.open_csv(
+        source, read_options=options, parse_options=parsing, convert_options=_as_text(written)
+    ) as reader:
+        yield from reader
+
+
+def _first_of(source, size: int) -> bytes:
+    """The first bytes of a file, fewer only if it has fewer."""
+    pieces = []
+    while size > 0 and (piece := source.read(size)):
+        pieces.append(piece)
+        size -= len(piece)
+    return b"".join(pieces)
+
+
+class _Again:
+    """A file whose beginning has been read already, to be read from there."""
+
+    closed = False
+
+    def __init__(self, beginning: bytes, rest):
+        self._beginning, self._rest = beginning, rest
+
+    def read(self, size: int = -1) -> bytes:
+        if not self._beginning:
+            return self._rest.read(size)
+        size = len(self._beginning) if size < 0 else size
+        first, self._beginning = self._beginning[:size], self._beginning[size:]
+        return first
+
+    def close(self) -> None:
+        """Whoever opened it closes it."""
 
 
 def _raw_names(source, options, parsing) -> list[str]:
@@ -321,16 +476,9 @@ def _raw_names(source, options, parsing) -> list[str]:
 
 def _reading(spec: str, path: Path, form: _Form, read: Callable):
     """What ``read`` makes of a file, or the sentence that says why it cannot."""
-    parsing = arrow_csv.ParseOptions(delimiter=form.separator, newlines_in_values=True)
 
     def attempt(use_threads: bool):
-        options = arrow_csv.ReadOptions(
-            block_size=_LARGEST_ROW,
-            use_threads=use_threads,
-            encoding=_codec(form.encoding),
-            skip_rows=form.lines_above,
-        )
-        return read(str(path), options, parsing)
+        return read(str(path), *_options(form, use_threads))
 
     try:
         try:
@@ -341,6 +489,18 @@ def _reading(spec: str, path: Path, form: _Form, read: Callable):
             return attempt(use_threads=False)  # which says in which row
     except (pa.ArrowException, OSError, EOFError, ValueError) as error:
         raise _csv_error(spec, path, str(error)) from error
+
+
+def _options(form: _Form, use_threads: bool):
+    """How arrow is to read and to parse a file."""
+    options = arrow_csv.ReadOptions(
+        block_size=_LARGEST_ROW,
+        use_threads=use_threads,
+        encoding=_codec(form.encoding),
+        skip_rows=form.lines_above,
+    )
+    parsing = arrow_csv.ParseOptions(delimiter=form.separator, newlines_in_values=True)
+    return options, parsing
 
 
 def _codec(encoding: str) -> str:
@@ -387,17 +547,22 @@ def _require_no_data_as_names(spec: str, file: str, names: Sequence[str]) -> Non
 def _parquet(spec: str, path: Path) -> pa.Table:
     try:
         with arrow_parquet.ParquetFile(path) as file:
-            about, names = file.metadata, file.schema_arrow.names
-            # What it says of itself is checked before memory is taken for it.
-            require_plausible_size(path.stat().st_size, _size(about))
+            about = file.metadata
+            _checked_parquet(spec, path, file)
             if (size := 8 * about.num_rows * about.num_columns) > machine_memory():
                 raise ValueError(f"its {about.num_rows:,} rows would take {size:,} bytes of memory")
-            _require_names(spec, path.name, names)
             table = file.read()
             table.validate(full=True)
             return _with_categories(table, about)
     except (pa.ArrowException, OSError, EOFError, ValueError, MemoryError) as error:
         raise _unreadable(spec, path, str(error), "a Parquet file") from error
+
+
+def _checked_parquet(spec: str, path: Path, file: arrow_parquet.ParquetFile) -> list[str]:
+    """The names of its columns, once what it says of its size is plausible."""
+    require_plausible_size(path.stat().st_size, _size(file.metadata))
+    _require_names(spec, path.name, file.schema_arrow.names)
+    return file.schema_arrow.names
 
 
 def _with_categories(table: pa.Table, about) -> pa.Table:

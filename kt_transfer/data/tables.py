@@ -15,7 +15,15 @@ import numpy as np
 from kt_transfer.data.dataset import UNLABELLED, Dataset, Like
 from kt_transfer.data.overlap import joined, same_examples
 from kt_transfer.data.ranges import observed_range
-from kt_transfer.data.schema import MOST_WORDS, Column, Schema, require_known, short, shown
+from kt_transfer.data.schema import (
+    MOST_WORDS,
+    Column,
+    NeedsWholeTableError,
+    Schema,
+    require_known,
+    short,
+    shown,
+)
 from kt_transfer.data.splits import split_test
 from kt_transfer.errors import UserError, named
 
@@ -127,6 +135,63 @@ def load_parquet(
     from kt_transfer.data import table_files
 
     return _load(spec, path, table_files.read_parquet, options or TableOptions(), like)
+
+
+class KnownRows(NamedTuple):
+    """Rows of a table as a model takes them.
+
+    Attributes:
+        x: ``schema.matrix`` of them.
+        labels: For each row the position of its label in ``label_words``, NaN for none; ``None``
+            without a column of labels.
+        label_words: The distinct labels.
+        groups: The same of the column whose equal values belong together.
+        group_words: Its distinct values.
+        ids: Their names; ``None`` without a column of names.
+        notes: How they were read.
+    """
+
+    x: np.ndarray
+    labels: np.ndarray | None
+    label_words: list[str]
+    groups: np.ndarray | None
+    group_words: list[str]
+    ids: np.ndarray | None
+    notes: list[str]
+
+
+def known_rows(
+    spec: str, table: Table, options: TableOptions, schema: Schema, *, alone: bool
+) -> KnownRows:
+    """Some rows of a table that a model is asked about.
+
+    Args:
+        spec: The data spec, for messages.
+        table: The rows, as they are read; its columns are taken out.
+        options: Which columns are labels, names and groups.
+        schema: The columns that the model takes.
+        alone: Whether these rows alone are to say what their commas mean.
+
+    Raises:
+        UserError: If a column is missing, or a value is not of its kind.
+        NeedsWholeTableError: If numbers have commas, of which only all rows tell what they are.
+    """
+    from kt_transfer.data import cells
+
+    options = _checked(table, options, schema)
+    if not alone and table.is_csv:
+        for name in _may_hold_numbers(table, options, schema):
+            if name in table.columns and cells.meaning_of_commas(cells.plain(table.columns[name])):
+                raise NeedsWholeTableError(name)
+    _tidy(table, options, schema)
+    try:
+        labels, label_words = _words_if(table, options.label_column)
+        ids = _ids(table, options)
+        groups, group_words = _words_if(table, options.group_column)
+        x, notes = _as_known(spec, table, schema)
+    except cells.BadCell as bad:
+        raise _not_of_kind(spec, table, bad, options, may_declare=False) from bad
+    return KnownRows(x, labels, label_words, groups, group_words, ids, [*table.notes, *notes])
 
 
 def schema_of(frame, options: TableOptions | None = None) -> Schema:
@@ -337,6 +402,10 @@ def _words(table: Table, name: str) -> tuple[np.ndarray, list[str]]:
     return found.values, found.words
 
 
+def _words_if(table: Table, name: str | None) -> tuple[np.ndarray | None, list[str]]:
+    return (None, []) if name is None else _words(table, name)
+
+
 def _said_of_no_labels(table: Table, name: str | None) -> str:
     """Which words count as no label, though a person may have meant them as classes."""
     from kt_transfer.data import cells
@@ -368,17 +437,36 @@ def _labels(
             expected="names or whole numbers of classes",
             remedy="give a column of classes, or divide its numbers into classes",
         )
+    y, class_names = classes_of(places, words)
+    if "-1" in class_names and len(class_names) > 2:
+        table.notes.append(f"-1 is a class of {short(name)} (an empty cell would be no label)")
+    labelled = int((y != UNLABELLED).sum())
+    if not is_new and labelled:
+        _require_classes(name, class_names, labelled, table.num_rows, no_labels)
+    return y, class_names
+
+
+def classes_of(places: np.ndarray, words: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The class of each row, from the words of a column of labels.
+
+    Args:
+        places: The position of each row's label in ``words``, NaN for none.
+        words: The distinct labels.
+
+    Returns:
+        Labels, ``int32``, -1 for none, and the names of the classes, sorted.
+
+    Example:
+        >>> classes_of(np.array([0.0, 1.0, np.nan]), ["10", "9"])
+        (array([ 1,  0, -1], dtype=int32), ('9', '10'))
+    """
+    values = _whole_numbers(words)
     values = np.array(words, str) if values is None else values
     # In a table an empty cell has no label, and -1 is a class as any other.
     classes, numbers = np.unique(values, return_inverse=True)
     whole = classes.dtype.kind == "f"
     class_names = tuple(str(int(name) if whole else name) for name in classes.tolist())
     y = np.append(numbers, UNLABELLED)[np.where(np.isnan(places), -1, places).astype(int)]
-    if "-1" in class_names and len(class_names) > 2:
-        table.notes.append(f"-1 is a class of {short(name)} (an empty cell would be no label)")
-    labelled = int((y != UNLABELLED).sum())
-    if not is_new and labelled:
-        _require_classes(name, class_names, labelled, table.num_rows, no_labels)
     return y.astype(np.int32), class_names
 
 

@@ -21,14 +21,15 @@ def without_formulas(table: pd.DataFrame) -> pd.DataFrame:
         >>> without_formulas(pd.DataFrame({"label": ["cat", "=1+1", "-2"]}))["label"].tolist()
         ['cat', "'=1+1", '-2']
     """
-    safe = table.rename(columns=_harmless)
+    safe = table.rename(columns=harmless)
     for place, kind in enumerate(safe.dtypes):
         if kind.kind not in "iufb":
-            safe.isetitem(place, safe.iloc[:, place].map(_harmless))
+            safe.isetitem(place, safe.iloc[:, place].map(harmless))
     return safe
 
 
-def _harmless(text):
+def harmless(text):
+    """A text with an apostrophe before it if a spreadsheet would compute it; numbers stay."""
     if not isinstance(text, str) or not text.startswith(_BEGIN_FORMULAS):
         return text
     try:

@@ -72,7 +72,7 @@ def reliability(
             "num_examples": int(own.sum()),
             "confidence": float(confidence[own].mean()),
             "accuracy": float(correct[own].mean()),
-            "interval": _wilson(int(correct[own].sum()), int(own.sum())),
+            "interval": wilson_interval(int(correct[own].sum()), int(own.sum())),
         }
         for place in range(num_bins)
         if (own := number == place).any()
@@ -238,7 +238,17 @@ def describe_calibration(found: dict) -> str:
     return f"{told}; --calibrate exports it with one of {temperature:.2f}"
 
 
-def _wilson(successes: int, count: int) -> list[float]:
+def wilson_interval(successes: int, count: int) -> list[float]:
+    """The 95 % interval of a share (Wilson, 1927).
+
+    Args:
+        successes: How many of them.
+        count: Of how many, at least 1.
+
+    Example:
+        >>> [round(end, 3) for end in wilson_interval(8, 10)]
+        [0.49, 0.943]
+    """
     z = stats.norm.ppf((1 + CONFIDENCE) / 2)
     share, weight = successes / count, z**2 / count
     middle = (share + weight / 2) / (1 + weight)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 
@@ -9,6 +10,9 @@ from kt_transfer.errors import UserError
 
 # Folders inside a run that commands write to.
 WRITTEN = ("plots", "logs", "checkpoint", "tuner", "trials", "best")
+
+# An example is called unusual if its error is beyond this quantile of those of training.
+UNUSUAL_BEYOND = "0.99"
 
 
 def damaged(path: Path, name: str, reason: object) -> UserError:
@@ -97,6 +101,36 @@ def check_splits(path: Path, splits: dict, num_examples: int) -> None:
         if rows.size and not 0 <= rows.min() <= rows.max() < num_examples:
             reason = f"{name!r} names row {rows.max()} of {num_examples} examples"
             raise damaged(path, "splits.npz", reason)
+
+
+def check_examples(path: Path, examples: dict, shape: tuple[int, ...], dtype: str) -> None:
+    """Check that kept examples are of the form that the run's models take.
+
+    Args:
+        path: The run.
+        examples: The arrays of its ``examples.npz``.
+        shape: Shape of one raw example.
+        dtype: Name of its type.
+    """
+    x, y = examples.get("x"), examples.get("y")
+    if x is None or y is None or x.ndim == 0 or y.shape != x.shape[:1] or not len(x):
+        raise damaged(path, "examples.npz", "it has no examples 'x' with a label 'y' for each")
+    if (x.shape[1:], str(x.dtype)) != (shape, dtype):
+        given = f"examples of shape {x.shape[1:]} and type {x.dtype}"
+        reason = f"it has {given}, but preprocessing.keras takes {shape} and {dtype}"
+        raise damaged(path, "examples.npz", reason)
+
+
+def check_usual_errors(path: Path, note: object) -> dict[str, float]:
+    """The quantiles of ``reconstruction_error`` in ``run.json``, finite numbers by their share."""
+    quantiles = note.get("quantiles") if isinstance(note, dict) else None
+    is_right = isinstance(quantiles, dict) and all(
+        isinstance(value, float) and math.isfinite(value) for value in quantiles.values()
+    )
+    if not is_right or UNUSUAL_BEYOND not in quantiles:
+        reason = f"its 'reconstruction_error' has no quantile {UNUSUAL_BEYOND} among others"
+        raise damaged(path, "run.json", reason)
+    return quantiles
 
 
 def check_written_folders(path: Path) -> None:

@@ -2,7 +2,7 @@
 
 A run folder holds the settings and results of a run: ``config.json`` (all settings),
 ``run.json`` (data fingerprint, versions, seed, wall time, status),
-``model.keras`` and ``preprocessing.keras``, ``labels.json``, ``splits.npz``,
+``model.keras`` and ``preprocessing.keras``, ``labels.json``, ``splits.npz``, ``examples.npz``,
 ``history.csv``, ``metrics.json``, ``plots/`` and ``logs/``. During the run there is also a
 ``checkpoint/``, from which ``--resume`` continues.
 """
@@ -27,10 +27,12 @@ from kt_transfer.files.reading import read_json, require_plausible_zip
 from kt_transfer.files.writing import exists_already, replacing, require_own_folder
 from kt_transfer.runs.checks import (
     check_description,
+    check_examples,
     check_folder,
     check_labels,
     check_models,
     check_splits,
+    check_usual_errors,
     check_written_folders,
     damaged,
 )
@@ -165,6 +167,30 @@ class Run:
         splits = self.read_arrays("splits.npz")
         check_splits(self.path, splits, num_examples)
         return splits
+
+    def read_examples(self, preprocessing) -> tuple | None:
+        """Some training examples, in random order, and their labels.
+
+        Args:
+            preprocessing: The run's, which takes them.
+
+        Returns:
+            Raw examples, shape ``(n, ...)``, and labels, ``-1`` for none, shape ``(n,)``; ``None``
+            for runs of versions that kept none.
+        """
+        if not self.has("examples.npz"):
+            return None
+        examples = self.read_arrays("examples.npz")
+        raw = preprocessing.inputs[0]
+        check_examples(self.path, examples, tuple(raw.shape[1:]), raw.dtype)
+        return examples["x"], examples["y"]
+
+    @property
+    def usual_errors(self) -> dict | None:
+        """Quantiles of its autoencoder's reconstruction errors of training examples, by share;
+        ``None`` for runs without one, or of versions that did not record them."""
+        note = self.read_json("run.json").get("reconstruction_error")
+        return None if note is None else check_usual_errors(self.path, note)
 
     def has(self, name: str) -> bool:
         """Whether the run has a file of that name."""

@@ -12,8 +12,9 @@ from kt_transfer.data.example_summary import summarize
 from kt_transfer.data.ranges import Range
 from kt_transfer.data.remarks import remarks, require_variety
 from kt_transfer.data.rows import take_rows
+from kt_transfer.data.splits import without_copies_of
 from kt_transfer.data.table_features import Layout
-from kt_transfer.engine.fused_model import predict_raw
+from kt_transfer.engine.fused_model import FusedModel, predict_raw, scaling
 from kt_transfer.engine.strategy import choose_strategy
 from kt_transfer.models.preprocessing import (
     can_take,
@@ -30,6 +31,11 @@ from kt_transfer.training.progress import Progress
 # Number of examples over all epochs, and its product with the number of parameters, up to which
 # training takes seconds.
 CHEAP_EXAMPLES, CHEAP_PRODUCT = 200_000, 5e10
+# Examples that a run keeps, to check and to try what is served; of large pictures fewer.
+_MOST_KEPT, _MOST_BYTES_KEPT = 256, 16 * 2**20
+# What is noted of the reconstruction errors of training examples, of so many of them.
+_QUANTILES, _MOST_RECONSTRUCTED = (0.5, 0.9, 0.95, 0.99, 0.999), 10_000
+_ROWS_AT_ONCE = 1024
 
 
 def begin(run: Run, config):
@@ -52,7 +58,7 @@ def check_data(say: Callable, data: Dataset, num_folds: int | None = None) -> No
 
 
 def note_data(run: Run, data: Dataset, **splits: np.ndarray) -> None:
-    """Record the data, its classes and the rows of each split."""
+    """Record the data, its classes, the rows of each split, and some examples of ``train``."""
     run.write_json("labels.json", {"labels": list(data.class_names)})
     run.write_arrays("splits.npz", **splits, test=np.arange(len(data.x_test)))
     note = {"spec": data.spec, "fingerprint": data.fingerprint, "notes": data.notes}
@@ -62,6 +68,20 @@ def note_data(run: Run, data: Dataset, **splits: np.ndarray) -> None:
     run.update_json("run.json", data=note, made_for=summarize(data).to_note())
     if data.layout is not None:
         run.write_json("schema.json", data.schema.to_note() | {"features": data.layout.features})
+    if "train" in splits:
+        _keep_examples(run, data, splits["train"])
+
+
+def _keep_examples(run: Run, data: Dataset, rows: np.ndarray) -> None:
+    """Write ``examples.npz``: some training examples, raw, with the labels that the data have.
+
+    They are in random order, so that the first few are as good a sample as all.
+    """
+    size = data.input_dim * data.x.dtype.itemsize
+    most = min(_MOST_KEPT, max(1, _MOST_BYTES_KEPT // size))
+    rng = np.random.default_rng(run.settings.get("seed", 0))
+    some = rng.permutation(rows)[:most]
+    run.write_arrays("examples.npz", x=take_rows(data.x, some)[:], y=data.y[some])
 
 
 def preprocessing_for(network, data: Dataset):
@@ -81,6 +101,31 @@ def reconstructed(autoencoder, preprocessing, x, scaling_range: Range, layout: L
     if layout is not None:
         return np.asarray(preprocessing(x)), outputs
     return x, raw_values(outputs, x.shape[1:], scaling_range)
+
+
+def squared_errors(autoencoder, preprocessing, x) -> np.ndarray:
+    """‖x − x̂‖² of each raw example, ``(n, ...)`` to ``(n,)``."""
+    model, errors = FusedModel(autoencoder, transform=scaling(preprocessing)), []
+    for start in range(0, len(x), _ROWS_AT_ONCE):
+        rows = x[start : start + _ROWS_AT_ONCE]
+        difference = np.asarray(preprocessing(rows)) - model.answers(rows)
+        errors.append(np.square(difference).reshape(len(rows), -1).sum(axis=1))
+    return np.concatenate(errors)
+
+
+def note_usual_errors(run: Run, autoencoder, preprocessing, data: Dataset) -> None:
+    """Record how well training examples are reconstructed, by which new ones are called unusual.
+
+    Those of the whole training part but what is held out, since a classifier may know few labels.
+    """
+    held_out = run.read_arrays("splits.npz")["validation"]
+    rows = without_copies_of(held_out, data.copies)
+    rng = np.random.default_rng(run.settings.get("seed", 0))
+    rows = np.sort(rng.permutation(rows)[:_MOST_RECONSTRUCTED])
+    errors = squared_errors(autoencoder, preprocessing, take_rows(data.x, rows))
+    quantiles = np.quantile(errors.astype(np.float64), _QUANTILES)
+    note = {"quantiles": dict(zip(map(str, _QUANTILES), quantiles.tolist(), strict=True))}
+    run.update_json("run.json", reconstruction_error=note | {"num_examples": len(rows)})
 
 
 def watching(run: Run, epochs: int, title: str, quiet: bool) -> list[keras.callbacks.Callback]:
@@ -129,12 +174,14 @@ def save_classifier(run: Run, network, preprocessing, source: Run | None, data: 
 
 def save_autoencoder(run: Run, autoencoder, preprocessing, data: Dataset) -> None:
     """Save the autoencoder of a classifier's chain, if it takes the same raw examples."""
-    if autoencoder.input_shape == preprocessing.output_shape:
-        run.save_model("autoencoder.keras", autoencoder)
-    elif can_take(autoencoder, data.input_shape):
+    if autoencoder.input_shape != preprocessing.output_shape:
+        if not can_take(autoencoder, data.input_shape):
+            return
         # For example, a student takes flat examples, and the autoencoder images.
-        run.save_model("autoencoder.keras", autoencoder)
-        run.save_model("autoencoder_preprocessing.keras", preprocessing_for(autoencoder, data))
+        preprocessing = preprocessing_for(autoencoder, data)
+        run.save_model("autoencoder_preprocessing.keras", preprocessing)
+    run.save_model("autoencoder.keras", autoencoder)
+    note_usual_errors(run, autoencoder, preprocessing, data)
 
 
 def _autoencoder_of(source: Run | None):

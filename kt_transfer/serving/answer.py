@@ -23,7 +23,8 @@ def main() -> None:
     written = {}
     for name, signature in model.signatures.items():
         for size, rows in (("one", slice(1)), ("all", slice(None))):
-            some = {name: tf.constant(values[rows]) for name, values in examples.items()}
+            taken = signature.structured_input_signature[1]
+            some = {name: tf.constant(examples[name][rows]) for name in taken}
             for output, value in signature(**some).items():
                 array = value.numpy()
                 if array.dtype == object:

@@ -6,7 +6,9 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -22,22 +24,70 @@ from kt_transfer.serving.named_columns import (
     to_columns,
     to_matrix,
 )
+from kt_transfer.serving.picture_bytes import decode_pictures
+from kt_transfer.serving.requests import (
+    as_json,
+    predict_request,
+    rest_answer,
+    rest_request,
+    write_warmup,
+)
 from kt_transfer.serving.signatures import require_same_answers, served_functions
 from kt_transfer.serving.versions import publish_version
 
+# A request with the content of picture files, and what they are called in it.
+OF_PICTURE_FILES, IMAGE_BYTES = "serving_image_bytes", "image_bytes"
+# In the folder of a version: what REST is asked, and what it answers.
+REQUEST, ANSWER = "request.json", "answer.json"
 _ROWS_AT_ONCE = 1024
+# Numbers of examples in the requests that a server warms up with, of each signature.
+_WARMED_UP = (1, 8)
+
+
+class Served(NamedTuple):
+    """What a SavedModel takes and gives.
+
+    Attributes:
+        signatures: For each signature the specs of its inputs and of its outputs, by name.
+        request: A request with a real example, as TF Serving's REST interface takes it.
+        answer: The answer to it.
+    """
+
+    signatures: dict[str, tuple[dict, dict]]
+    request: dict
+    answer: dict
 
 
 def export_saved_model(
-    folder: Path, *, metadata: dict, examples: np.ndarray, schema: Schema | None = None, **models
+    folder: Path,
+    *,
+    metadata: dict,
+    examples: np.ndarray,
+    schema: Schema | None = None,
+    picture_files: bool = False,
+    keep: int | None = None,
+    prove: Callable[[Callable], dict] | None = None,
+    describe: Callable[[Path, Path, Served], str] | None = None,
+    **models,
 ) -> Path:
     """Write the next version under ``folder``, verified before it appears.
+
+    Beside the graph and ``metadata.json`` it holds requests for TF Serving to warm up with, and a
+    request with its answer in JSON; beside the versions there is the configuration of a server.
 
     Args:
         folder: ``saved_models/NAME``; the version is the next free number.
         metadata: Content of ``metadata.json``.
-        examples: Raw examples on which the outputs must match those of the Keras models.
+        examples: Raw examples on which the outputs must match those of the Keras models; the first
+            ones become requests.
         schema: The columns of a table, which the signatures then take by name.
+        picture_files: Whether the examples are pictures with values from 0 to 255, so that there is
+            a signature ``serving_image_bytes``, which takes JPEG and PNG files (``image_bytes``).
+        keep: How many versions to keep (default: all).
+        prove: Given the saved model as a function of a signature and raw examples, raises if it
+            does not do what it should; gives the figures that it found, for the metadata.
+        describe: Given the complete folder, the version that it becomes and what is served, the
+            text of the version's ``README.md``.
         **models: Models and class names, as for
             :func:`~kt_transfer.serving.signatures.served_functions`, whose functions become the
             signatures.
@@ -52,7 +102,9 @@ def export_saved_model(
     module, functions, raw = served_functions(**models)
     functions = {name: _on_any_batch(function) for name, function in functions.items()}
     specs = {raw.name: raw} if schema is None else column_specs(schema)
-    inputs = {raw.name: examples} if schema is None else to_columns(examples, schema)
+
+    def inputs_of(x: np.ndarray) -> dict[str, np.ndarray]:
+        return {raw.name: x} if schema is None else to_columns(x, schema)
 
     def signature(function):
         def of_inputs(**columns):
@@ -61,12 +113,71 @@ def export_saved_model(
         return tf.function(of_inputs, autograph=False).get_concrete_function(**specs)
 
     signatures = {name: signature(function) for name, function in functions.items()}
+    if picture_files:
+        default, shape = functions["serving_default"], tuple(raw.shape[1:])
+        of_bytes = tf.function(
+            lambda image_bytes: default(decode_pictures(image_bytes, shape)), autograph=False
+        )
+        spec = tf.TensorSpec([None], tf.string, name=IMAGE_BYTES)
+        signatures[OF_PICTURE_FILES] = of_bytes.get_concrete_function(image_bytes=spec)
+        functions[OF_PICTURE_FILES] = default
+
+    def asked_with(name: str, x: np.ndarray) -> dict[str, np.ndarray]:
+        return {IMAGE_BYTES: _as_png(x)} if name == OF_PICTURE_FILES else inputs_of(x)
+
+    metadata, served = dict(metadata), []
 
     def write(unfinished: Path) -> float:
         tf.saved_model.save(module, os.fspath(unfinished), signatures=signatures)
-        return check_saved_model(unfinished, functions, examples, inputs)
+        inputs = inputs_of(examples)
+        if picture_files:
+            inputs |= {IMAGE_BYTES: _as_png(examples)}
+        difference = check_saved_model(unfinished, functions, examples, inputs)
+        model = tf.saved_model.load(os.fspath(unfinished))
 
-    return publish_version(folder, write, metadata)
+        def ask(name: str, x: np.ndarray) -> dict[str, np.ndarray]:
+            return _answers(model.signatures[name], asked_with(name, x))
+
+        if prove is not None and (figures := prove(ask)):
+            metadata["test_as_served"] = figures
+        # The default first: it is what those who try the file see.
+        requests = [
+            predict_request(folder.name, name, asked_with(name, examples[:count]))
+            for name in sorted(signatures, key=lambda name: name != "serving_default")
+            for count in _WARMED_UP
+        ]
+        write_warmup(unfinished, requests)
+        shown = OF_PICTURE_FILES if picture_files else "serving_default"
+        request = rest_request(shown, asked_with(shown, examples[:1]))
+        answer = rest_answer(ask(shown, examples[:1]))
+        for file, content in ((REQUEST, request), (ANSWER, answer)):
+            (unfinished / file).write_text(as_json(content) + "\n")
+        served.append(Served(_specs_of(signatures), request, answer))
+        return difference
+
+    def write_card(unfinished: Path, version: Path) -> None:
+        if describe is not None:
+            (unfinished / "README.md").write_text(describe(unfinished, version, served[0]))
+
+    return publish_version(folder, write, metadata, keep=keep, describe=write_card)
+
+
+def _as_png(x: np.ndarray) -> np.ndarray:
+    """Pictures as the contents of files, which lose nothing."""
+    pictures = x if x.ndim == 4 else x[..., None]
+    return np.array([tf.io.encode_png(picture).numpy() for picture in pictures])
+
+
+def _answers(signature, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    given = {name: tf.constant(array) for name, array in inputs.items()}
+    return {name: value.numpy() for name, value in sorted(signature(**given).items())}
+
+
+def _specs_of(signatures: dict) -> dict[str, tuple[dict, dict]]:
+    return {
+        name: (signature.structured_input_signature[1], signature.structured_outputs)
+        for name, signature in signatures.items()
+    }
 
 
 def check_saved_model(
@@ -78,7 +189,7 @@ def check_saved_model(
         path: The SavedModel.
         functions: The functions of raw examples that it was saved from, by name.
         examples: Raw examples, to compare as a batch and with the first one alone.
-        inputs: The same as the signatures take them, by name.
+        inputs: The same as the signatures take them, by the names of all their inputs.
 
     Returns:
         The largest absolute difference.
@@ -200,8 +311,7 @@ class ServedClassifier:
         return np.concatenate(pieces)
 
     def _probabilities(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
-        given = {name: tf.constant(array) for name, array in inputs.items()}
-        return self._signature(**given)["probabilities"].numpy()
+        return _answers(self._signature, inputs)["probabilities"]
 
     def _inputs(self, x: np.ndarray) -> dict[str, np.ndarray]:
         return {self._key: x} if self.schema is None else to_columns(x, self.schema)

@@ -17,13 +17,15 @@ def served_functions(
     class_names=(),
     autoencoder=None,
     autoencoder_preprocessing=None,
+    unusual_above: float | None = None,
 ) -> tuple[tf.Module, dict[str, Callable], tf.TensorSpec]:
     """The functions that are served, whatever the format, all from raw examples.
 
     ``serving_default`` (``probabilities``, ``class_id``, ``label``), ``encode`` (``features``) and,
     with an autoencoder, ``reconstruct`` (``reconstruction`` as the autoencoder outputs it, scaled
     to [-1, 1], flat or images, and ``reconstruction_error``, ‖x − x̂‖² of each example). Without a
-    classifier ``serving_default`` combines ``encode`` and ``reconstruct``.
+    classifier ``serving_default`` combines ``encode`` and ``reconstruct``. With an error that is
+    usual, ``reconstruct`` and ``serving_default`` say of each example whether it is ``unusual``.
 
     Args:
         preprocessing: Keras model from raw examples to the network's input.
@@ -32,6 +34,8 @@ def served_functions(
         autoencoder: Keras model with the layers ``"encoder"`` and ``"decoder"``.
         autoencoder_preprocessing: Keras model from raw examples to its input (default:
             ``preprocessing``).
+        unusual_above: The largest ``reconstruction_error`` that is not unusual; ``None`` where it
+            is not known.
 
     Returns:
         A module that holds their variables, the functions by name, and what they take.
@@ -51,14 +55,17 @@ def served_functions(
     raw = preprocessing.inputs[0]
     name = "image" if len(raw.shape) > 2 else "features"
     spec = tf.TensorSpec([None, *raw.shape[1:]], raw.dtype, name=name)
-    labels = tf.constant(list(class_names)) if class_names else None
 
     def classify(raw_input):
         x = preprocessing(raw_input, training=False)
         probabilities = tf.nn.softmax(classifier(x, training=False))
         class_id = tf.argmax(probabilities, axis=-1)
-        label = tf.gather(labels, class_id)
-        return {"probabilities": probabilities, "class_id": class_id, "label": label}
+        # A constant of the function, not captured by it, which converters take for an input.
+        label = tf.gather(tf.constant(list(class_names)), class_id)
+        answers = {"probabilities": probabilities, "class_id": class_id, "label": label}
+        if autoencoder is not None and unusual_above is not None:
+            answers["unusual"] = reconstruct(raw_input)["unusual"]
+        return answers
 
     def encode(raw_input):
         return {"features": encoder(preprocessing(raw_input, training=False), training=False)}
@@ -68,7 +75,10 @@ def served_functions(
         code = autoencoder.get_layer("encoder")(x, training=False)
         output = autoencoder.get_layer("decoder")(code, training=False)
         error = tf.reduce_sum(tf.square(x - output), axis=list(range(1, len(x.shape))))
-        return {"reconstruction": output, "reconstruction_error": error}
+        answers = {"reconstruction": output, "reconstruction_error": error}
+        if unusual_above is not None:
+            answers["unusual"] = error > unusual_above
+        return answers
 
     def encode_and_reconstruct(raw_input):
         return {**encode(raw_input), **reconstruct(raw_input)}
@@ -119,6 +129,8 @@ def _difference(given: np.ndarray, expected: np.ndarray) -> float:
     if expected.dtype == object:
         same = given.tolist() == [label.decode() for label in expected.tolist()]
         return 0.0 if same else float("inf")
+    if expected.dtype == bool:
+        return 0.0 if np.array_equal(given, expected) else float("inf")
     # Relative for large values, since a summed error has no fixed scale.
     scale = np.maximum(np.abs(expected), 1.0)
     return float(np.max(np.abs(given - expected) / scale, initial=0.0))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from kt_transfer.methods.bounds import FolderName
+from kt_transfer.methods.bounds import AtLeastOne, FolderName, require
 from kt_transfer.serving.formats import FORMATS
 from kt_transfer.settings.common import Common
 
@@ -21,8 +21,19 @@ class ExportConfig(Common):
     name: FolderName | None = None
     """Name of the served model (default: the run folder's name)."""
 
-    format: Literal[tuple(FORMATS)] = "saved_model"
-    """Format of the export."""
+    format: tuple[Literal[tuple(FORMATS)], ...] = ("saved_model",)
+    """Formats of the export: a SavedModel for TF Serving, LiteRT in float32 or in 8 bits, ONNX."""
 
     export_dir: Path = Path("saved_models")
     """Folder that holds the served models."""
+
+    keep: AtLeastOne | None = None
+    """Remove older versions once the new one is there, so that this many are left (default: keep
+    all)."""
+
+    def __post_init__(self) -> None:
+        # In Python one name is easily given alone.
+        if isinstance(self.format, str):
+            object.__setattr__(self, "format", (self.format,))
+        super().__post_init__()
+        require(len(self.format) > 0, "format", self.format, "at least one format")

@@ -164,7 +164,8 @@ def _require_data(config) -> None:
     from kt_transfer.data import require_data
 
     for name in ("data", "source_data", "shift_data"):
-        if spec := getattr(config, name, None):
+        spec = getattr(config, name, None)
+        if spec and spec != "-":  # standard input, which predict reads
             with settings_named(data=name):
                 require_data(spec, data_dir=config.data_dir)
 

@@ -11,6 +11,7 @@ import pytest
 from run_folders import LOAD, accuracy, logits_of
 
 from kt_transfer import load_data
+from kt_transfer.runs.folder import Run
 
 
 def test_the_chain_prints_what_comes_next_and_nothing_on_stderr(chain):
@@ -34,6 +35,7 @@ def test_a_run_folder_holds_what_the_contract_names(chain, name):
         "preprocessing.keras",
         "labels.json",
         "splits.npz",
+        "examples.npz",
         "history.csv",
         "metrics.json",
         "run.json",
@@ -49,6 +51,17 @@ def test_a_run_folder_holds_what_the_contract_names(chain, name):
     assert list(folder.glob("logs/train/events*"))
     assert list(folder.glob("logs/validation/events*"))
     assert json.loads((folder / "labels.json").read_text())["labels"] == list("0123456789")
+
+
+@pytest.mark.parametrize("name", ["source", "teacher", "student"])
+def test_a_run_keeps_some_of_its_training_examples(chain, name):
+    run, data = Run(getattr(chain, name)), load_data("digits")
+    x, y = run.read_examples(run.load_model("preprocessing.keras"))
+    rows = np.random.default_rng(0).permutation(run.read_arrays("splits.npz")["train"])[:256]
+    assert len(x) == min(256, len(run.read_arrays("splits.npz")["train"]))
+    assert x.dtype == np.uint8
+    assert np.array_equal(x, data.x[rows])
+    assert np.array_equal(y, data.y[rows])
 
 
 def test_settings_are_resolved(chain):

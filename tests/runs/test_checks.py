@@ -62,6 +62,28 @@ def test_a_model_of_another_shape_is_refused(run, invoke, tmp_path, words):
     refused(invoke, tmp_path, words, "model.keras", "(32,)", "(64,)")
 
 
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        ({"x": np.zeros((3, 8, 9), "uint8"), "y": np.zeros(3)}, "(8, 9)"),
+        ({"x": np.zeros((3, 8, 8), "float64"), "y": np.zeros(3)}, "float64"),
+        ({"x": np.zeros((3, 8, 8), "uint8"), "y": np.zeros(2)}, "a label 'y' for each"),
+        ({"x": np.zeros((3, 8, 8), "uint8")}, "a label 'y' for each"),
+    ],
+)
+def test_kept_examples_that_the_model_does_not_take_are_refused(
+    run, invoke, tmp_path, arrays, said
+):
+    run.write_arrays("examples.npz", **arrays)
+    refused(invoke, tmp_path, ALL[2], "examples.npz", said)
+
+
+@pytest.mark.parametrize("note", [3, {}, {"quantiles": {"0.5": 1.0}}, {"quantiles": {"0.99": "x"}}])
+def test_usual_errors_that_are_none_are_refused(run, invoke, tmp_path, note):
+    run.update_json("run.json", reconstruction_error=note)
+    refused(invoke, tmp_path, ALL[2], "run.json", "no quantile 0.99")
+
+
 def test_a_model_that_is_no_autoencoder_is_refused(chain, invoke, tmp_path):
     shutil.copytree(chain.source, tmp_path / "run")
     x = keras.Input((64,))

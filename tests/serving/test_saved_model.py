@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kt_transfer import UserError, classifier, export, predict
+from kt_transfer import UserError, classifier, export, load_data, predict
 from kt_transfer.models.classifiers import dense_encoder
 from kt_transfer.models.preprocessing import preprocessing_model
 from kt_transfer.serving import saved_model
 from kt_transfer.serving.saved_model import check_saved_model, export_saved_model, load_saved_model
 
+SERVER_FILES = {"models.config", "monitoring.config", "batching_parameters.txt"}
 RNG = np.random.default_rng(0)
 DIGITS = list("0123456789")
 
@@ -60,9 +61,9 @@ def test_the_signatures(served):
     assert set(served.signatures) == {"serving_default", "encode", "reconstruct"}
     outputs = {name: set(f.structured_outputs) for name, f in served.signatures.items()}
     assert outputs == {
-        "serving_default": {"probabilities", "class_id", "label"},
+        "serving_default": {"probabilities", "class_id", "label", "unusual"},
         "encode": {"features"},
-        "reconstruct": {"reconstruction", "reconstruction_error"},
+        "reconstruct": {"reconstruction", "reconstruction_error", "unusual"},
     }
     for function in served.signatures.values():
         (spec,) = function.structured_input_signature[1].values()
@@ -92,6 +93,24 @@ def test_answers_are_those_of_keras(chain, served, count):
     np.testing.assert_allclose(answers["reconstruction_error"], errors, rtol=1e-5)
 
 
+def test_an_example_is_unusual_if_few_training_examples_are_reconstructed_as_badly(chain, served):
+    data = load_data("digits")
+    held_out = np.load(chain.student / "splits.npz")["validation"]
+    x = np.delete(data.x, held_out, axis=0)
+    errors = np.square(scaled(x) - load(chain.source).predict(scaled(x), verbose=0)).sum(axis=1)
+    metadata = json.loads((chain.exported / "metadata.json").read_text())["reconstruction_error"]
+    for share in (0.5, 0.9, 0.95, 0.99, 0.999):
+        found = metadata["quantiles"][str(share)]
+        assert found == pytest.approx(np.quantile(errors, share), rel=1e-4)
+    assert metadata["unusual_above"] == pytest.approx(np.quantile(errors, 0.99), rel=1e-3)
+    for signature in ("serving_default", "reconstruct"):
+        assert np.array_equal(
+            ask(served, signature, x)["unusual"], errors > metadata["unusual_above"]
+        )
+    upside_down = 16 - x[:100]
+    assert ask(served, "serving_default", upside_down)["unusual"].mean() > 0.9
+
+
 def test_an_empty_batch(served):
     answers = ask(served, "serving_default", images(3)[:0])
     assert answers["probabilities"].shape == (0, 10)
@@ -99,16 +118,17 @@ def test_an_empty_batch(served):
 
 
 def test_what_lies_in_the_folder(chain):
-    assert {path.name for path in chain.exported.parent.iterdir()} == {"1"}
-    assert {"saved_model.pb", "variables", "metadata.json"} <= {
-        path.name for path in chain.exported.iterdir()
-    }
+    assert {path.name for path in chain.exported.parent.iterdir()} == {"1", *SERVER_FILES}
+    assert {
+        *("saved_model.pb", "variables", "metadata.json"),
+        *("assets.extra", "request.json", "answer.json", "README.md"),
+    } <= {path.name for path in chain.exported.iterdir()}
     metadata = json.loads((chain.exported / "metadata.json").read_text())
     description = json.loads((chain.student / "run.json").read_text())
     assert metadata["labels"] == DIGITS
     assert metadata["data"] == "digits"
     assert metadata["data_fingerprint"] == description["data"]["fingerprint"]
-    assert metadata["run"] == str(chain.student)
+    assert metadata["run"] == "student"
     assert metadata["command"] == "distill"
     assert metadata["versions"]["tensorflow"] == tf.__version__
     metrics = json.loads((chain.student / "metrics.json").read_text())
@@ -140,7 +160,7 @@ def test_an_autoencoder_is_served_too(chain, tmp_path, unchecked):
     version = export.run(run=chain.source, name="source", export_dir=tmp_path, quiet=True)
     served, x = tf.saved_model.load(str(version)), images(5)
     both = ask(served, "serving_default", x)
-    assert set(both) == {"features", "reconstruction", "reconstruction_error"}
+    assert set(both) == {"features", "reconstruction", "reconstruction_error", "unusual"}
     for signature in ("encode", "reconstruct"):
         for name, value in ask(served, signature, x).items():
             np.testing.assert_allclose(both[name], value, atol=1e-6)
@@ -156,6 +176,27 @@ def test_a_run_from_scratch_has_nothing_to_reconstruct(chain, tmp_path, unchecke
     assert version == tmp_path / "served" / "run" / "1"
     served = tf.saved_model.load(str(version))
     assert set(served.signatures) == {"serving_default", "encode"}
+    assert "unusual" not in served.signatures["serving_default"].structured_outputs
+    assert "reconstruction_error" not in json.loads((version / "metadata.json").read_text())
+
+
+def test_it_is_checked_on_real_examples_and_without_them_on_random_ones(
+    chain, tmp_path, monkeypatch
+):
+    asked = []
+    monkeypatch.setattr(
+        saved_model, "check_saved_model", lambda *given: asked.append(given[2]) or 0.0
+    )
+    old = shutil.copytree(chain.student, tmp_path / "old")
+    for run in (chain.student, old):
+        export.run(run=run, name="digits", export_dir=tmp_path / "served", quiet=True)
+        (old / "examples.npz").unlink(missing_ok=True)
+    export.run(run=old, name="digits", export_dir=tmp_path / "served", quiet=True)
+    with_real, _, random = asked
+    kept = np.load(chain.student / "examples.npz")["x"]
+    assert np.array_equal(with_real[: -len(random)], kept[: len(with_real) - len(random)])
+    assert len(with_real) > len(random) > 0
+    assert random.max() > 17 >= kept.max()
 
 
 def test_versions_count_up(chain, tmp_path, unchecked):
@@ -165,7 +206,8 @@ def test_versions_count_up(chain, tmp_path, unchecked):
         for _ in range(2)
     ]
     assert versions == ["10", "11"]
-    assert {path.name for path in (tmp_path / "digits").iterdir()} == {"9", "10", "11"}
+    there = {path.name for path in (tmp_path / "digits").iterdir()}
+    assert there == {"9", "10", "11", *SERVER_FILES}
 
 
 def test_a_version_appears_only_when_it_is_complete(chain, tmp_path, monkeypatch):

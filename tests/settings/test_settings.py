@@ -191,7 +191,7 @@ def test_a_value_out_of_range_is_refused_in_json_too():
         (DistillConfig, DISTILL | {"augment": "shift:1.5"}, "augment=shift:1.5 .*whole number"),
         (DistillConfig, DISTILL | {"augment": "shift"}, "augment=shift "),
         (DistillConfig, DISTILL | {"augment": "noise:-1"}, "augment=noise:-1"),
-        (PredictConfig, {}, "neither run nor model"),
+        (PredictConfig, {}, "none of run, model and url was given"),
         (PredictConfig, {"run": Path("a"), "model": Path("b")}, "both run and model"),
         (TunePretrainConfig, {"max_trials": 0}, "max_trials=0"),
         (QuickstartConfig, {"labels": 0}, "labels=0"),
@@ -210,7 +210,7 @@ def test_numbers_out_of_range_are_refused(config_class, settings, message):
         (PretrainConfig, {"num_active": 900}, "--num-active 900 .*1 to the 500 units of --latent-"),
         (DistillConfig, DISTILL | {"teacher_range": (1.0, 0.5)}, "--teacher-range 1 0.5 was given"),
         (DistillConfig, DISTILL | {"loss": "none"}, "--loss none .*without --hint, .*--hint LAYER"),
-        (PredictConfig, {}, "neither --run nor --model was given, .*--run RUN for"),
+        (PredictConfig, {}, "none of --run, --model and --url was given, .*--run RUN for"),
     ],
 )
 def test_the_shell_says_it_with_flags(config_class, settings, message):
