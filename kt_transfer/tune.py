@@ -207,7 +207,7 @@ def describe_ranking(scores: list[float], num_examples: int) -> list[str]:
         >>> for line in describe_ranking([1.0, 1.0, 0.9], 10):
         ...     print(line)
         2 trials share the best accuracy: the first of them is taken
-        10 held-out examples judge the trials: one is worth 0.1000, and a difference below 0.3407
+        10 held-out examples judge the trials: one is worth 0.1000, and a difference below 0.2645
         may be chance
     """
     lines = []
