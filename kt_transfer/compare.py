@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from kt_transfer import export
-from kt_transfer.comparison import calibrating, comparing, pacing
+from kt_transfer.comparison import calibrating, comparing, conclusions, pacing
 from kt_transfer.comparison.comparison import Comparison
 from kt_transfer.comparison.folds import default_budgets
 from kt_transfer.comparison.refitting import fixed
@@ -128,7 +128,7 @@ def execute(config: CompareConfig, candidates: Mapping | None = None):
         table = Table(run.path)
         with strategy.scope():
             comparison = comparing.fill(config, methods, run, data, table, began)
-            found = comparing.summarize(config, comparison, table, data.class_names)
+            found = conclusions.summarize(config, comparison, table, data.class_names)
             winner = found["winner"]
             temperature = found["temperature"] = calibrating.temperature(config, table, found)
             found["test"], answers, why = _save_winner(

@@ -29,6 +29,9 @@ from kt_transfer.settings import LabelConfig
 from kt_transfer.settings.calling import takes
 from kt_transfer.sources.loading import like, preprocessing_for_new
 
+# More of them take minutes to draw, and nobody looks at them on one page.
+_MOST_PICTURES = 100
+
 
 @takes(LabelConfig)
 def run(config: LabelConfig) -> Path:
@@ -83,9 +86,11 @@ def execute(config: LabelConfig) -> Path:
         without_formulas(table).to_csv(temporary, index=False, float_format="%.4g")
     pictures = ""
     if len(data.input_shape) in (2, 3):
+        drawn = chosen[:_MOST_PICTURES]
         titles = [f"{row}: {name}?" for row, name in zip(table["row"], names, strict=True)]
-        plot_contact_sheet(take_rows(x, chosen), titles, sheet)
-        pictures = f", pictures in {sheet}"
+        plot_contact_sheet(take_rows(x, drawn), titles[: len(drawn)], sheet)
+        which = "pictures" if len(drawn) == len(chosen) else f"the first {len(drawn)} pictures"
+        pictures = f", {which} in {sheet}"
     say = session.say(config)
     say(f"{len(table)} of {len(pool):,} unlabelled examples of {data.spec} in {path}{pictures}")
     given = source.settings.get("labels")

@@ -141,6 +141,7 @@ def explained(folder, arrays):
     return run.read_json("comparison.json")["explanations"], (run.path / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_without_test_labels_the_examples_that_it_learned_are_explained(tmp_path):
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(200, 4)), np.arange(200) % 2
@@ -152,6 +153,7 @@ def test_without_test_labels_the_examples_that_it_learned_are_explained(tmp_path
     assert "no test example has a label" in page
 
 
+@pytest.mark.slow
 def test_more_columns_than_are_explained_in_seconds_are_left_out_with_a_word(tmp_path):
     x, y = np.random.default_rng(0).normal(size=(60, 201)), np.arange(60) % 2
     why, page = explained(tmp_path, {"x": x, "y": y})

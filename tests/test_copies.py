@@ -13,6 +13,7 @@ PLAIN = ("--strategy", "one_device", "--jit-compile", "no", "--quiet", "--epochs
 SMALL = ("--hidden-units", 8, "--latent-dim", 4)
 
 
+@pytest.mark.slow
 def test_random_labels_of_copied_rows_are_told_at_chance(invoke, unchecked_exports):
     x, y = RNG.normal(size=(40, 30)), RNG.permutation(np.arange(40) % 2)
     np.savez("d.npz", x=np.tile(x, (5, 1)), y=np.tile(y, 5))

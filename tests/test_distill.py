@@ -110,6 +110,7 @@ def test_no_comparison_with_scratch_where_there_is_no_label(chain, invoke, tmp_p
     assert "student, distilled" in done.out
 
 
+@pytest.mark.slow
 def test_a_file_teaches_a_file(invoke, tmp_path):
     write_student(tmp_path / "teacher.keras")
     untrained = invoke("distill", "--teacher", "teacher.keras", "--out", "s", *QUICK)
@@ -157,6 +158,7 @@ def test_hints_are_left_out_of_what_is_saved(chain, invoke, tmp_path):
     assert model.count_params() == 64 * 6 + 6 + 60 + 10
 
 
+@pytest.mark.slow
 def test_a_teacher_of_other_classes(chain, invoke, tmp_path):
     data = load_data("digits")
     parity = {"y": data.y % 2, "y_test": data.y_test % 2}

@@ -44,11 +44,23 @@ def spoil(model):
     [
         "pretrain --hidden-units 8",
         "pretrain --hidden-units 8 --labels 50",
-        "pretrain --hidden-units 8 --objective classification --labels 50",
-        "pretrain --model conv --filters 4 --latent-dim 4",
+        pytest.param(
+            "pretrain --hidden-units 8 --objective classification --labels 50",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "pretrain --model conv --filters 4 --latent-dim 4",
+            marks=pytest.mark.slow,
+        ),
         "finetune --source {chain}/source --labels 60",
-        "finetune --source {chain}/source --labels 60 --method features --head dense",
-        "distill --teacher {chain}/teacher --student-units 8",
+        pytest.param(
+            "finetune --source {chain}/source --labels 60 --method features --head dense",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "distill --teacher {chain}/teacher --student-units 8",
+            marks=pytest.mark.slow,
+        ),
         "compare --labels 30 --folds 2 --repeats 1 --methods scratch parameters --hidden-units 8",
     ],
 )

@@ -33,7 +33,9 @@ def moved(source, run):
     return {name: not all(map(np.array_equal, before[name], after[name])) for name in before}
 
 
-@pytest.mark.parametrize("strategy", ["one_device", "mirrored"])
+@pytest.mark.parametrize(
+    "strategy", ["one_device", pytest.param("mirrored", marks=pytest.mark.slow)]
+)
 def test_stages_lock_what_they_say(source, tmp_path, strategy):
     stages = {"epochs": 4, "unfreeze_every": 2, "freeze": 1, "strategy": strategy}
     run, metrics = transfer(source, tmp_path / "run", **stages)
@@ -59,6 +61,7 @@ def test_the_head_alone_at_first(source, tmp_path):
     assert all(moved(source, run).values())
 
 
+@pytest.mark.slow
 def test_early_stopping_waits_for_the_last_stage(source, tmp_path):
     run, _ = transfer(source, tmp_path / "run", epochs=8, head_epochs=5, patience=1)
     rows = (run.path / "history.csv").read_text().splitlines()[1:]
@@ -128,7 +131,7 @@ def test_few_labels_are_all_learned_from(source, tmp_path, capsys, settings, num
         ({}, True),
         ({"freeze": 1}, False),
         ({"freeze": "all"}, False),
-        ({"unfreeze_every": 1, "epochs": 5}, False),
+        pytest.param({"unfreeze_every": 1, "epochs": 5}, False, marks=pytest.mark.slow),
         ({"augment": "none"}, False),
         ({"augment": "affine"}, False),  # it was asked for
         ({"method": "features"}, False),
@@ -142,6 +145,7 @@ def test_views_that_nobody_asked_for_are_said(source, tmp_path, capsys, settings
     assert (said in capsys.readouterr().out) == expected
 
 
+@pytest.mark.slow
 def test_consistency_starts_from_the_source_that_is_given(source, tmp_path):
     settings = {"method": "consistency", "epochs": 1, "labels": 50, "learning_rate": 1e-9}
     runs = {
@@ -188,7 +192,12 @@ def test_features_are_compared_too(source, tmp_path):
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"freeze": 1}, {"method": "features", "head": "dense"}, {"strategy": "mirrored"}],
+    [
+        {},
+        {"freeze": 1},
+        {"method": "features", "head": "dense"},
+        pytest.param({"strategy": "mirrored"}, marks=pytest.mark.slow),
+    ],
     ids=str,
 )
 def test_dropout_changes_what_is_learned_and_is_saved_with_it(source, tmp_path, settings):

@@ -218,6 +218,7 @@ def test_reinitialize_keeps_the_network_and_not_its_knowledge(colour, invoke, tm
         assert not same(before[name], after[name])
 
 
+@pytest.mark.slow
 def test_features_too_large_to_keep_are_computed_in_every_step(colour, tmp_path, monkeypatch):
     settings = QUICK | ALONE | {"source": str(colour), "labels": 60, "freeze": 2, "epochs": 3}
     kept = finetune.run(**settings, out=tmp_path / "kept").path
@@ -229,6 +230,7 @@ def test_features_too_large_to_keep_are_computed_in_every_step(colour, tmp_path,
     assert same(encoder_weights(colour)["conv_2"], encoder_weights(again)["conv_2"])
 
 
+@pytest.mark.slow
 def test_a_search_tries_filters(tmp_path):
     settings = QUICK | {"model": "conv", "filters": (2,), "latent_dim": 4, "epochs": 1}
     search = tune.run("pretrain", **settings, max_trials=2, out=tmp_path / "search")

@@ -28,12 +28,12 @@ def test_the_most_uncertain_examples_without_a_label_are_written_down(chain, inv
     assert f"next: label them in your data, then {then}" in done.out
 
 
-def test_they_are_more_uncertain_than_others(chain, tmp_path):
+def test_they_are_more_uncertain_than_others(chain, tmp_path, capsys):
     chosen = pd.read_csv(label.run(run=chain.teacher, count=20, out=tmp_path / "a.csv", quiet=True))
-    all_of_them = pd.read_csv(
-        label.run(run=chain.teacher, count=2000, out=tmp_path / "b.csv", quiet=True)
-    )
+    path = label.run(run=chain.teacher, count=2000, out=tmp_path / "b.csv")
+    all_of_them = pd.read_csv(path)
     assert len(all_of_them) == 1238
+    assert "b.csv, the first 100 pictures in " in capsys.readouterr().out
     assert chosen["margin"].mean() < 0.5 * all_of_them["margin"].mean()
 
 

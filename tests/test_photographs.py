@@ -109,6 +109,7 @@ COMPARED = {
 }
 
 
+@pytest.mark.slow
 def test_compare_trains_a_run_on_the_same_pictures_anew(source, photographs, tmp_path):
     given = {**COMPARED, "data": f"images:{photographs}", "export_dir": tmp_path / "models"}
     table = compare.run(**given, source=[str(source.path)], out=tmp_path / "compared")

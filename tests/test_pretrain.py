@@ -28,7 +28,13 @@ def test_labels_add_a_classification_loss(tmp_path):
     assert {"decoder_mse", "head_accuracy", "val_decoder_mse"} <= set(header)
 
 
-@pytest.mark.parametrize("settings", [{"labels": 200}, {"labels": 50, "validation_split": 0.1}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"labels": 200},
+        pytest.param({"labels": 50, "validation_split": 0.1}, marks=pytest.mark.slow),
+    ],
+)
 def test_its_labels_are_those_that_finetune_trains_on(tmp_path, settings):
     source = pretrain.run(out=tmp_path / "source", labels=settings["labels"], seed=3, **QUICK)
     target = finetune.run(
@@ -40,6 +46,7 @@ def test_its_labels_are_those_that_finetune_trains_on(tmp_path, settings):
     assert not set(ours["train"]) & set(ours["validation"])
 
 
+@pytest.mark.slow
 def test_a_classifier_is_a_source_and_a_teacher_too(tmp_path, invoke):
     run = pretrain.run(
         out=tmp_path / "run", objective="classification", **QUICK | {"epochs": 10}, latent_dim=12
@@ -87,6 +94,7 @@ def test_the_kind_of_noise(tmp_path, settings, layer):
     assert isinstance(run.load_model().get_layer("noise"), layer)
 
 
+@pytest.mark.slow
 def test_every_penalty_has_its_flags(tmp_path):
     k_sparse = pretrain.run(
         out=tmp_path / "k", model="sparse", sparsity="k_sparse", num_active=3, latent_dim=9, **QUICK
@@ -133,7 +141,11 @@ def test_a_collapse_is_told_with_what_to_change(tmp_path, invoke):
     ("flags", "change"),
     [
         ("--hidden-units 16 --latent-dim 4", "lower the learning rate, or try"),
-        ("--model sparse --sparsity k_sparse --num-active 1", "the number of active units, or try"),
+        pytest.param(
+            "--model sparse --sparsity k_sparse --num-active 1",
+            "the number of active units, or try",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_what_to_change_fits_the_kind_of_code(invoke, flags, change):

@@ -322,6 +322,7 @@ def test_rows_of_a_group_stay_together(tmp_path):
         assert len(set(data.copies[groups[data.rows] == estate])) == 1
 
 
+@pytest.mark.slow
 def test_settings_of_tables_are_those_of_the_run_that_a_command_starts_from(tmp_path):
     table = wines().assign(code=RNG.integers(0, 5, 178))
     table.to_csv(tmp_path / "wines.csv", index=False)

@@ -165,6 +165,7 @@ def load_rows(wine):
     return load_data(wine["data"], table=options)
 
 
+@pytest.mark.slow
 def test_rows_without_a_prediction_are_learned_from_by_their_label(folder):
     wine, rows = wine_csv(), wine_predictions()
     data = load_rows(wine)
@@ -211,6 +212,7 @@ def test_pictures_whose_test_part_is_apart(folder):
     assert (found.test[:3].argmax(axis=1) == data.y_test[:3]).all()
 
 
+@pytest.mark.slow
 def test_it_runs_as_a_command(forest, command, folder):
     write_csv(forest)
     words = ("--teacher-predictions", "said.csv", "--epochs", 2, "--out", "s", *PLAIN)
@@ -223,6 +225,7 @@ def test_it_runs_as_a_command(forest, command, folder):
     assert again.returncode == 2
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_to_the_same_weights(forest, folder, monkeypatch):
     from kt_transfer.training.callbacks import Checkpoint
 

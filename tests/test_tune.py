@@ -63,7 +63,9 @@ def test_every_trial_is_a_run_judged_by_its_validation(random_search):
         assert chosen == trial["settings"]["hidden_units"]
 
 
-@pytest.mark.parametrize("search", ["random_search", "hyperband"])
+@pytest.mark.parametrize(
+    "search", ["random_search", pytest.param("hyperband", marks=pytest.mark.slow)]
+)
 def test_the_first_trial_is_the_defaults(request, search):
     run = request.getfixturevalue(search)
     first = trials_of(run)[0]

@@ -157,8 +157,7 @@ class Comparison:
         self._range_of: tuple[int, int] | None = None
         # Callbacks of every fit but the refit of the winner.
         self.watch: tuple = ()
-        # What each candidate costs where it is served, once it is known.
-        self.served: dict | None = None
+        self.served: dict[tuple[str, str], dict] = {}  # as from `serving_costs`
         # Folds to look at beyond the table; fewer where the time allowed fewer.
         self.num_trained = num_folds
         # Asks what was learned with the most labels about other examples, if that is wanted.
@@ -280,6 +279,12 @@ class Comparison:
         """The labels that folds split, dealt to them."""
         split = self.num_labelled if self.judge == "all" else self.budgets[-1]
         return draw_folds(self.y, split, self.num_folds, self.seed, repeat, self.copies)
+
+    def serving_costs(self) -> dict[tuple[str, str], dict[str, float]]:
+        """What each candidate costs where it is served, measured once."""
+        if not self.served:
+            self.served = {candidate: self.costs_of(*candidate) for candidate in self.candidates}
+        return self.served
 
     def costs_of(self, method: str, source: str) -> dict[str, float]:
         """What a candidate costs where it is served, as :func:`~.costs.costs` measures it."""

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.stats import rankdata
 
-from kt_transfer.reporting.classification import softmax
+from kt_transfer.reporting.classification import cross_entropies, softmax
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "auc", "log_loss")
-# As in scikit-learn: a probability of zero would make the log loss infinite.
+# As in scikit-learn: a certain answer that is wrong would outweigh all others.
 _LEAST = 1e-15
 # Of a class, times what it would have if all had the same share.
 _UNEQUAL = 1.25
@@ -61,7 +61,7 @@ def scores(
         "balanced_accuracy": float(recalls @ shares[present]),
         "macro_f1": float(f1s @ f1_shares[present]),
         "auc": float(np.mean(areas)),
-        "log_loss": float(_losses(labels, probabilities).mean()),
+        "log_loss": float(_losses(labels, logits).mean()),
     }
 
 
@@ -129,14 +129,13 @@ def contributions(
         counts = np.bincount(labels, minlength=len(shares))
         return right * len(labels) * shares[labels] / counts[labels]
     if metric == "log_loss":
-        return _losses(labels, softmax(logits.astype(np.float64)))
+        return _losses(labels, logits)
     return None
 
 
-def _losses(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+def _losses(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
     """The cross-entropy of each example, in nats."""
-    own = probabilities[np.arange(len(labels)), labels]
-    return -np.log(np.maximum(own, _LEAST))
+    return np.minimum(cross_entropies(labels, logits.astype(np.float64)), -np.log(_LEAST))
 
 
 def _area(true: np.ndarray, values: np.ndarray) -> float:

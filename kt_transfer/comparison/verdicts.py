@@ -21,8 +21,6 @@ from kt_transfer.comparison.table import NO_SOURCE, Cell, cell_of
 from kt_transfer.reporting.wording import LOWER_IS_BETTER, improvement
 
 BASELINE = ("scratch", NO_SOURCE)
-# Differences of no importance, in units of the metric, unless a user says otherwise.
-MARGIN = 0.01
 # How probable it must be that two candidates are practically equal, or that one is not worse.
 SURE = 0.9
 
@@ -31,7 +29,7 @@ def judge(
     rows: Iterable[dict],
     metric: str,
     points: Mapping[Cell, Points] | None = None,
-    margin: float = MARGIN,
+    margin: float = 0.0,
 ) -> list[dict]:
     """Compare every candidate with ``scratch`` on the same folds, at every budget.
 
@@ -113,7 +111,7 @@ def choose(
     prefer: str = "best",
     students: Mapping[tuple[str, str], tuple[str, str]] | None = None,
     points: Mapping[Cell, Points] | None = None,
-    margin: float = MARGIN,
+    margin: float = 0.0,
 ) -> dict:
     """The winner at the largest budget, a network.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import keras
@@ -12,6 +12,7 @@ from keras import layers
 
 from kt_transfer.errors import TrainingFailed
 from kt_transfer.models.autoencoders import code_layer, dense_stack
+from kt_transfer.reporting.classification import cross_entropies
 
 # Logit of a class without examples: its probability is zero, and its log-probability finite.
 _NEVER = -1000.0
@@ -191,9 +192,7 @@ def _fitted_in_span(features, labels, copies, judged, seed: int, weights):
         # on two that wait for each other 1.4.
         with threadpool_limits(1, user_api="blas"):
             left, singular, rotation = np.linalg.svd(scaled, full_matrices=False)
-        # Which takes weights, but costs a tenth of a fit where there are none.
-        nothing = StandardScaler(with_mean=False, with_std=False)
-        as_it_is = "passthrough" if weights is None else nothing
+        as_it_is = StandardScaler(with_mean=False, with_std=False)
         _, regression, score = _searched(
             left * singular, labels, copies, judged, seed, weights, scalers=[as_it_is]
         )
@@ -216,49 +215,63 @@ def _fitted_regression(features, labels, copies, judged, seed: int, weights):
 def _searched(features, labels, copies, judged, seed: int, weights, scalers):
     """The scaler and the regression that folds choose, fitted on all examples, and their score."""
     from sklearn import config_context
-    from sklearn.decomposition import PCA
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.metrics import log_loss, make_scorer
-    from sklearn.model_selection import GridSearchCV, StratifiedKFold
-    from sklearn.pipeline import Pipeline
+    from sklearn.model_selection import StratifiedKFold
     from threadpoolctl import threadpool_limits
 
     numbers, label_of, smallest_class = judged
-    # Of all components: it leaves nothing out, and so changes no solution.
-    is_wide = features.shape[1] > max(WIDE, len(features))
-    rotation = PCA(svd_solver="full") if is_wide else "passthrough"
-    regression = LogisticRegression(max_iter=1000)
-    pipeline = Pipeline(
-        [("scaler", scalers[0]), ("rotation", rotation), ("regression", regression)]
-    )
-    weighted = {}
-    if weights is not None:
-        weighted = {"scaler__sample_weight": weights, "regression__sample_weight": weights}
     # With products this small, threads mostly wait for each other: one takes a tenth of the time.
-    # Sample weights are passed by step name, whatever metadata routing the caller has configured.
+    # Sample weights are passed by name, whatever metadata routing the caller has configured.
     with threadpool_limits(1, user_api="blas"), config_context(enable_metadata_routing=False):
         if smallest_class < 2:  # too few to be both trained on and held out
-            fitted, score = pipeline.fit(features, labels, **weighted), 0.0
+            scaler, strength, score = scalers[0], 1.0, 0.0
         else:
             folds = StratifiedKFold(min(5, smallest_class), shuffle=True, random_state=seed)
             splits = [
                 _with_copies(copies, numbers[held]) for _, held in folds.split(numbers, label_of)
             ]
-            loss = make_scorer(
-                log_loss,
-                greater_is_better=False,
-                response_method="predict_proba",
-                labels=np.unique(labels),
-            )
-            grid = {"scaler": scalers, "regression__C": STRENGTHS}
-            search = GridSearchCV(pipeline, grid, cv=splits, scoring=loss)
-            search.fit(features, labels, **weighted)
-            fitted, score = search.best_estimator_, search.best_score_
-    scaler, rotation, regression = fitted
-    if is_wide:
-        regression.coef_ = regression.coef_ @ rotation.components_
-        regression.intercept_ = regression.intercept_ - regression.coef_ @ rotation.mean_
+            losses = [
+                [_losses_along_path(features, labels, weights, scaler, *split) for split in splits]
+                for scaler in scalers
+            ]
+            means = np.mean(losses, axis=1)  # (scalers, strengths)
+            place, chosen = np.unravel_index(means.argmin(), means.shape)
+            scaler, strength, score = scalers[place], STRENGTHS[chosen], -means.min()
+        (regression,) = _path(features, labels, weights, scaler, [strength])
     return scaler, regression, score
+
+
+def _losses_along_path(features, labels, weights, scaler, rows, held) -> list[float]:
+    """The log loss of held-out examples at each strength."""
+    weights = None if weights is None else weights[rows]
+    path = _path(features[rows], labels[rows], weights, scaler, STRENGTHS)
+    losses = []
+    for regression in path:
+        logits = scaler.transform(features[held]) @ regression.coef_.T + regression.intercept_
+        if logits.shape[1] == 1:  # the log-odds of two classes
+            logits = np.hstack([np.zeros_like(logits), logits])
+        true = np.searchsorted(regression.classes_, labels[held])
+        losses.append(cross_entropies(true, logits).mean())
+    return losses
+
+
+def _path(features, labels, weights, scaler, strengths) -> Iterator:
+    """Fit the scaler, then yield the regression on scaled features, fitted at each strength."""
+    from sklearn.decomposition import PCA
+    from sklearn.linear_model import LogisticRegression
+
+    scaled = scaler.fit(features, sample_weight=weights).transform(features)
+    rotation = None
+    if features.shape[1] > max(WIDE, len(features)):
+        # Of all components: it leaves nothing out, and so changes no solution.
+        rotation = PCA(svd_solver="full").fit(scaled)
+        scaled = rotation.transform(scaled)
+    for strength in strengths:
+        regression = LogisticRegression(C=strength, max_iter=1000)
+        regression.fit(scaled, labels, weights)
+        if rotation is not None:
+            regression.coef_ = regression.coef_ @ rotation.components_
+            regression.intercept_ = regression.intercept_ - regression.coef_ @ rotation.mean_
+        yield regression
 
 
 class _Judged(NamedTuple):

@@ -10,6 +10,7 @@ from scipy.optimize import minimize_scalar
 
 from kt_transfer.reporting.classification import (
     confidence_bins,
+    cross_entropies,
     expected_calibration_error,
     softmax,
 )
@@ -20,7 +21,6 @@ CONFIDENCE = 0.95
 # less: a temperature stays within these.
 LEAST_TEMPERATURE, MOST_TEMPERATURE = 0.05, 20.0
 _DRAWS = 1000
-_LEAST_PROBABILITY = 1e-15
 
 
 class FoldAnswers(NamedTuple):
@@ -158,19 +158,12 @@ def temperature_of(labels: np.ndarray, logits: np.ndarray) -> float:
     logits = np.asarray(logits, np.float64)
     # The loss is convex in the inverse of the temperature, so it has no other minimum in its log.
     found = minimize_scalar(
-        lambda exponent: cross_entropy(labels, logits / np.exp(exponent)),
+        lambda exponent: cross_entropies(labels, logits / np.exp(exponent)).mean(),
         bounds=np.log([LEAST_TEMPERATURE, MOST_TEMPERATURE]),
         method="bounded",
         options={"xatol": 1e-6},
     )
     return float(np.exp(found.x))
-
-
-def cross_entropy(labels: np.ndarray, logits: np.ndarray) -> float:
-    """Mean cross-entropy in nats."""
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    own = shifted[np.arange(len(labels)), labels] - np.log(np.exp(shifted).sum(axis=1))
-    return float(-np.maximum(own, np.log(_LEAST_PROBABILITY)).mean())
 
 
 def cross_fitted(answers: FoldAnswers) -> np.ndarray:
@@ -212,7 +205,7 @@ def calibrate(answers: FoldAnswers, seed: int = 0) -> dict:
         found[name] = {
             "calibration_error": expected_calibration_error(answers.labels, probabilities),
             "interval": list(error_interval(answers.labels, probabilities, **options)),
-            "loss": cross_entropy(answers.labels, logits),
+            "loss": float(cross_entropies(answers.labels, logits).mean()),
             "bins": reliability(answers.labels, probabilities),
         }
     return found

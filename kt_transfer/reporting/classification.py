@@ -11,6 +11,17 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return shifted / shifted.sum(axis=1, keepdims=True)
 
 
+def cross_entropies(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    """The cross-entropy of each example in nats, from labels ``(n,)`` and logits ``(n, classes)``.
+
+    Example:
+        >>> cross_entropies(np.array([0, 1]), np.array([[0.0, 0.0], [0.0, 0.0]])).round(3)
+        array([0.693, 0.693])
+    """
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    return np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(labels)), labels]
+
+
 def expected_calibration_error(
     labels: np.ndarray, probabilities: np.ndarray, num_bins: int = 15
 ) -> float:
@@ -51,10 +62,9 @@ def classification_metrics(labels: np.ndarray, logits: np.ndarray) -> dict[str, 
     """
     labels, logits = labels[labels >= 0], logits[labels >= 0].astype(np.float64)
     probabilities = softmax(logits)
-    own = probabilities[np.arange(len(labels)), labels]
     return {
         "accuracy": float((probabilities.argmax(axis=1) == labels).mean()),
-        "loss": float(-np.log(np.maximum(own, 1e-300)).mean()),
+        "loss": float(cross_entropies(labels, logits).mean()),
         "calibration_error": expected_calibration_error(labels, probabilities),
         "num_examples": len(labels),
     }

@@ -70,13 +70,9 @@ def format_size(metric: str, value: float) -> str:
 
 
 def format_reason(metric: str, verdict: dict) -> str:
-    """The reason for a verdict: its interval, or the smallest detectable difference."""
+    """What a verdict rests on: the interval, or why it is no more than "no difference"."""
     if verdict["verdict"] == "no difference":
-        if excludes_zero(verdict):
-            return "its interval leaves 0 out, but one of so many may do so by chance"
-        if metric in IN_PERCENT and verdict["detectable"] >= 1:
-            return "too little data to detect any"
-        return f"{format_size(metric, verdict['detectable'])} or more would probably be detected"
+        return "its interval leaves 0 out, but one of so many may do so by chance"
     near, far = sorted(map(abs, verdict["interval"]))
     transferred = bool(verdict["source"])
     return f"by {_number(metric, near)} to {format_size(metric, far)}" + ": negative transfer" * (

@@ -37,7 +37,11 @@ def test_ctrl_c_names_the_command_that_goes_on(interrupt, tmp_path):
 
 @pytest.mark.parametrize(
     ("words", "more"),
-    [(LONG, ("--noise", 0.2)), (PROPAGATED, ("--dropout", 0.2)), (VAT, ("--epsilon", 0.5))],
+    [
+        (LONG, ("--noise", 0.2)),
+        pytest.param(PROPAGATED, ("--dropout", 0.2), marks=pytest.mark.slow),
+        pytest.param(VAT, ("--epsilon", 0.5), marks=pytest.mark.slow),
+    ],
 )
 def test_an_interrupted_run_goes_on_to_exactly_the_same_weights(
     invoke, tmp_path, monkeypatch, words, more

@@ -25,6 +25,7 @@ def enlarged(tmp_path):
     return "npz:large.npz"
 
 
+@pytest.mark.slow
 def test_a_source_of_smaller_images(chain, invoke, enlarged, tmp_path, unchecked_exports):
     words = ("--method", "features", "--labels", 60, *ALONE)
     assert invoke("finetune", "--source", chain.source, *words, "--out", "same").code == 0
@@ -107,6 +108,7 @@ def test_a_keras_file_as_source_and_all_that_follows(conv_file, invoke, tmp_path
     assert "source expects 12x12x3 in [-1, 1]" in invoke("finetune", *words).out
 
 
+@pytest.mark.slow
 def test_a_run_from_a_file_is_resumed(conv_file, invoke, tmp_path):
     words = ("--source", "conv.keras", "--source-range", 0, 1, "--labels", 50, "--out", "t", *ALONE)
     assert invoke("finetune", *words, *QUICK).code == 0
@@ -138,6 +140,7 @@ def test_features_from_other_layers(conv_file, invoke, tmp_path, which, width):
     np.testing.assert_allclose(network(x), features @ kernel + bias, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_tune_a_file_as_source(conv_file, invoke, tmp_path):
     words = ("--source", "conv.keras", "--labels", 60, "--validation-split", 0.3)
     done = invoke("tune", "finetune", *words, "--max-trials", 1, "--out", "search", *QUICK)

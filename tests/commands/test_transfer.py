@@ -107,6 +107,7 @@ def test_from_scratch_there_is_no_autoencoder_to_hand_on(invoke, tmp_path):
     assert not (tmp_path / "t" / "autoencoder.keras").exists()
 
 
+@pytest.mark.slow
 def test_two_devices_give_what_one_gives(invoke, tmp_path):
     words = ("--hidden-units", 8, "--latent-dim", 4, "--epochs", 3, "--jit-compile", "no")
     for strategy in ("one_device", "mirrored"):

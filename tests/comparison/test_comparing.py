@@ -36,7 +36,7 @@ class Machine:
         self.data = load_data("digits")
         monkeypatch.setattr(pacing, "now", lambda: self.time)
         monkeypatch.setattr(Comparison, "measure", self.measure)
-        monkeypatch.setattr(comparing, "_served", lambda comparison: {})
+        monkeypatch.setattr(Comparison, "serving_costs", lambda comparison: {})
         monkeypatch.setattr(pacing, "measure_pace", self.pace)
 
     def pace(self, comparison, ends):

@@ -413,6 +413,7 @@ def test_what_the_test_part_holds_teaches_nothing(monkeypatch, tmp_path):
     assert min(min(rows) for _, rows, *_ in watched.taken()) == 40
 
 
+@pytest.mark.slow
 def test_each_method_learns_from_the_views_that_it_asks_for(monkeypatch, tmp_path):
     x, y = noise()
     images = x.reshape(NUM, 4, 4)

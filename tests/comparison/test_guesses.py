@@ -86,6 +86,7 @@ def test_layers_of_a_source_are_compared_with_those_learned_from_scratch(compari
         assert entry["cka"] == [[pytest.approx(expected, abs=1e-4)]]
 
 
+@pytest.mark.slow
 def test_of_a_deep_source_some_layers_are_compared(comparison):
     x = outputs = keras.Input((6,))
     for number in range(30):

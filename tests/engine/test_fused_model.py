@@ -73,7 +73,7 @@ def assert_same_weights(one, other, tolerance=1e-5):
         np.testing.assert_allclose(a, b, atol=tolerance, rtol=0)
 
 
-@pytest.mark.parametrize("jit", [True, False])
+@pytest.mark.parametrize("jit", [True, pytest.param(False, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("build", [autoencoder, convolutional, classifier, distiller])
 def test_a_hundred_steps_give_the_weights_of_stock_keras(build, jit):
     # 640 / 32 = 20 steps an epoch, five epochs.

@@ -58,6 +58,7 @@ def test_two_workers_equal_one_process(tmp_path):
             np.testing.assert_allclose(two[name], one[name], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_command_on_two_workers_writes_one_run(tmp_path):
     printed = run_workers(
         *("-m", "kt_transfer.pretrain", "--strategy", "multi_worker"),

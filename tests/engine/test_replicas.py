@@ -109,7 +109,14 @@ def trained(kind, replicas):
     return Trained(network, before, model.history.history, results, fused.execution)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+# One of each: statistics of the batch, penalties, locked layers, a teacher beside the network.
+QUICK = ("conv", "kl", "frozen classifier", "distiller, hint")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [kind if kind in QUICK else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS],
+)
 def test_two_replicas_equal_one_device(kind):
     one, two = trained(kind, 1), trained(kind, 2)
     assert "1 replica" in one.execution

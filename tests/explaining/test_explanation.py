@@ -99,6 +99,7 @@ def test_groups_are_what_they_say(of_table):
     assert min(by_group["right"]) > max(by_group["unsure"])
 
 
+@pytest.mark.slow
 def test_less_log_loss_is_better(table):
     found = explained(table, "log_loss")
     assert {found.names[place] for place in found.order[:2]} == {"amount", "pet"}
@@ -106,6 +107,7 @@ def test_less_log_loss_is_better(table):
     assert found.score > 0
 
 
+@pytest.mark.slow
 def test_examples_without_a_label_are_left_out(table):
     (part,) = table.parts("test")
     y = np.where(np.arange(len(part.y)) < 40, part.y, -1)
@@ -114,6 +116,7 @@ def test_examples_without_a_label_are_left_out(table):
     assert {one.row for one in found.examples} <= set(part.rows[:40].tolist())
 
 
+@pytest.mark.slow
 def test_plain_vectors_have_numbered_values(tmp_path):
     x = RNG.normal(size=(6000, 5))
     np.savez(tmp_path / "x.npz", x=x, y=(x[:, 3] > 0).astype(int))
@@ -122,6 +125,7 @@ def test_plain_vectors_have_numbered_values(tmp_path):
     assert found.num_examples == MOST_EXAMPLES
 
 
+@pytest.mark.slow
 def test_examples_that_are_neither_pictures_nor_rows_are_explained_by_their_values(tmp_path):
     x = RNG.normal(size=(400, 2, 2, 3, 2))
     np.savez(tmp_path / "x.npz", x=x, y=(x[:, 1, 0, 2, 1] > 0).astype(int))
@@ -131,7 +135,7 @@ def test_examples_that_are_neither_pictures_nor_rows_are_explained_by_their_valu
     assert found.changes.shape == (len(found.examples), 24)
 
 
-@pytest.mark.parametrize("shape", [(8, 8), (8, 8, 3)])
+@pytest.mark.parametrize("shape", [(8, 8), pytest.param((8, 8, 3), marks=pytest.mark.slow)])
 def test_pictures_whose_class_is_in_one_quarter(tmp_path, shape):
     labels = np.arange(800) % 2
     x = RNG.integers(0, 120, (800, *shape))

@@ -194,6 +194,7 @@ assert os.listdir(".") == ["ballast"], os.listdir(".")
 """
 
 
+@pytest.mark.slow
 def test_commands_on_a_full_disk_end_with_one_sentence(chain, tmp_path):
     mount = f'mount -t tmpfs -o size=4m tmpfs {tmp_path} && exec "$0" "$@"'
     words = [sys.executable, "-c", ON_A_SMALL_DISK, tmp_path, chain.teacher]

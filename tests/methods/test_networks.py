@@ -39,7 +39,7 @@ def test_a_network_learns_a_pure_function_of_examples_and_seed(data, network):
     [
         {"dropout": 0.5},
         {"freeze": 1},
-        {"unfreeze_every": 1},
+        pytest.param({"unfreeze_every": 1}, marks=pytest.mark.slow),
         {"layer_decay": 0.5, "lr_decay": "cosine"},
         {"patience": 1},
     ],

@@ -84,7 +84,14 @@ def assert_same(run, expected):
         np.testing.assert_array_equal(weights, others)
 
 
-@pytest.mark.parametrize("name", CANDIDATES)
+# These start, continue and answer in ways of their own; the others are run with the slow tests.
+QUICK = ("parameters", "frozen", "features", "linear", "propagated")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in CANDIDATES],
+)
 def test_finetune_is_what_compare_refits(source, compared, tmp_path, name):
     _, settings = CANDIDATES[name]
     run = finetune.run(

@@ -35,6 +35,7 @@ def two_moons(num=200):
     return np.concatenate([moon, other]).astype(np.float32) / 2, np.arange(num) // (num // 2)
 
 
+@pytest.mark.slow
 def test_the_shape_of_the_data_is_kept():
     """One label of each moon; perturbations reach halfway from a moon to the other."""
     x, y = two_moons()
@@ -125,6 +126,7 @@ class StopAt(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_a_resumed_fit_ends_with_the_same_weights(data, scaled, tmp_path):
     examples = few(data)
 

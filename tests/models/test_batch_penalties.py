@@ -50,6 +50,7 @@ assert "kt_transfer" not in sys.modules
 """
 
 
+@pytest.mark.slow
 def test_a_saved_one_loads_without_this_package(tmp_path):
     x = keras.Input((2,))
     keras.Model(x, replica_mean(x)).save(tmp_path / "model.keras")

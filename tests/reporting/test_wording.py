@@ -116,11 +116,6 @@ def test_what_a_verdict_rests_on():
     worse = row(verdict="worse", difference=-0.052)
     assert format_reason("accuracy", worse) == "by 3.1 to 7.3 points: negative transfer"
     assert "negative" not in format_reason("accuracy", row("linear", verdict="worse"))
-    unsure = {"verdict": "no difference", "interval": [-0.01, 0.03]}
-    none = row(**unsure, difference=0.01)
-    assert format_reason("accuracy", none) == "3.4 points or more would probably be detected"
-    nothing = row(**unsure, detectable=1.3)
-    assert format_reason("accuracy", nothing) == "too little data to detect any"
 
 
 def test_a_long_name_keeps_its_ends():

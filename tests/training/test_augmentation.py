@@ -244,7 +244,7 @@ def test_what_stock_keras_trains_sees_views_too():
     assert (model.seen.numpy() != IMAGES[:8]).any()
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("jit_compile", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_fits_with_other_seeds_share_a_program_and_not_the_views(jit_compile):
     """As the folds of a comparison do, whichever is first."""
 

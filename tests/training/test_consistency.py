@@ -145,7 +145,7 @@ def random_views(x, seed):
     return x + tf.cast(tf.random.stateless_normal(tf.shape(x), seed), x.dtype)
 
 
-@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize("replicas", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_views_are_a_function_of_seed_and_step(replicas):
     strategy = choose_strategy("mirrored" if replicas > 1 else "one_device")
 

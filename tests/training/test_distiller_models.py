@@ -149,7 +149,7 @@ def test_a_softmax_teacher_gives_hints():
 HOT = np.eye(3)[[0, 1, 2, 1] * 3]
 
 
-@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("fused", [True, pytest.param(False, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "labels",
     [HOT, HOT.astype(int).tolist(), HOT.argmax(axis=1).tolist(), HOT.argmax(axis=1)[:, None] * 1.0],
