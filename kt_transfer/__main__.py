@@ -1,6 +1,6 @@
 """``python -m kt_transfer``: lists the commands and hands over to one."""
 
-from kt_transfer.shell.main import main
+from kt_transfer.shell.entry import main
 
 if __name__ == "__main__":
     main()

@@ -9,11 +9,13 @@ from __future__ import annotations
 if __name__ == "__main__":  # --help and mistakes are answered before TensorFlow loads
     import sys
 
-    from kt_transfer.shell.main import main
+    from kt_transfer.shell.entry import main
 
     sys.exit(main(["compare", *sys.argv[1:]]))
 
+import dataclasses
 from collections.abc import Mapping
+from inspect import Parameter
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,7 @@ import numpy as np
 from kt_transfer import export
 from kt_transfer.comparison import calibrating, comparing, conclusions, pacing
 from kt_transfer.comparison.comparison import Comparison
+from kt_transfer.comparison.folds import default_budgets
 from kt_transfer.comparison.refitting import fixed
 from kt_transfer.comparison.report import write_report
 from kt_transfer.comparison.scoring import scores
@@ -51,14 +54,17 @@ from kt_transfer.runs import recording, session
 from kt_transfer.runs.folder import Run, open_source
 from kt_transfer.serving.server import docker_line
 from kt_transfer.settings import CompareConfig
+from kt_transfer.settings.calling import config_of, signature_of
 from kt_transfer.training.callbacks import EpochLog
 
 # Of more columns it takes longer than seconds to say which carry the answers.
 _MOST_COLUMNS = 200
+# Settings that may be objects in Python, and come first.
+_OBJECTS = ("candidates", "teachers")
 
 
 def run(candidates=None, teachers=None, **settings):
-    """The command as a function; ``settings`` are the fields of :class:`CompareConfig`.
+    """The command as a function; its settings are the fields of :class:`CompareConfig`.
 
     Args:
         candidates: A JSON file, or methods by name, such as ``{"frozen": Parameters(freeze=1)}``
@@ -79,17 +85,26 @@ def run(candidates=None, teachers=None, **settings):
         >>> sorted(table["method"].unique())
         ['linear', 'scratch']
     """
-    for name in ("source", "labels", "methods"):
-        if name in settings:
-            settings[name] = tuple(settings[name])
     further = {}
     if isinstance(candidates, Mapping):
         candidates, further = None, require_candidates(candidates)
     if teachers is not None:
-        settings["teachers"] = tuple(given for given in teachers if isinstance(given, str))
-    config = CompareConfig(**settings, candidates=candidates)
+        teachers = [teachers] if isinstance(teachers, str) or _learns(teachers) else list(teachers)
+        settings["teachers"] = [given for given in teachers if isinstance(given, str)]
+    config = config_of(CompareConfig, settings | {"candidates": candidates})
     instances = [given for given in teachers or () if not isinstance(given, str)]
     return execute(config, further | _with_students(config, instances))
+
+
+run.__signature__ = signature_of(
+    CompareConfig,
+    *(Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, default=None) for name in _OBJECTS),
+)
+
+
+def _learns(teacher) -> bool:
+    """Whether it is one classifier, rather than several."""
+    return hasattr(teacher, "fit")
 
 
 def execute(config: CompareConfig, candidates: Mapping | None = None):
@@ -105,6 +120,10 @@ def execute(config: CompareConfig, candidates: Mapping | None = None):
         data.require_labels()
         recording.check_data(session.say(config), data, config.folds)
         recording.note_data(run, data)
+        if config.labels is None:
+            fitting = default_budgets(data.num_labelled, config.folds)
+            config = dataclasses.replace(config, labels=fitting)
+            run.update_json("config.json", labels=list(fitting))
         methods = _for_the_data(config, data, methods) | taught
         table = Table(run.path)
         with strategy.scope():
@@ -273,7 +292,7 @@ def _commands_after(config, version: Path) -> list[tuple[str, str]]:
     return [
         (
             "Its answers",
-            f"python -m kt_transfer.predict --model {version} --data SPEC --out FILE.csv",
+            export.asking(version),
         ),
         ("To serve it", docker_line(str(version.parent), config.name)),
     ]

@@ -5,14 +5,13 @@ from __future__ import annotations
 if __name__ == "__main__":  # --help and mistakes are answered before TensorFlow loads
     import sys
 
-    from kt_transfer.shell.main import main
+    from kt_transfer.shell.entry import main
 
     sys.exit(main(["distill", *sys.argv[1:]]))
 
 import dataclasses
 import os
 import sys
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -49,6 +48,7 @@ from kt_transfer.runs import folder as runs
 from kt_transfer.runs import recording, session
 from kt_transfer.runs.folder import Run
 from kt_transfer.settings import DistillConfig, narrow
+from kt_transfer.settings.calling import takes
 from kt_transfer.sources.adapting import adapted, describe_for
 from kt_transfer.sources.loading import like, load_student
 from kt_transfer.sources.predictions import Predictions, read_predictions
@@ -60,18 +60,16 @@ from kt_transfer.sources.teachers import (
 )
 
 
-def run(**settings) -> Run:
-    """The command as a function; ``settings`` are the fields of :class:`DistillConfig`.
+@takes(DistillConfig)
+def run(config: DistillConfig) -> Run:
+    """The command as a function; its settings are the fields of :class:`DistillConfig`.
 
     Example:
         >>> from kt_transfer import distill
         >>> distill.run(teacher=["runs/digits-teacher"], epochs=1, out="runs/small", quiet=True)
         Run('runs/small')
     """
-    settings["teacher"] = tuple(Path(path) for path in settings.get("teacher", ()))
-    if settings.get("teacher_predictions") is not None:
-        settings["teacher_predictions"] = Path(settings["teacher_predictions"])
-    return execute(DistillConfig(**settings))
+    return execute(config)
 
 
 def execute(config: DistillConfig) -> Run:
@@ -404,4 +402,4 @@ def _tell(config: DistillConfig, run: Run, data, num_labels: int, metrics: dict)
         f"{seconds:.1f} s   run {run.path}\n"
     )
     say(format_gained(metrics["comparison"]) + "\n")
-    say(f"next: python -m kt_transfer.export --run {run.path} --name NAME")
+    say(f"next: {runs.command_line('export', '--run', run.path, '--name', 'NAME')}")

@@ -152,3 +152,13 @@ def listed(names: Iterable[str], most: int = 10) -> str:
     names = list(names)
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def counted(number: int, what: str) -> str:
+    """A number of things.
+
+    Example:
+        >>> counted(1, "epoch"), counted(1200, "example")
+        ('1 epoch', '1,200 examples')
+    """
+    return f"{number:,} {what}{'' if number == 1 else 's'}"

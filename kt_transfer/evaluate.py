@@ -5,7 +5,7 @@ from __future__ import annotations
 if __name__ == "__main__":  # answers --help and reports errors before TensorFlow is imported
     import sys
 
-    from kt_transfer.shell.main import main
+    from kt_transfer.shell.entry import main
 
     sys.exit(main(["evaluate", *sys.argv[1:]]))
 
@@ -14,12 +14,15 @@ from pathlib import Path
 import numpy as np
 
 from kt_transfer.comparison.scoring import scores
+from kt_transfer.data.rows import take_rows
+from kt_transfer.data.splits import of_every_class
 from kt_transfer.engine.fused_model import predict_raw
 from kt_transfer.errors import UserError, named
 from kt_transfer.explaining.explanation import explain
 from kt_transfer.reporting import classification
 from kt_transfer.reporting.calibration import error_interval, reliability
 from kt_transfer.reporting.comparison_plots import plot_reliability, save_png
+from kt_transfer.reporting.drawing import drawing
 from kt_transfer.reporting.explanations import describe_explanation, save_explanation
 from kt_transfer.reporting.plots import plot_confusion_matrix, plot_reconstructions
 from kt_transfer.reporting.terminal import format_table
@@ -27,11 +30,13 @@ from kt_transfer.runs import folder as runs
 from kt_transfer.runs import recording, session
 from kt_transfer.runs.folder import Run
 from kt_transfer.settings import EvaluateConfig
+from kt_transfer.settings.calling import takes
 from kt_transfer.sources.loading import examples_of, like, preprocessing_for_new
 
 
-def run(**settings) -> dict:
-    """The command as a function; ``settings`` are the fields of :class:`EvaluateConfig`.
+@takes(EvaluateConfig)
+def run(config: EvaluateConfig) -> dict:
+    """The command as a function; its settings are the fields of :class:`EvaluateConfig`.
 
     Returns:
         The content of ``evaluation.json``.
@@ -42,7 +47,7 @@ def run(**settings) -> dict:
         >>> measured["num_examples"]
         359
     """
-    return execute(EvaluateConfig(**settings))
+    return execute(config)
 
 
 def execute(config: EvaluateConfig) -> dict:
@@ -75,7 +80,8 @@ def execute(config: EvaluateConfig) -> dict:
     Run(out).write_json("evaluation.json", results)
     session.say(config)(f"  evaluation {out / 'evaluation.json'}   plots {out / 'plots'}")
     if not source.is_autoencoder:
-        session.say(config)(f"next: python -m kt_transfer.export --run {source.path} --name NAME")
+        following = runs.command_line("export", "--run", source.path, "--name", "NAME")
+        session.say(config)(f"next: {following}")
     return results
 
 
@@ -124,7 +130,8 @@ def _classification(config, source: Run, network, preprocessing, data, out: Path
     interval = error_interval(y, probabilities)
     metrics["calibration_error_interval"] = list(interval)
     answers = {"answers of the model": reliability(y, probabilities)}
-    save_png(plot_reliability(answers), plots / "reliability.png")
+    with drawing(path := plots / "reliability.png"):
+        save_png(plot_reliability(answers), path)
 
     say = session.say(config)
     rows = [list(row.values()) for row in per_class]
@@ -162,7 +169,8 @@ def _reconstruction(config, source: Run, network, preprocessing, data, out: Path
     )
     plots, summary = Run(out).folder("plots"), examples_of(source)
     scaling_range = data.value_range if summary is None else summary.scaling_range
-    shown = parts[0].x[:10], scaling_range, data.layout
+    rows = of_every_class(parts[0].y)
+    shown = take_rows(parts[0].x, rows), scaling_range, data.layout
     plot_reconstructions(
         *recording.reconstructed(network, preprocessing, *shown), plots / "reconstructions.png"
     )

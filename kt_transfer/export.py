@@ -5,7 +5,7 @@ from __future__ import annotations
 if __name__ == "__main__":  # answers --help and reports errors before TensorFlow is imported
     import sys
 
-    from kt_transfer.shell.main import main
+    from kt_transfer.shell.entry import main
 
     sys.exit(main(["export", *sys.argv[1:]]))
 
@@ -42,6 +42,7 @@ from kt_transfer.serving.server import (
     write_server_files,
 )
 from kt_transfer.settings import ExportConfig
+from kt_transfer.settings.calling import takes
 from kt_transfer.sources.loading import examples_of, like
 
 # Random examples and real ones on which an export is checked.
@@ -50,8 +51,9 @@ NUM_CHECKED, NUM_REAL, SHARE_MISSING = 16, 32, 0.1
 _LONGEST_ANSWER = 300
 
 
-def run(**settings) -> Path:
-    """The command as a function; ``settings`` are the fields of :class:`ExportConfig`.
+@takes(ExportConfig)
+def run(config: ExportConfig) -> Path:
+    """The command as a function; its settings are the fields of :class:`ExportConfig`.
 
     Returns:
         The folder of the new version, of several formats that of the first.
@@ -61,7 +63,7 @@ def run(**settings) -> Path:
         >>> export.run(run="runs/digits-student", name="small", quiet=True)
         PosixPath('saved_models/small/1')
     """
-    return execute(ExportConfig(**settings))
+    return execute(config)
 
 
 def execute(config: ExportConfig) -> Path:
@@ -84,8 +86,14 @@ def execute(config: ExportConfig) -> Path:
     if not source.is_autoencoder:
         if [*versions] != ["saved_model"]:
             _compare_formats(config, source, Path(config.export_dir) / name, data)
-        say(f"next: python -m kt_transfer.predict --model {first} --data SPEC --out FILE.csv")
+        say(f"next: {asking(first)}")
     return first
+
+
+def asking(model: Path) -> str:
+    """The command that asks a served model, as it is typed."""
+    words = ("--model", model, "--data", "SPEC", "--out", "FILE.csv")
+    return runs.command_line("predict", *words)
 
 
 def write_version(

@@ -5,7 +5,7 @@ from __future__ import annotations
 if __name__ == "__main__":  # --help and mistakes are answered before TensorFlow loads
     import sys
 
-    from kt_transfer.shell.main import main
+    from kt_transfer.shell.entry import main
 
     sys.exit(main(["finetune", *sys.argv[1:]]))
 
@@ -16,7 +16,7 @@ import numpy as np
 from kt_transfer.data import Dataset
 from kt_transfer.data.rows import take_rows
 from kt_transfer.data.splits import draw_and_hold_out, without_copies_of
-from kt_transfer.errors import TrainingFailed
+from kt_transfer.errors import TrainingFailed, counted
 from kt_transfer.methods import BY_NAME, Features, Parameters, Scratch
 from kt_transfer.methods.learning import (
     Examples,
@@ -37,21 +37,23 @@ from kt_transfer.runs import folder as runs
 from kt_transfer.runs import recording, session
 from kt_transfer.runs.folder import Run
 from kt_transfer.settings import FinetuneConfig, narrow
+from kt_transfer.settings.calling import takes
 from kt_transfer.settings.finetune import HELD_OUT_SHARE
 from kt_transfer.sources.adapting import adapted, describe_for
 from kt_transfer.sources.loading import load_source
 from kt_transfer.training.callbacks import EpochLog
 
 
-def run(**settings) -> Run:
-    """The command as a function; ``settings`` are the fields of :class:`FinetuneConfig`.
+@takes(FinetuneConfig)
+def run(config: FinetuneConfig) -> Run:
+    """The command as a function; its settings are the fields of :class:`FinetuneConfig`.
 
     Example:
         >>> from kt_transfer import finetune
         >>> finetune.run(source="runs/digits-source", labels=50, out="runs/few", quiet=True)
         Run('runs/few')
     """
-    return execute(FinetuneConfig(**settings))
+    return execute(config)
 
 
 def execute(config: FinetuneConfig) -> Run:
@@ -251,10 +253,13 @@ def _tell(config: FinetuneConfig, run: Run, data, num_labels: int, metrics: dict
     how = f"{config.method} of {config.source}"
     if config.source == "scratch":
         how = "scratch" if config.method == "parameters" else config.method
-    locked = f", {len(metrics['locked_layers'])} layers locked" if metrics["locked_layers"] else ""
+    num_locked = len(metrics["locked_layers"])
+    locked = f", {counted(num_locked, 'layer')} locked" if num_locked else ""
     seconds = run.read_json("run.json")["wall_seconds"]
-    say(f"fine-tuned on {data.spec}: {num_labels} labels, {how}{locked}, {seconds:.1f} s")
+    say(
+        f"fine-tuned on {data.spec}: {counted(num_labels, 'label')}, {how}{locked}, {seconds:.1f} s"
+    )
     say(f"  test accuracy {accuracy(metrics['test'])}   run {run.path}")
     if "saved_by_transfer" in metrics:
         say(f"  {describe_savings(metrics['saved_by_transfer'])}")
-    say(f"next: python -m kt_transfer.distill --teacher {run.path}")
+    say(f"next: {runs.command_line('distill', '--teacher', run.path)}")

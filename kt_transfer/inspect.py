@@ -5,12 +5,11 @@ from __future__ import annotations
 if __name__ == "__main__":  # answers --help and reports errors before anything heavy is imported
     import sys
 
-    from kt_transfer.shell.main import main
+    from kt_transfer.shell.entry import main
 
     sys.exit(main(["inspect", *sys.argv[1:]]))
 
 import json
-import shlex
 from collections import Counter
 from pathlib import Path
 
@@ -36,6 +35,7 @@ from kt_transfer.reporting.wording import percent
 from kt_transfer.runs import folder as runs
 from kt_transfer.runs import session
 from kt_transfer.settings import CompareConfig, InspectConfig
+from kt_transfer.settings.calling import takes
 
 _REPORT = "inspect.json"
 _MOST_CLASSES, _MOST_COLUMNS, _MOST_WORDS = 10, 30, 3
@@ -43,8 +43,9 @@ _PICTURES_PER_CLASS, _MOST_SIZES = 10, 3
 _MOST_DRAWN = 20_000
 
 
-def run(**settings) -> dict:
-    """The command as a function; ``settings`` are the fields of :class:`InspectConfig`.
+@takes(InspectConfig)
+def run(config: InspectConfig) -> dict:
+    """The command as a function; its settings are the fields of :class:`InspectConfig`.
 
     Returns:
         The content of ``inspect.json``: the facts of :func:`~.data.profile.profile`, and
@@ -57,7 +58,7 @@ def run(**settings) -> dict:
         >>> found["pictures"]["height"], found["findings"]
         (8, [])
     """
-    return execute(InspectConfig(**settings))
+    return execute(config)
 
 
 def execute(config: InspectConfig) -> dict:
@@ -199,16 +200,16 @@ def _told(findings: list[Finding]) -> list[str]:
 def _next(config: InspectConfig, data: Dataset) -> str:
     """The command to go on with, which reads the data in the same way."""
     command = "compare" if len(np.unique(data.y[data.y >= 0])) > 1 else "pretrain"
-    words = ["python", "-m", f"kt_transfer.{command}", "--data", config.data]
+    words = ["--data", config.data]
     if config.data_dir:
-        words += ["--data-dir", str(config.data_dir)]
+        words += ["--data-dir", config.data_dir]
     for name in session.OF_TABLES:
         if value := getattr(config, name):
             words += [
                 f"--{name.replace('_', '-')}",
                 *([value] if isinstance(value, str) else value),
             ]
-    return shlex.join(words)
+    return runs.command_line(command, *words)
 
 
 # -- What is drawn ---------------------------------------------------------------------------------

@@ -5,11 +5,10 @@ from __future__ import annotations
 if __name__ == "__main__":  # answers --help and reports errors before TensorFlow is imported
     import sys
 
-    from kt_transfer.shell.main import main
+    from kt_transfer.shell.entry import main
 
     sys.exit(main(["label", *sys.argv[1:]]))
 
-import shlex
 from pathlib import Path
 
 import numpy as np
@@ -27,14 +26,16 @@ from kt_transfer.runs import folder as runs
 from kt_transfer.runs import session
 from kt_transfer.runs.folder import Run
 from kt_transfer.settings import LabelConfig
+from kt_transfer.settings.calling import takes
 from kt_transfer.sources.loading import like, preprocessing_for_new
 
 # More of them take minutes to draw, and nobody looks at them on one page.
 _MOST_PICTURES = 100
 
 
-def run(**settings) -> Path:
-    """The command as a function; ``settings`` are the fields of :class:`LabelConfig`.
+@takes(LabelConfig)
+def run(config: LabelConfig) -> Path:
+    """The command as a function; its settings are the fields of :class:`LabelConfig`.
 
     Returns:
         The CSV file: ``row`` of the example in its source, the class that the run predicts
@@ -46,7 +47,7 @@ def run(**settings) -> Path:
         >>> label.run(run="runs/digits-teacher", count=5, out="next.csv", quiet=True)
         PosixPath('next.csv')
     """
-    return execute(LabelConfig(**settings))
+    return execute(config)
 
 
 def execute(config: LabelConfig) -> Path:
@@ -93,11 +94,9 @@ def execute(config: LabelConfig) -> Path:
     say = session.say(config)
     say(f"{len(table)} of {len(pool):,} unlabelled examples of {data.spec} in {path}{pictures}")
     given = source.settings.get("labels")
-    more = f" --labels {given + len(table)}" if given else ""
-    say(
-        f"next: label them in your data, then python -m kt_transfer.{source.command} "
-        f"--from-run {shlex.quote(str(source.path))}{more} --out RUN"
-    )
+    words = ["--from-run", source.path, *(["--labels", given + len(table)] if given else [])]
+    again = runs.command_line(source.command, *words, "--out", "RUN")
+    say(f"next: label them in your data, then {again}")
     return path
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 if __name__ == "__main__":  # answers --help and reports errors before TensorFlow is imported
     import sys
 
-    from kt_transfer.shell.main import main
+    from kt_transfer.shell.entry import main
 
     sys.exit(main(["predict", *sys.argv[1:]]))
 
@@ -41,14 +41,16 @@ from kt_transfer.runs import session
 from kt_transfer.serving.loading import load_served
 from kt_transfer.serving.remote import RemoteClassifier
 from kt_transfer.settings import PredictConfig
+from kt_transfer.settings.calling import takes
 from kt_transfer.sources.loading import adaptation_to, like, preprocessing_for_new
 from kt_transfer.sources.predictions import BESIDE, PREFIX
 
 _ROWS_AT_ONCE = 2**15
 
 
-def run(**settings) -> Path:
-    """The command as a function; ``settings`` are the fields of :class:`PredictConfig`.
+@takes(PredictConfig)
+def run(config: PredictConfig) -> Path:
+    """The command as a function; its settings are the fields of :class:`PredictConfig`.
 
     Returns:
         The table: ``split`` and ``row`` of the example in its source, its name there (``id`` of a
@@ -60,7 +62,7 @@ def run(**settings) -> Path:
         >>> predict.run(model="saved_models/digits/1", data="digits", out="new.csv", quiet=True)
         PosixPath('new.csv')
     """
-    return execute(PredictConfig(**settings))
+    return execute(config)
 
 
 def execute(config: PredictConfig) -> Path:

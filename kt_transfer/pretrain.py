@@ -5,7 +5,7 @@ from __future__ import annotations
 if __name__ == "__main__":  # answers --help and reports errors before TensorFlow is imported
     import sys
 
-    from kt_transfer.shell.main import main
+    from kt_transfer.shell.entry import main
 
     sys.exit(main(["pretrain", *sys.argv[1:]]))
 
@@ -17,9 +17,9 @@ import numpy as np
 
 from kt_transfer.data import hold_out
 from kt_transfer.data.rows import take_rows
-from kt_transfer.data.splits import draw_and_hold_out, without_copies_of
+from kt_transfer.data.splits import draw_and_hold_out, of_every_class, without_copies_of
 from kt_transfer.engine.fused_model import FusedModel, predict_raw, scaling
-from kt_transfer.errors import UserError, named
+from kt_transfer.errors import UserError, counted, named
 from kt_transfer.methods.reconstruction import reconstruct_itself, reconstructing
 from kt_transfer.models.autoencoders import (
     dense_autoencoder,
@@ -35,24 +35,29 @@ from kt_transfer.reporting.layers import format_layers, layer_rows, layer_weight
 from kt_transfer.reporting.plots import plot_history, plot_reconstructions
 from kt_transfer.reporting.terminal import accuracy
 from kt_transfer.runs import recording, session
-from kt_transfer.runs.folder import Run
+from kt_transfer.runs.folder import Run, command_line
 from kt_transfer.settings import PretrainConfig
+from kt_transfer.settings.calling import takes
 from kt_transfer.training import semi_supervised
 from kt_transfer.training.fitting import fit
 
 # Share of the examples held out for validation.
 HELD_OUT = 0.1
 
+# What is proposed to go on with, where there are more.
+_FEW_LABELS = 100
 
-def run(**settings) -> Run:
-    """The command as a function; ``settings`` are the fields of :class:`PretrainConfig`.
+
+@takes(PretrainConfig)
+def run(config: PretrainConfig) -> Run:
+    """The command as a function; its settings are the fields of :class:`PretrainConfig`.
 
     Example:
         >>> from kt_transfer import pretrain
         >>> pretrain.run(data="digits", epochs=2, out="runs/first", quiet=True)
         Run('runs/first')
     """
-    return execute(PretrainConfig(**settings))
+    return execute(config)
 
 
 def execute(config: PretrainConfig) -> Run:
@@ -219,7 +224,8 @@ def _measure(config: PretrainConfig, run, task, preprocessing, data, validation)
     some = data.x_test[:1000]
     inputs = np.asarray(preprocessing(some))
     plot = run.folder("plots") / "reconstructions.png"
-    shown = data.x_test[:10], data.scaling_range, data.layout
+    rows = of_every_class(data.y_test)
+    shown = take_rows(data.x_test, rows), data.scaling_range, data.layout
     plot_reconstructions(*recording.reconstructed(network, preprocessing, *shown), plot)
     metrics = {
         "test": {
@@ -261,11 +267,12 @@ def _remedy_for_dead_units(config: PretrainConfig) -> str:
 def _report(config: PretrainConfig, run: Run, data, metrics: dict) -> None:
     say = session.say(config)
     say(format_layers(metrics["layers"]) + "\n")
-    labels = f", {config.labels} labels" if config.labels else ""
-    say(
-        f"pretrained on {data.spec}: {len(run.read_arrays('splits.npz')['train'])} examples"
-        f"{labels}, {config.epochs} epochs, {run.read_json('run.json')['wall_seconds']:.1f} s"
-    )
+    taught = [counted(len(run.read_arrays("splits.npz")["train"]), "example")]
+    if config.labels:
+        taught.append(counted(config.labels, "label"))
+    taught.append(counted(config.epochs, "epoch"))
+    seconds = run.read_json("run.json")["wall_seconds"]
+    say(f"pretrained on {data.spec}: {', '.join(taught)}, {seconds:.1f} s")
     if config.objective == "classification":
         say(f"  test accuracy {accuracy(metrics['test'])}   run {run.path}")
     else:
@@ -275,7 +282,9 @@ def _report(config: PretrainConfig, run: Run, data, metrics: dict) -> None:
             metrics, config.latent_dim, _remedy_for_dead_units(config)
         ):
             say(sentence)
-    if data.num_classes:
-        say(f"next: python -m kt_transfer.finetune --source {run.path} --labels 100")
-    else:
-        say(f"next: python -m kt_transfer.finetune --source {run.path} --data SPEC")
+    words = ["--source", run.path]
+    if not data.num_classes:
+        words += ["--data", "SPEC"]
+    elif data.num_labelled > _FEW_LABELS:
+        words += ["--labels", _FEW_LABELS]
+    say(f"next: {command_line('finetune', *words)}")

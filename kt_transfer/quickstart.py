@@ -9,33 +9,37 @@ from __future__ import annotations
 if __name__ == "__main__":  # answers --help and reports errors before TensorFlow is imported
     import sys
 
-    from kt_transfer.shell.main import main
+    from kt_transfer.shell.entry import main
 
     sys.exit(main(["quickstart", *sys.argv[1:]]))
 
 import contextlib
+import dataclasses
 import io
 from pathlib import Path
 
 from kt_transfer import distill, evaluate, export, finetune, pretrain
+from kt_transfer.errors import counted
 from kt_transfer.reporting.terminal import format_table
 from kt_transfer.runs import folder as runs
 from kt_transfer.runs import session
 from kt_transfer.runs.folder import Run
 from kt_transfer.settings import QuickstartConfig
+from kt_transfer.settings.calling import takes
 
 STUDENT_UNITS = (64,)
 
 
-def run(**settings) -> Run:
-    """The command as a function; ``settings`` are the fields of :class:`QuickstartConfig`.
+@takes(QuickstartConfig)
+def run(config: QuickstartConfig) -> Run:
+    """The command as a function; its settings are the fields of :class:`QuickstartConfig`.
 
     Example:
         >>> from kt_transfer import quickstart
         >>> quickstart.run(data="digits", labels=200, epochs=2, out="runs/chain", quiet=True)
         Run('runs/chain')
     """
-    return execute(QuickstartConfig(**settings))
+    return execute(config)
 
 
 def execute(config: QuickstartConfig) -> Run:
@@ -45,13 +49,14 @@ def execute(config: QuickstartConfig) -> Run:
             name: getattr(config, name)
             for name in (
                 *("data", "data_dir", "seed", "epochs", "batch_size"),
-                *("image_size", "strategy", "num_devices", "jit_compile", "quiet"),
+                *("image_size", "strict", "strategy", "num_devices", "jit_compile", "quiet"),
                 *session.OF_TABLES,
             )
         }
         if config.learning_rate is not None:
             shared["learning_rate"] = config.learning_rate
         source = _step(pretrain, run.path / "pretrain", **shared)
+        config = _with_labels_there(config, source)
         labels = {**shared, "labels": config.labels, "source": str(source.path)}
         teacher = _step(finetune, run.path / "finetune", **labels)
         student = _step(
@@ -81,6 +86,14 @@ def execute(config: QuickstartConfig) -> Run:
     return run
 
 
+def _with_labels_there(config: QuickstartConfig, source: Run) -> QuickstartConfig:
+    """All labels where there are fewer than the default, which nobody asked for."""
+    there = source.read_json("run.json")["data"].get("labelled")
+    if config.labels != QuickstartConfig.labels or there is None or there >= config.labels:
+        return config
+    return dataclasses.replace(config, labels=None)
+
+
 def _step(command, path: Path, **settings) -> Run:
     """Run one step of the chain; a complete one is kept, an interrupted one resumed."""
     if path.exists() and runs.Run(path).read_json("run.json")["status"] == "complete":
@@ -101,7 +114,7 @@ def _report(config: QuickstartConfig, run: Run, metrics: dict, version: Path) ->
         ]
         for step in ("pretrain", "finetune", "distill")
     ]
-    labels = f"{config.labels} labels" if config.labels else "all labels"
+    labels = counted(config.labels, "label") if config.labels else "all labels"
     say = session.say(config)
     session.say_notes_of(config, runs.Run(run.path / "pretrain"))
     say(f"the whole chain on {config.data} with {labels}:\n")
@@ -109,4 +122,4 @@ def _report(config: QuickstartConfig, run: Run, metrics: dict, version: Path) ->
     say(f"\nruns {run.path}   served model {version}: {export.checked(version)}")
     for line in export.how_to_serve(version):
         say(line)
-    say(f"next: python -m kt_transfer.predict --model {version} --data SPEC --out FILE.csv")
+    say(f"next: {export.asking(version)}")

@@ -5,22 +5,24 @@ from __future__ import annotations
 if __name__ == "__main__":  # --help and mistakes are answered before TensorFlow loads
     import sys
 
-    from kt_transfer.shell.main import main
+    from kt_transfer.shell.entry import main
 
     sys.exit(main(["tune", *sys.argv[1:]]))
 
 import dataclasses
+import math
 import shutil
 from pathlib import Path
 
 from kt_transfer import distill, finetune, pretrain
 from kt_transfer import settings as config
 from kt_transfer.comparison.searching import search_settings
-from kt_transfer.errors import TrainingFailed
+from kt_transfer.errors import TrainingFailed, UserError, counted, listed
 from kt_transfer.reporting.terminal import format_table
 from kt_transfer.runs import folder as runs
 from kt_transfer.runs import session
 from kt_transfer.runs.folder import Run
+from kt_transfer.settings.calling import config_of
 
 # What each command's trials are judged by: never the test split.
 OBJECTIVES = {
@@ -48,7 +50,13 @@ def run(command: str, **settings) -> Run:
         >>> tune.run("pretrain", epochs=1, max_trials=1, out="runs/search", quiet=True)
         Run('runs/search')
     """
-    return execute(_CONFIGS[command][1](**settings))
+    if command not in _CONFIGS:
+        raise UserError(
+            given=f"tune.run({command!r})",
+            expected=listed(_CONFIGS),
+            remedy="name the command whose settings to search",
+        )
+    return execute(config_of(_CONFIGS[command][1], settings))
 
 
 def execute(search: config.Search) -> Run:
@@ -175,8 +183,63 @@ def _tell(search, command: str, run: Run, trials, best, metric: str) -> None:
     ]
     say(format_table(["trial", f"validation {metric}", *names], rows))
     failed = f", {len(trials) - len(done)} failed" if len(done) < len(trials) else ""
-    say(f"best of {len(trials)} trials{failed}: {run.path / 'best'}")
-    say(f"next: python -m kt_transfer.{command} --from-run {run.path / 'best'}")
+    kept = run.path / "best"
+    say(f"best of {counted(len(trials), 'trial')}{failed}: {kept}")
+    if metric == "accuracy":
+        for line in describe_ranking([trial["score"] for trial in ranked], _num_judged(kept)):
+            say(line)
+    say(f"next: {runs.command_line(*_command_after(command, kept))}")
+
+
+def _num_judged(best: Path) -> int:
+    """The number of held-out examples that the trials were judged by."""
+    return len(runs.Run(best).read_arrays("splits.npz")["validation"])
+
+
+def describe_ranking(scores: list[float], num_examples: int) -> list[str]:
+    """What so few held-out examples can and cannot say of the trials.
+
+    Args:
+        scores: Validation accuracy of each trial, the best first.
+        num_examples: By how many examples it was measured.
+
+    Example:
+        >>> for line in describe_ranking([1.0, 1.0, 0.9], 10):
+        ...     print(line)
+        2 trials share the best accuracy: the first of them is taken
+        10 held-out examples judge the trials: one is worth 0.1000, and a difference below 0.2645
+        may be chance
+    """
+    lines = []
+    if (ties := scores.count(scores[0])) > 1:
+        lines.append(f"{ties} trials share the best accuracy: the first of them is taken")
+    if len(scores) > 1 and num_examples:
+        lines.append(
+            f"{counted(num_examples, 'held-out example')} judge the trials: one is worth "
+            f"{1 / num_examples:.4f}, and a difference below "
+            f"{least_difference(scores[0], num_examples):.4f} may be chance"
+        )
+    return lines
+
+
+def least_difference(score: float, num_examples: int) -> float:
+    """The smallest difference of two accuracies that counts: two standard errors.
+
+    Of two trials that agree on nothing but their accuracy, so that it errs on the safe side; the
+    accuracy is that of Agresti & Coull (1998), with two more right answers and two more wrong ones,
+    since ten of ten are no proof of certainty.
+    """
+    share = (score * num_examples + 2) / (num_examples + 4)
+    return 2 * math.sqrt(2 * share * (1 - share) / (num_examples + 4))
+
+
+def _command_after(command: str, best: Path) -> tuple:
+    """What to do with the best trial, which is trained already."""
+    if command == "pretrain":
+        return "finetune", "--source", best
+    if command == "finetune":
+        return "distill", "--teacher", best
+    return "export", "--run", best, "--name", "NAME"
 
 
 def _short(value: object) -> str:

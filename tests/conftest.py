@@ -5,6 +5,7 @@ import dataclasses
 import fcntl
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -32,6 +33,11 @@ def pytest_configure(config):
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 
 
+def without_progress(said: str) -> str:
+    """What a command said, without how far it was, which a busy machine makes it say."""
+    return re.sub(r"^.*, about [\d.]+ (s|min|h) left\n", "", said, flags=re.M)
+
+
 def run_command(*words, cwd, check=True, **environment):
     """``python -m kt_transfer WORDS`` in a process of its own."""
     done = subprocess.run(
@@ -43,6 +49,7 @@ def run_command(*words, cwd, check=True, **environment):
     )
     if check:
         assert done.returncode == 0, done.stderr
+    done.stderr = without_progress(done.stderr)
     return done
 
 
@@ -69,6 +76,7 @@ def interrupt(tmp_path):
         wait(process, until)
         process.send_signal(by)
         out, err = process.communicate(timeout=60)
+        err = without_progress(err)
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
     def wait(process, condition, seconds=120):
@@ -102,7 +110,7 @@ def invoke(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
 
     def call(*words) -> Outcome:
-        handler = signal.getsignal(signal.SIGTERM)
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         capfd.readouterr()
         try:
             main([*map(str, words)])
@@ -110,8 +118,10 @@ def invoke(tmp_path, monkeypatch, capfd):
         except SystemExit as leaving:
             code = leaving.code
         finally:
-            signal.signal(signal.SIGTERM, handler)
-        return Outcome(code, *capfd.readouterr())
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+        out, err = capfd.readouterr()
+        return Outcome(code, out, without_progress(err))
 
     return call
 

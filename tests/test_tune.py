@@ -7,12 +7,14 @@ import json
 from pathlib import Path
 
 import keras_tuner
+import numpy as np
 import pytest
 
 from kt_transfer import UserError, finetune, pretrain, tune
 from kt_transfer.errors import TrainingFailed
 from kt_transfer.runs import folder as runs
 from kt_transfer.settings import DistillConfig, FinetuneConfig, PretrainConfig
+from kt_transfer.tune import describe_ranking, least_difference
 
 QUICK = {"data": "digits", "strategy": "one_device", "jit_compile": "no", "quiet": True}
 PRETRAIN = QUICK | {"hidden_units": (8,), "latent_dim": 4, "epochs": 2, "max_trials": 3}
@@ -202,7 +204,23 @@ def test_the_table_names_the_best_first(invoke, tmp_path):
     best = min(trials_of(tmp_path / "search"), key=lambda trial: trial["score"])
     table = done.out[done.out.index("validation mse  ") :].splitlines()
     assert table[1].split()[:2] == [best["trial"], f"{best['score']:.4f}"]
-    assert table[-1] == "next: python -m kt_transfer.pretrain --from-run search/best"
+    assert table[-1] == "next: python -m kt_transfer.finetune --source search/best"
+
+
+@pytest.mark.parametrize(("share", "num"), [(0.9, 10), (1.0, 10), (0.8, 100)])
+def test_the_least_difference_is_what_chance_stays_below(share, num):
+    """Of two trials that are equally good, on as many examples, nineteen times of twenty."""
+    least = least_difference(share, num)
+    one, other = np.random.default_rng(0).binomial(num, share, (2, 20_000)) / num
+    assert np.mean(np.abs(one - other) >= least) <= 0.06
+    assert least < 2.5 * np.sqrt(2 * max(share * (1 - share), 2 / num) / num)
+
+
+def test_ties_are_said_and_what_so_few_examples_cannot_tell():
+    lines = describe_ranking([1.0, 1.0, 1.0, 0.9], 10)
+    assert lines[0] == "3 trials share the best accuracy: the first of them is taken"
+    assert "10 held-out examples judge the trials: one is worth 0.1000" in lines[1]
+    assert len(describe_ranking([0.95, 0.9], 100)) == 1
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import math
 import numbers
+import os
 from collections import Counter
 
 import numpy as np
 from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_memory
 
 from kt_transfer.errors import UserError
 from kt_transfer.methods.views import augmentation_of
@@ -148,3 +150,8 @@ def is_table(X) -> bool:
         return False
     are_numbers = all(getattr(dtype, "kind", "O") in "iuf" for dtype in X.dtypes)
     return not are_numbers or bool(np.asarray(X.isna()).any())
+
+
+def memory_of(given):
+    """A folder, or what caches as ``joblib.Memory`` does."""
+    return check_memory(os.fspath(given) if isinstance(given, os.PathLike) else given)

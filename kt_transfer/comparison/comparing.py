@@ -23,7 +23,7 @@ from kt_transfer.errors import UserError, named
 from kt_transfer.models.preprocessing import preprocessing_model
 from kt_transfer.runs import session
 from kt_transfer.runs.folder import Run
-from kt_transfer.training.callbacks import progress_bar
+from kt_transfer.training.progress import progress_bar
 
 # Saving, exporting and checking the winner and writing the report: seconds of a small network, and
 # what a large one adds, as a multiple of what it takes to describe the candidates.

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import math
 import tempfile
+import time
 import warnings
 
 import keras
@@ -18,6 +21,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from kt_transfer import __version__
 from kt_transfer.comparison import arguments
 from kt_transfer.comparison.comparison import Comparison, Source
 from kt_transfer.data.dataset import UNLABELLED
@@ -73,6 +77,10 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
             none.
         image_shape: ``(height, width)`` or ``(height, width, channels)`` where features are the
             pixels of an image, row by row: they are then scaled together, not each by itself.
+        memory: Folder, or ``joblib.Memory``, in which pretraining is kept: fits of the same
+            examples with the same seed that differ in what comes after it, as in a grid search,
+            pretrain once. By default nothing is kept. With ``random_state=None`` no two are the
+            same.
         random_state: Seed, ``RandomState`` or ``Generator`` of all that is random; an integer
             repeats exactly.
 
@@ -109,6 +117,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         learning_rate=None,
         augment=None,
         image_shape=None,
+        memory=None,
         random_state=None,
     ):
         self.method = method
@@ -122,6 +131,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         self.learning_rate = learning_rate
         self.augment = augment
         self.image_shape = image_shape
+        self.memory = memory
         self.random_state = random_state
 
     def fit(self, X, y, sample_weight=None):
@@ -264,6 +274,11 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
             steps = {name: settings[name] for name in shared if name in settings}
             steps = Steps(epochs=settings["pretrain_epochs"], **steps)
             pretraining = AutoencoderLearner(autoencoder, preprocessing, steps, len(x))
+            if self.memory is not None:
+                named = ("hidden_units", "latent_dim", "noise")
+                recipe = {name: settings[name] for name in named} | dataclasses.asdict(steps)
+                recipe |= {"shape": x.shape[1:], "category_sizes": category_sizes}
+                pretraining = _Kept(pretraining, recipe, arguments.memory_of(self.memory))
         return Source("X", transferable_encoder(autoencoder), preprocessing, pretraining)
 
     def _scaled(self, X) -> np.ndarray:
@@ -278,6 +293,39 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
             if given[name] is None:
                 del given[name]
         return {name: _CHECKS[name](name, value) for name, value in given.items()}
+
+
+class _Kept:
+    """Pretraining that is read where it was done before: by examples, weights, seed and recipe.
+
+    Args:
+        learner: What does it, and holds the autoencoder.
+        recipe: All that decides the result beside what ``learn`` is given.
+        memory: Where results are kept.
+    """
+
+    def __init__(self, learner: AutoencoderLearner, recipe: dict, memory):
+        # One string: joblib's hash of a dictionary depends on which of its parts are one object.
+        self.learner, self.recipe = learner, json.dumps(recipe | {"version": __version__})
+        self.autoencoder, self.preprocessing = learner.autoencoder, learner.preprocessing
+        self._pretrained = memory.cache(_pretrained, ignore=["learner", "callbacks"])
+
+    @property
+    def encoder_weights(self) -> list[np.ndarray]:
+        """What is transferred."""
+        return self.learner.encoder_weights
+
+    def learn(self, x, *, seed: int, sample_weight=None, callbacks=()) -> float:
+        """Learn, or read what was learned; the seconds that it took."""
+        began = time.perf_counter()
+        weights = self._pretrained(self.learner, x, seed, sample_weight, self.recipe, callbacks)
+        self.autoencoder.set_weights(weights)
+        return time.perf_counter() - began
+
+
+def _pretrained(learner, x, seed, sample_weight, recipe, callbacks) -> list[np.ndarray]:
+    learner.learn(x, seed=seed, sample_weight=sample_weight, callbacks=callbacks)
+    return learner.autoencoder.get_weights()
 
 
 _CHECKS = {

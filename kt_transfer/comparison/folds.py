@@ -13,6 +13,9 @@ from kt_transfer.data.dataset import UNLABELLED
 from kt_transfer.data.splits import draw_labels, single_classes
 from kt_transfer.errors import UserError, named
 
+# Few, and what usually settles it.
+DEFAULT_BUDGETS = 50, 200
+
 
 class Draw(NamedTuple):
     """Labelled rows in the order of the draw, and the fold of each.
@@ -135,6 +138,22 @@ def class_shares(
     in_folds = np.bincount(held, minlength=num_classes)
     there = in_folds > 0
     return np.where(there, num_folds / (there.sum() * np.maximum(in_folds, 1)), 0.0)
+
+
+def default_budgets(num_labelled: int, num_folds: int) -> tuple[int | Literal["all"], ...]:
+    """50 and 200 labels, as far as the folds leave so many to learn from; or else all there are.
+
+    Args:
+        num_labelled: Number of labelled examples.
+        num_folds: Number of folds, of which one is held out.
+
+    Example:
+        >>> default_budgets(1438, 5), default_budgets(120, 5), default_budgets(40, 5)
+        ((50, 200), (50, 'all'), ('all',))
+    """
+    left = num_labelled - -(-num_labelled // num_folds)
+    fitting = tuple(budget for budget in DEFAULT_BUDGETS if budget <= left)
+    return fitting if len(fitting) == len(DEFAULT_BUDGETS) else (*fitting, "all")
 
 
 def resolve_budgets(

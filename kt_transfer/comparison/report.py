@@ -25,6 +25,7 @@ from kt_transfer.comparison.table import Table
 from kt_transfer.comparison.verdicts import BASELINE
 from kt_transfer.data import Dataset
 from kt_transfer.data.rows import take_rows
+from kt_transfer.data.splits import of_every_class
 from kt_transfer.reporting.comparison_plots import (
     plot_folds,
     plot_label_efficiency,
@@ -32,6 +33,7 @@ from kt_transfer.reporting.comparison_plots import (
     plot_shift,
     save_png,
 )
+from kt_transfer.reporting.drawing import drawing
 from kt_transfer.reporting.examples import Answers, Differing, differing_answers
 from kt_transfer.reporting.explanations import Explanation
 from kt_transfer.reporting.page import comparison_page
@@ -40,7 +42,6 @@ from kt_transfer.reporting.wording import improvement, is_same
 from kt_transfer.runs import recording
 from kt_transfer.runs.folder import SESSION_SETTINGS, Run, replacing
 
-_NUM_RECONSTRUCTIONS = 8
 _NUM_DIFFERING = 8
 
 
@@ -71,38 +72,43 @@ def write_report(
     points, rows = found["curve"], list(table.rows.values())
     plots = run.folder("plots")
     budgets = sorted({row["labels"] for row in rows})
+    figures = {}
     if len(budgets) > 1:
-        save_png(plot_label_efficiency(points, config.metric), plots / "label_efficiency.png")
+        figures["label_efficiency"] = plot_label_efficiency, points, config.metric
     for labels in budgets:
-        save_png(plot_folds(rows, labels, config.metric), plots / f"folds_{labels}.png")
+        figures[f"folds_{labels}"] = plot_folds, rows, labels, config.metric
     if "shift" in found:
-        save_png(plot_shift(found["shift"]["rows"], config.metric), plots / "shift.png")
+        figures["shift"] = plot_shift, found["shift"]["rows"], config.metric
     if "calibration" in found:
         named = {"as trained": "before", "with the temperature": "after"}
         bins = {name: found["calibration"][key]["bins"] for name, key in named.items()}
-        save_png(plot_reliability(bins), plots / "reliability.png")
+        figures["reliability"] = plot_reliability, bins
+    for name, (plot, *what) in figures.items():
+        with drawing(path := plots / f"{name}.png"):
+            save_png(plot(*what), path)
     shown = _reconstructions(run, data, comparison)
     if shown is not None:
-        plot_reconstructions(*shown, plots / "reconstructions.png", _NUM_RECONSTRUCTIONS)
-    page = comparison_page(
-        found,
-        rows,
-        curve=points,
-        answers=answers,
-        why=why,
-        reconstructions=shown,
-        held_up=list(describe_shift(found)) if "shift" in found else [],
-        worth=[*describe_student(found), *describe_worths(found)],
-        sure=[*describe_sure(found), *describe_left(found)],
-        then=describe_next(found),
-        differing=_differing(found, data, table),
-        again=command_of(config),
-        commands=then,
-        settings=run.settings,
-        environment=_environment(run),
-    )
-    with replacing(run.path / "report.html") as temporary:
-        temporary.write_text(page)
+        plot_reconstructions(*shown, plots / "reconstructions.png")
+    with drawing(run.path / "report.html"):
+        page = comparison_page(
+            found,
+            rows,
+            curve=points,
+            answers=answers,
+            why=why,
+            reconstructions=shown,
+            held_up=list(describe_shift(found)) if "shift" in found else [],
+            worth=[*describe_student(found), *describe_worths(found)],
+            sure=[*describe_sure(found), *describe_left(found)],
+            then=describe_next(found),
+            differing=_differing(found, data, table),
+            again=command_of(config),
+            commands=then,
+            settings=run.settings,
+            environment=_environment(run),
+        )
+        with replacing(run.path / "report.html") as temporary:
+            temporary.write_text(page)
 
 
 def _differing(found: dict, data: Dataset, table: Table) -> dict:
@@ -154,7 +160,8 @@ def _reconstructions(run: Run, data: Dataset, comparison: Comparison):
         return None  # features of a row, of which nobody sees whether they are right
     if autoencoder is None or int(np.prod(autoencoder.output_shape[1:])) != data.num_features:
         return None
-    shown = data.x_test[:_NUM_RECONSTRUCTIONS], data.scaling_range, data.layout
+    rows = of_every_class(data.y_test)
+    shown = take_rows(data.x_test, rows), data.scaling_range, data.layout
     return recording.reconstructed(autoencoder, preprocessing, *shown)
 
 

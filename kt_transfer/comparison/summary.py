@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from kt_transfer.comparison.forecast import describe_next
 from kt_transfer.comparison.generalization import SHIFT_MARKS, describe_shift, shift_table
 from kt_transfer.comparison.table import NO_SOURCE
+from kt_transfer.errors import counted
 from kt_transfer.reporting.calibration import describe_calibration
 from kt_transfer.reporting.terminal import format_table
 from kt_transfer.reporting.wording import (
     LOWER_IS_BETTER,
+    excludes_zero,
     has_more,
     improvement,
     is_practically_equal,
@@ -73,7 +75,18 @@ def describe_verdicts(found: dict) -> str:
         if equal
         else ""
     )
-    return f"each interval has a confidence of 95 %{together}{margin}"
+    alone = [
+        f"{_name(entry)} with {counted(entry['labels'], 'label')}"
+        for entry in found["verdicts"]
+        if entry["verdict"] == "no difference" and excludes_zero(entry)
+    ]
+    chance = (
+        f"; the interval of {joined(alone)} leaves 0 out and is no verdict, since one of {count} "
+        "may do so by chance"
+        if alone
+        else ""
+    )
+    return f"each interval has a confidence of 95 %{together}{chance}{margin}"
 
 
 def describe_left(found: dict) -> Iterator[str]:
@@ -116,7 +129,7 @@ def describe_budget(rows: list[dict], methods: dict) -> str:
         of = [name for name in unlabelled if methods[name].teacher == teacher]
         epochs.setdefault(teacher.epochs, []).append(f"the teachers of {joined(of)}")
     each = [
-        f"{joined(names)} train {number} epochs over the same labelled examples"
+        f"{joined(names)} train {counted(number, 'epoch')} over the same labelled examples"
         + _steps_of(names, steps)
         for number, names in epochs.items()
     ]

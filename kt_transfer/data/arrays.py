@@ -12,6 +12,9 @@ from kt_transfer.data.rows import take_rows
 from kt_transfer.data.splits import split_test
 from kt_transfer.errors import UserError
 
+# Channels of a picture: grey, with colours, with transparency besides; and its least side.
+_CHANNELS, _LEAST_SIDE = (1, 3, 4), 8
+
 
 def dataset_from_arrays(
     spec: str,
@@ -49,6 +52,7 @@ def dataset_from_arrays(
         y_test = y[:0]
     else:
         y_test = _checked(spec, "x_test", x_test, "y_test", y_test, least)
+    _require_channels_last(spec, x.shape)
     if class_names is None:
         y, y_test, class_names = number_classes(spec, y, y_test)
     largest = int(max(y.max(initial=-1), y_test.max(initial=-1)))
@@ -142,6 +146,22 @@ def require_shapes(
             when=f"with {y_name} of shape {y}",
             expected=f"{x[:1]}, one label for each row of {x_name}",
             remedy="correct the data",
+        )
+
+
+def _require_channels_last(spec: str, shape: tuple[int, ...]) -> None:
+    """Refuse pictures as PyTorch has them, whose first rows would be taken for pictures."""
+    if len(shape) != 4:
+        return
+    _, first, *sides, last = shape
+    if first in _CHANNELS and last not in _CHANNELS and min(*sides, last) >= _LEAST_SIDE:
+        raise UserError(
+            setting="data",
+            given=spec,
+            when=f"with examples of shape {shape[1:]}",
+            expected="(height, width, channels)",
+            but=f"these look like {first} channels of {sides[0]} x {last} pixels",
+            remedy="move the channels to the end, as numpy.moveaxis(x, 1, -1) does",
         )
 
 

@@ -66,6 +66,7 @@ class Dataset:
         rows: The row of each training example in the source.
         rows_test: The same for the test examples.
         notes: Messages about how the source was read, one line each.
+        left_out: Files of the source that were not read, each with what it is instead.
         schema: Of a table: its columns. Only then may values be missing, as NaN.
         ids: Of a table: the name of each row of the source, in its order; ``ids[rows]`` are those
             of the training examples, ``ids[rows_test]`` those of the test examples.
@@ -86,6 +87,7 @@ class Dataset:
     rows_test: np.ndarray
     has_observed_range: bool = False
     notes: tuple[str, ...] = ()
+    left_out: tuple[tuple[str, str], ...] = ()
     schema: Schema | None = None
     ids: np.ndarray | None = None
     groups: np.ndarray | None = None
@@ -129,6 +131,11 @@ class Dataset:
     def num_classes(self) -> int:
         """Number of classes; 0 if nothing is labelled."""
         return len(self.class_names)
+
+    @property
+    def num_labelled(self) -> int:
+        """Number of labelled examples that may be learned from."""
+        return int(np.sum((self.y != UNLABELLED) & (self.copies >= 0)))
 
     @functools.cached_property
     def scaling_range(self) -> Range:

@@ -31,10 +31,17 @@ class Found(NamedTuple):
     is_test: bool
 
 
+class LeftOut(NamedTuple):
+    """A file that is not read, and what it is instead of a picture."""
+
+    path: Path
+    what: str
+
+
 def find_pictures(
     spec: str, root: Path, is_picture: Callable[[Path], bool]
-) -> tuple[list[Found], list[str]]:
-    """Find all pictures below a folder, with messages about how it was read.
+) -> tuple[list[Found], list[str], list[LeftOut]]:
+    """Find all pictures below a folder, with messages about how it was read, and the other files.
 
     Each folder is a class, or ``train/``, ``test/`` and ``val/`` contain such folders; the content
     of a folder named ``train`` decides which. Pictures in ``unlabelled/`` or beside the class
@@ -48,8 +55,21 @@ def find_pictures(
     Raises:
         UserError: If there is no picture, or the folders are ambiguous.
     """
+    try:
+        return _found_in(spec, root, is_picture)
+    except PermissionError as error:
+        raise UserError(
+            setting="data",
+            given=spec,
+            expected="folders that may be read",
+            but=f"{error.filename} may not ({error.strerror})",
+            remedy="give its permissions, or move it away",
+        ) from error
+
+
+def _found_in(spec: str, root: Path, is_picture: Callable[[Path], bool]) -> tuple:
     if root.is_file():
-        return [Found(root, None, False)], []
+        return [Found(root, None, False)], [], []
     if not root.is_dir():
         raise _no_pictures(spec, root)
     reading = _Reading(spec, is_picture)
@@ -61,7 +81,7 @@ def find_pictures(
         reading.add_splits(root, splits, [top for top in tops if top not in splits.values()])
     if not reading.found:
         raise _no_pictures(spec, root)
-    return reading.found, reading.notes()
+    return reading.found, reading.notes(), reading.left_out
 
 
 def _no_pictures(spec: str, root: Path) -> UserError:
@@ -121,11 +141,11 @@ class _Reading:
         self.spec = spec
         self.found: list[Found] = []
         self._is_picture = is_picture
-        self._left_out: collections.Counter[str] = collections.Counter()
+        self.left_out: list[LeftOut] = []
         self._remarks: list[str] = []
         self._empty: list[str] = []
         self._nested: list[str] = []
-        self._looked_at: dict[Path, tuple[list[Path], collections.Counter]] = {}
+        self._looked_at: dict[Path, tuple[list[Path], list[LeftOut]]] = {}
 
     def folders_in(self, folder: Path) -> list[Path]:
         return sorted(path for path in folder.iterdir() if path.is_dir() and not _is_hidden(path))
@@ -141,13 +161,13 @@ class _Reading:
         inner_folders = self.folders_in(folder)
         for inner in inner_folders:
             pictures, left_out = self._look(inner)
-            self._left_out += left_out
+            self.left_out += left_out
             is_class = inner.name.casefold() not in _UNLABELLED
             if not pictures:
                 self._empty.append(f"{within}{inner.name}/")
             elif is_class and any(path.parent != inner for path in pictures):
                 self._nested.append(f"{within}{inner.name}/")
-            self._add(pictures, inner.name if is_class else None, is_test)
+            self._add(pictures, readable_name(inner.name) if is_class else None, is_test)
         self._add_beside(folder, is_test, bool(inner_folders))
 
     def add_splits(self, root: Path, splits: dict[str, Path], others: list[Path]) -> None:
@@ -164,7 +184,7 @@ class _Reading:
                 self._remarks.append(f"{folder.name}/ serves as {use}")
         for other in others:  # unlabelled, or without a picture
             pictures, left_out = self._look(other)
-            self._left_out += left_out
+            self.left_out += left_out
             self._add(pictures, None, False)
             if not pictures:
                 self._empty.append(f"{other.name}/")
@@ -180,8 +200,9 @@ class _Reading:
             notes.append(f"with the folders further in: {listed(self._nested)}")
         if self._empty:
             notes.append(f"without a picture: {listed(self._empty)}")
-        if self._left_out:
-            counts = (f"{count} {what}" for what, count in sorted(self._left_out.items()))
+        if self.left_out:
+            kinds = collections.Counter(file.what for file in self.left_out)
+            counts = (f"{count} {what}" for what, count in sorted(kinds.items()))
             notes.append(f"left out: {listed(counts)}")
         return notes
 
@@ -190,7 +211,7 @@ class _Reading:
         pictures, left_out = self._sorted_out(
             path for path in sorted(folder.iterdir()) if not path.is_dir() and not _is_hidden(path)
         )
-        self._left_out += left_out
+        self.left_out += left_out
         self._add(pictures, None, is_test)
         if pictures and is_noted:
             self._remarks.append(f"no class for {len(pictures)} directly in {folder.name}/")
@@ -198,29 +219,39 @@ class _Reading:
     def _add(self, pictures: list[Path], class_name: str | None, is_test: bool) -> None:
         self.found += [Found(path, class_name, is_test) for path in pictures]
 
-    def _look(self, folder: Path) -> tuple[list[Path], collections.Counter]:
-        """Pictures in a folder and its subfolders, and counts of other files by suffix."""
+    def _look(self, folder: Path) -> tuple[list[Path], list[LeftOut]]:
+        """Pictures in a folder and its subfolders, and other files."""
         if folder not in self._looked_at:
-            self._looked_at[folder] = self._sorted_out(sorted(_files_below(folder)))
+            closed: list[LeftOut] = []
+            pictures, left_out = self._sorted_out(sorted(_files_below(folder, closed)))
+            self._looked_at[folder] = pictures, left_out + closed
         return self._looked_at[folder]
 
-    def _sorted_out(self, paths: Iterable[Path]) -> tuple[list[Path], collections.Counter]:
-        pictures, left_out = [], collections.Counter()
+    def _sorted_out(self, paths: Iterable[Path]) -> tuple[list[Path], list[LeftOut]]:
+        pictures, left_out = [], []
         for path in paths:
             suffix = path.suffix.lower()
             if not path.is_file():
-                left_out["broken link" if path.is_symlink() else "special file"] += 1
+                what = "broken link" if path.is_symlink() else "special file"
+                left_out.append(LeftOut(path, what))
             elif suffix in SUFFIXES or self._is_picture(path):
                 pictures.append(path)
             else:
-                left_out[suffix or "without suffix"] += 1
+                left_out.append(LeftOut(path, suffix or "without suffix"))
         return pictures, left_out
 
 
-def _files_below(folder: Path) -> list[Path]:
-    """Every file; links to folders are followed, but each folder only once."""
+def _files_below(folder: Path, closed: list[LeftOut]) -> list[Path]:
+    """Every file; links to folders are followed, but each folder only once.
+
+    Folders without permission are added to ``closed``.
+    """
+
+    def note(error: OSError) -> None:
+        closed.append(LeftOut(Path(error.filename), f"folder ({error.strerror})"))
+
     files, known = [], {os.path.realpath(folder)}
-    for place, inner, names in os.walk(folder, followlinks=True):
+    for place, inner, names in os.walk(folder, onerror=note, followlinks=True):
         inner.sort()
         for name in list(inner):
             path = os.path.realpath(os.path.join(place, name))
@@ -229,6 +260,16 @@ def _files_below(folder: Path) -> list[Path]:
             known.add(path)
         files += [Path(place, name) for name in names if not _is_hidden(Path(name))]
     return files
+
+
+def readable_name(name: str) -> str:
+    """A file's name as text; bytes that are none, such as Latin-1 on a disk of today, are spelled.
+
+    Example:
+        >>> print(readable_name(os.fsdecode(b"gar\\xe7on")))
+        gar\xe7on
+    """
+    return os.fsencode(name).decode(errors="backslashreplace")
 
 
 def _is_hidden(path: Path) -> bool:

@@ -19,7 +19,7 @@ from kt_transfer.data import pictures
 from kt_transfer.data.arrays import dataset_from_arrays
 from kt_transfer.data.cache import cached, cached_rows
 from kt_transfer.data.dataset import UNLABELLED, Dataset, Like
-from kt_transfer.data.folders import Found, find_pictures
+from kt_transfer.data.folders import Found, LeftOut, find_pictures, readable_name
 from kt_transfer.data.rows import take_rows
 from kt_transfer.errors import UserError, listed
 
@@ -27,27 +27,53 @@ from kt_transfer.errors import UserError, listed
 # here are small; to more for a network that was made for larger ones.
 IMAGE_SIZE, LARGE_IMAGE_SIZE = 32, 128
 # Part of the cache key; increase it when the same files decode to other values.
-_RULES = 3
+_RULES = 4
 _ROWS_AT_ONCE = 512
-_MOST_NAMED = 5
+# Of pictures that cannot be read, those named in a line and in the error that ends it all.
+_MOST_NAMED, _MOST_ERRORS = 5, 20
+
+
+# Pixels of the longer side at most, or height and width exactly.
+ImageSize = int | tuple[int, int]
 
 
 def load(
-    spec: str, folder: Path, like: Like | None = None, image_size: int = IMAGE_SIZE
+    spec: str,
+    folder: Path,
+    like: Like | None = None,
+    image_size: ImageSize = IMAGE_SIZE,
+    strict: bool = False,
 ) -> Dataset:
     """Pictures of ``CLASS/`` folders, or of ``train/CLASS/`` and ``test/CLASS/``.
 
-    All are resized to their most common size (at most ``image_size``), with one channel if every
-    one is grey, decoded once and cached. 8-bit pictures become ``uint8`` values from 0 to 255;
-    others keep their values, as floats.
+    All are resized to one size: the one that most of them have, or, where most differ, their median
+    height and width; at most ``image_size``. They have one channel if every one is grey, and are
+    decoded once and cached. 8-bit pictures become ``uint8`` values from 0 to 255; others keep their
+    values, as floats. Those that cannot be read are left out, and said.
 
     Args:
         spec: The data spec, for messages.
         folder: The folder, one picture, or a pattern for several such as ``new/*.png``.
         like: Size, channels and type of the examples, instead of the most common ones.
-        image_size: Pixels of the longer side at most, where nothing else says the size.
+        image_size: Pixels of the longer side at most, or height and width, where nothing else
+            says the size.
+        strict: Whether one that cannot be read is a mistake.
     """
-    folder, found, notes = _found(spec, folder)
+    folder, found, notes, left_out = _found(spec, folder)
+    rows = _decoded(spec, folder, [picture.path for picture in found], like, image_size)
+    if broken := np.flatnonzero(rows["said"][:] & pictures.UNREADABLE).tolist():
+        errors = _why_unreadable([found[number].path for number in broken])
+        kept = np.setdiff1d(np.arange(len(found)), broken)
+        if strict or len(kept) < (2 if like is None else like.least):
+            raise _unreadable(spec, folder, errors)
+        found = [found[number] for number in kept]
+        rows = {name: take_rows(of_each, kept) for name, of_each in rows.items()}
+        reasons = _reasons(folder, errors)
+        notes = [
+            *notes,
+            f"skipped {len(broken)} that cannot be read: {listed(reasons, _MOST_NAMED)}",
+        ]
+        left_out = [*left_out, *(LeftOut(path, _reason(error)) for path, error in errors.items())]
     names = tuple(sorted({p.class_name for p in found if p.class_name is not None}))
     numbers = {name: number for number, name in enumerate(names)} | {None: UNLABELLED}
     y = np.array([numbers[picture.class_name] for picture in found], np.int32)
@@ -60,7 +86,6 @@ def load(
             expected="a train folder too",
             remedy="add one, or give the test folder itself to have part of it for training",
         )
-    rows = _decoded(spec, folder, [picture.path for picture in found], like, image_size)
     x, train, test = rows["x"], np.flatnonzero(~is_test), np.flatnonzero(is_test)
     data = dataset_from_arrays(
         spec,
@@ -77,7 +102,8 @@ def load(
     files = np.array([_name(folder, picture.path) for picture in found], object)
     of_parts = (files[train], files[test]) if len(test) else (files, files)
     line = "; ".join([_summary(found, names, data), *smaller, *notes, *_remarks(flags)])
-    return dataclasses.replace(data, notes=(line,), files=of_parts)
+    skipped = tuple((_name(folder, file.path), file.what) for file in left_out)
+    return dataclasses.replace(data, notes=(line,), left_out=skipped, files=of_parts)
 
 
 def file_sizes(spec: str, folder: Path) -> dict[str | None, list[tuple[int, int]]]:
@@ -90,17 +116,18 @@ def file_sizes(spec: str, folder: Path) -> dict[str | None, list[tuple[int, int]
     Returns:
         The sizes of each class, by name; ``None`` for those without one.
     """
-    _, found, _ = _found(spec, folder)
+    _, found, _, _ = _found(spec, folder)
+    classes = {picture.path: picture.class_name for picture in found}
     with ThreadPoolExecutor() as pool:
-        headers = pool.map(pictures.read_header, [picture.path for picture in found])
+        headers = _each(pool, {}, pictures.read_header, list(classes))
     sizes: dict[str | None, list[tuple[int, int]]] = {}
-    for picture, header in zip(found, headers, strict=True):
-        sizes.setdefault(picture.class_name, []).append((header.height, header.width))
+    for path, header in headers.items():
+        sizes.setdefault(classes[path], []).append((header.height, header.width))
     return sizes
 
 
-def _found(spec: str, path: Path) -> tuple[Path, list[Found], list[str]]:
-    """The folder that holds all pictures, these, and messages about how it was read."""
+def _found(spec: str, path: Path) -> tuple[Path, list[Found], list[str], list[LeftOut]]:
+    """The folder that holds all pictures, these, messages about how it was read, other files."""
     if path.exists() or not glob.has_magic(str(path)):
         return path, *find_pictures(spec, path, pictures.is_picture)
     files = sorted(file for name in glob.glob(str(path)) if (file := Path(name)).is_file())
@@ -113,7 +140,7 @@ def _found(spec: str, path: Path) -> tuple[Path, list[Found], list[str]]:
             remedy="give one that does",
         )
     folder = Path(os.path.commonpath([file.parent for file in files]))
-    return folder, [Found(file, None, False) for file in files], []
+    return folder, [Found(file, None, False) for file in files], [], []
 
 
 def _summary(found: list[Found], names: tuple[str, ...], data: Dataset) -> str:
@@ -128,7 +155,7 @@ def _summary(found: list[Found], names: tuple[str, ...], data: Dataset) -> str:
     return f"read {len(found)} picture{s}{of_classes}{without} as {shape}{values}"
 
 
-def _scaled_down(flags: np.ndarray, data: Dataset, image_size: int) -> list[str]:
+def _scaled_down(flags: np.ndarray, data: Dataset, image_size: ImageSize) -> list[str]:
     """A message about pictures that had more pixels than were read."""
     count = int((flags & pictures.LARGER > 0).sum())
     if not count or max(data.input_shape[:2]) != image_size:
@@ -139,6 +166,7 @@ def _scaled_down(flags: np.ndarray, data: Dataset, image_size: int) -> list[str]
 def _remarks(flags: np.ndarray) -> list[str]:
     """Messages about pictures that needed special treatment."""
     counts = {
+        "{} turned upright": pictures.TURNED,
         "the first frame of {} with several": pictures.FIRST_FRAME,
         "{} transparent on white": pictures.ON_WHITE,
         "{} transparent on black": pictures.ON_BLACK,
@@ -150,11 +178,11 @@ def _remarks(flags: np.ndarray) -> list[str]:
     ]
 
 
-def _decoded(spec: str, root: Path, paths: list[Path], like: Like | None, image_size: int) -> dict:
+def _decoded(spec: str, root: Path, paths: list[Path], like: Like | None, size: ImageSize) -> dict:
     """The examples ``x``, and flags for each in ``said``."""
-    own = f"images/{_key(root, paths, image_size)}"
+    own = f"images/{_key(root, paths, size)}"
     if like is None:
-        return cached_rows(own, len(paths), lambda: _decode_all(spec, root, paths, image_size))
+        return cached_rows(own, len(paths), lambda: _decode_all(spec, root, paths, size))
     # They may be cached already in the form that they have without a model.
     if (rows := cached(own)) and (rows["x"].shape[1:], str(rows["x"].dtype)) == like[:2]:
         return rows
@@ -162,23 +190,30 @@ def _decoded(spec: str, root: Path, paths: list[Path], like: Like | None, image_
     return cached_rows(key, len(paths), lambda: _decode_all(spec, root, paths, like))
 
 
-def _key(root: Path, paths: list[Path], image_size: int) -> str:
+def _key(root: Path, paths: list[Path], image_size: ImageSize) -> str:
     """A hash that changes when a picture does."""
     digest = hashlib.sha256(f"{_RULES} {image_size}".encode())
     for path in paths:
         status = path.stat()
         line = f"{path.relative_to(root)}\0{status.st_size}\0{status.st_mtime_ns}\n"
         digest.update(os.fsencode(line))
+        if not os.access(path, os.R_OK):  # left out until it may be read
+            digest.update(b"closed")
     return digest.hexdigest()[:16]
 
 
-def _decode_all(spec: str, root: Path, paths: list[Path], wanted: Like | int) -> Iterator[dict]:
-    """Batches of pictures in the form that a model takes, or of at most so many pixels a side."""
+def _decode_all(
+    spec: str, root: Path, paths: list[Path], wanted: Like | ImageSize
+) -> Iterator[dict]:
+    """Batches of pictures in the form that a model takes, or of the size that is asked for.
+
+    Those that cannot be read are black, and said to be ``UNREADABLE``.
+    """
     from PIL import Image
     from rich.console import Console
     from rich.progress import track
 
-    like = None if isinstance(wanted, int) else wanted
+    like = wanted if isinstance(wanted, Like) else None
     unreadable: dict[Path, Exception] = {}
     with ThreadPoolExecutor() as pool, warnings.catch_warnings():
         # Pillow still raises an error for pictures twice as large.
@@ -186,7 +221,10 @@ def _decode_all(spec: str, root: Path, paths: list[Path], wanted: Like | int) ->
         read = functools.partial(_each, pool, unreadable)
         headers = read(pictures.read_header, paths)
         shape = _common_shape(headers, read, wanted) if like is None else _shape_like(spec, like)
-        _require_kind(spec, root, headers, like)
+        if not headers:
+            raise _unreadable(spec, root, unreadable)
+        kind = _require_kind(spec, root, headers, like)
+        missing = np.zeros(shape, pictures.type_of(kind)), pictures.UNREADABLE
         console = Console(stderr=True)
         for start in track(
             range(0, len(paths), _ROWS_AT_ONCE),
@@ -195,16 +233,25 @@ def _decode_all(spec: str, root: Path, paths: list[Path], wanted: Like | int) ->
             transient=True,
             disable=not console.is_terminal,
         ):
-            some = [path for path in paths[start : start + _ROWS_AT_ONCE] if path in headers]
-            decoded = read(functools.partial(pictures.decode, shape=shape), some).values()
-            if not unreadable:
-                x = np.stack([pixels for pixels, _ in decoded])
-                yield {
-                    "x": x if like is None else x.reshape(-1, *like.input_shape),
-                    "said": np.array([flags for _, flags in decoded], np.uint8),
-                }
-    if unreadable:
+            some = paths[start : start + _ROWS_AT_ONCE]
+            known = [path for path in some if path in headers]
+            decoded = read(functools.partial(pictures.decode, shape=shape), known)
+            of_each = [decoded.get(path, missing) for path in some]
+            x = np.stack([pixels for pixels, _ in of_each])
+            yield {
+                "x": x if like is None else x.reshape(-1, *like.input_shape),
+                "said": np.array([flags for _, flags in of_each], np.uint8),
+            }
+    if len(unreadable) == len(paths):
         raise _unreadable(spec, root, unreadable)
+
+
+def _why_unreadable(paths: list[Path]) -> dict[Path, Exception]:
+    """The error of each picture that cannot be read, though the others are cached."""
+    unreadable: dict[Path, Exception] = {}
+    with ThreadPoolExecutor() as pool:
+        _each(pool, unreadable, lambda path: pictures.decode(path, (1, 1, 3)), paths)
+    return {path: unreadable.get(path, ValueError("it could not be read before")) for path in paths}
 
 
 def _each(pool, unreadable: dict, function: Callable, paths: list[Path]) -> dict:
@@ -222,13 +269,8 @@ def _each(pool, unreadable: dict, function: Callable, paths: list[Path]) -> dict
     return {path: given for path, given in results.items() if path not in failed}
 
 
-def _common_shape(headers: dict, read: Callable, image_size: int) -> tuple[int, int, int]:
-    """The most common size within a limit, with one channel if every picture is grey."""
-    if not headers:
-        return 1, 1, 1
-    sizes = sorted((header.height, header.width) for header in headers.values())
-    ((height, width), _), *_ = collections.Counter(sizes).most_common(1)
-    scale = min(1.0, image_size / max(height, width))
+def _common_shape(headers: dict, read: Callable, wanted: ImageSize) -> tuple[int, int, int]:
+    """The size that is asked for, with one channel if every picture is grey."""
     in_doubt = [path for path, header in headers.items() if header.is_grey is None]
     # In small groups, since the first pictures usually decide.
     channels = 1
@@ -236,7 +278,19 @@ def _common_shape(headers: dict, read: Callable, image_size: int) -> tuple[int, 
         if not all(read(pictures.is_grey, in_doubt[start : start + _ROWS_AT_ONCE // 16]).values()):
             channels = 3
             break
+    if not headers:
+        return 1, 1, channels
+    if not isinstance(wanted, int):
+        return *wanted, channels
+    height, width = _usual_size([(header.height, header.width) for header in headers.values()])
+    scale = min(1.0, wanted / max(height, width))
     return max(1, round(height * scale)), max(1, round(width * scale)), channels
+
+
+def _usual_size(sizes: list[tuple[int, int]]) -> tuple[float, float]:
+    """The size that most have; where they differ, as cropped photographs do, a middle one."""
+    (usual, count), *_ = collections.Counter(sorted(sizes)).most_common(1)
+    return usual if 2 * count >= len(sizes) else tuple(np.median(sizes, axis=0))
 
 
 def _shape_like(spec: str, like: Like) -> tuple[int, int, int]:
@@ -252,8 +306,8 @@ def _shape_like(spec: str, like: Like) -> tuple[int, int, int]:
     return shape
 
 
-def _require_kind(spec: str, root: Path, headers: dict, like: Like | None) -> None:
-    """Refuse pictures whose values are not comparable with one another or with a model's."""
+def _require_kind(spec: str, root: Path, headers: dict, like: Like | None) -> str:
+    """The kind of all pictures; refused if it is not one, or not a model's."""
     by_kind: dict[str, list[Path]] = {}
     for path, header in headers.items():
         by_kind.setdefault(header.kind, []).append(path)
@@ -269,9 +323,9 @@ def _require_kind(spec: str, root: Path, headers: dict, like: Like | None) -> No
             expected="one, since their values are not in proportion",
             remedy="convert them to one kind",
         )
-    if like is None or not by_kind or (like.dtype == "uint8") == (pictures.BYTES in by_kind):
-        return
     ((kind, paths),) = by_kind.items()
+    if like is None or (like.dtype == "uint8") == (kind == pictures.BYTES):
+        return kind
     wanted = "8-bit" if like.dtype == "uint8" else "not 8-bit"
     raise UserError(
         setting="data",
@@ -283,18 +337,21 @@ def _require_kind(spec: str, root: Path, headers: dict, like: Like | None) -> No
 
 
 def _unreadable(spec: str, root: Path, errors: dict[Path, Exception]) -> UserError:
-    named = [f"{_name(root, path)} ({_reason(error)})" for path, error in sorted(errors.items())]
     return UserError(
         setting="data",
         given=spec,
         expected="pictures",
-        but=f"{listed(named, _MOST_NAMED)} cannot be read",
+        but=f"{listed(_reasons(root, errors), _MOST_ERRORS)} cannot be read",
         remedy="replace or remove them",
     )
 
 
+def _reasons(root: Path, errors: dict[Path, Exception]) -> list[str]:
+    return [f"{_name(root, path)} ({_reason(error)})" for path, error in sorted(errors.items())]
+
+
 def _name(root: Path, path: Path) -> str:
-    return str(path.relative_to(root)) if path != root else path.name
+    return readable_name(str(path.relative_to(root)) if path != root else path.name)
 
 
 def _reason(error: Exception) -> str:

@@ -16,7 +16,7 @@ BYTES = "8-bit"
 _WORDS, _INTEGERS, _FLOATS = "16-bit", "32-bit integer", "floating-point"
 
 # Flags for pictures that needed special treatment.
-FIRST_FRAME, ON_WHITE, ON_BLACK, LARGER = 1, 2, 4, 8
+FIRST_FRAME, ON_WHITE, ON_BLACK, LARGER, TURNED, UNREADABLE = 1, 2, 4, 8, 16, 32
 
 _GREY_MODES = ("1", "L", "LA", "La", "I", "F")
 _TIFF_SAMPLE_FORMAT, _UNSIGNED, _SIGNED = 339, 1, 2
@@ -97,8 +97,8 @@ def decode(path: Path, shape: tuple[int, int, int]) -> tuple[np.ndarray, int]:
 
     Returns:
         ``uint8`` values for ``BYTES``; for other kinds the original values as ``float32`` or, for
-        32-bit integers, ``float64``. And a sum of ``FIRST_FRAME``, ``ON_WHITE``,
-        ``ON_BLACK`` and, for a picture of more pixels than the result, ``LARGER``.
+        32-bit integers, ``float64``. And a sum of ``FIRST_FRAME``, ``ON_WHITE``, ``ON_BLACK``,
+        ``TURNED`` and, for a picture of more pixels than the result, ``LARGER``.
 
     Raises:
         Exception: Of any kind, if it cannot be read.
@@ -112,9 +112,16 @@ def decode(path: Path, shape: tuple[int, int, int]) -> tuple[np.ndarray, int]:
             pixels, flags = _of_shape(_wide_pixels(path, image), shape), 0
         if image.height * image.width > shape[0] * shape[1]:
             flags |= LARGER
+        if _orientation(image) != 1:
+            flags |= TURNED
         if image.format != "MPO" and getattr(image, "is_animated", False):
             flags |= FIRST_FRAME
     return pixels, flags
+
+
+def type_of(kind: str) -> np.dtype:
+    """The type of the pixels that :func:`decode` makes of pictures of that kind."""
+    return np.dtype({BYTES: np.uint8, _INTEGERS: np.float64}.get(kind, np.float32))
 
 
 @contextlib.contextmanager

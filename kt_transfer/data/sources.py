@@ -39,7 +39,8 @@ def load_data(
     flag: str = "--data",
     like: Like | None = None,
     table: TableOptions | None = None,
-    image_size: int = images.IMAGE_SIZE,
+    image_size: images.ImageSize = images.IMAGE_SIZE,
+    strict: bool = False,
 ) -> Dataset:
     """Load a data set.
 
@@ -56,7 +57,8 @@ def load_data(
             few examples are enough; of a table its columns are taken.
         table: What the columns of a table are.
         image_size: Pixels of the longer side that pictures (``images:``) are scaled down to if they
-            have more; a model says it where ``like`` is given.
+            have more, or the height and width of all; a model says it where ``like`` is given.
+        strict: Whether a picture that cannot be read is a mistake, rather than left out and said.
 
     Returns:
         The :class:`Dataset`, with raw, unscaled examples.
@@ -70,11 +72,16 @@ def load_data(
         ((1438, 8, 8), dtype('uint8'), (0.0, 16.0))
     """
     with settings_named(data=flag.removeprefix("--").replace("-", "_")):
-        return _load(spec, data_dir, like, table, image_size)
+        return _load(spec, data_dir, like, table, image_size, strict)
 
 
 def _load(
-    spec: str, data_dir, like: Like | None, table: TableOptions | None, image_size: int
+    spec: str,
+    data_dir,
+    like: Like | None,
+    table: TableOptions | None,
+    image_size: images.ImageSize,
+    strict: bool,
 ) -> Dataset:
     kind, where = _parse(spec)
     if kind in _TABLES:
@@ -93,7 +100,7 @@ def _load(
         return tfds.load(spec, where, data_dir, like)
     path = Path(where).expanduser()
     if kind == "images":
-        return images.load(spec, path, like, image_size)
+        return images.load(spec, path, like, image_size, strict)
     return _AT_PATHS[kind].load(spec, path, like)
 
 

@@ -226,3 +226,22 @@ def without_copies_of(rows: np.ndarray, copies: np.ndarray) -> np.ndarray:
 def _beyond_the_first(labels: np.ndarray) -> np.ndarray:
     """The positions of all but the first of each class."""
     return np.setdiff1d(np.arange(len(labels)), np.unique(labels, return_index=True)[1])
+
+
+def of_every_class(y: np.ndarray, count: int = 10, most: int = 24) -> np.ndarray:
+    """Rows to show: the first of each class, then the second, as far as ``count`` goes.
+
+    Args:
+        y: Class numbers, shape ``(n,)``; what has no label counts as a class.
+        count: How many rows, where there are no more classes.
+        most: How many at most.
+
+    Example:
+        >>> of_every_class(np.array([0, 0, 0, 2, 1, 1]), 4)
+        array([0, 4, 3, 1])
+    """
+    by_class = np.argsort(y, kind="stable")
+    _, starts, counts = np.unique(y[by_class], return_index=True, return_counts=True)
+    turn = np.empty(len(y), int)
+    turn[by_class] = np.arange(len(y)) - np.repeat(starts, counts)
+    return np.lexsort((y, turn))[: min(max(count, len(counts)), most)]

@@ -11,6 +11,7 @@ from pathlib import Path
 from kt_transfer.errors import UserError, named
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_FORBIDDEN = (errno.EACCES, errno.EPERM)
 _REMEDIES = {
     errno.ENOSPC: "free some space, or write to another disk",
     errno.EDQUOT: "free some space, or write to another disk",
@@ -89,6 +90,7 @@ def replacing_folder(path: Path, holds: str, *, overwrite: bool = False):
 def require_free_folder(path: Path, holds: str, *, overwrite: bool = False) -> None:
     """Refuse a folder that :func:`replacing_folder` would not write, before the work is done."""
     path = Path(path)
+    require_own_folder(path)
     if not path.exists() or path.is_dir() and not any(path.iterdir()):
         return
     if not overwrite:
@@ -101,6 +103,19 @@ def require_free_folder(path: Path, holds: str, *, overwrite: bool = False) -> N
             expected=f"a folder with {holds}",
             but="it holds something else",
             remedy=f"give another {named('out')}, or remove it yourself",
+        )
+
+
+def require_own_folder(path: Path) -> None:
+    """Refuse the folder that the command stands in, or one above it: it is not its to replace."""
+    here = Path.cwd()
+    if (given := Path(os.path.abspath(path))) == here or given in here.parents:
+        raise UserError(
+            setting="out",
+            given=path,
+            expected="a folder of its own",
+            but="it is the one that you are in" if given == here else "you are inside it",
+            remedy=f"give a name in it, such as {named('out', 'runs/first')}",
         )
 
 
@@ -131,7 +146,14 @@ def describe_disk_error(error: BaseException, path: os.PathLike | str | None = N
         return None
     path = _filename(error) or path or os.curdir
     room = _room(Path(os.fspath(path))) if number in _FULL else ""
-    return f"{path} cannot be written ({os.strerror(number)}{room}): {_REMEDIES[number]}."
+    verb = "read" if number in _FORBIDDEN and _is_closed(Path(path)) else "written"
+    return f"{path} cannot be {verb} ({os.strerror(number)}{room}): {_REMEDIES[number]}."
+
+
+def _is_closed(path: Path) -> bool:
+    """Whether a path, or the folder of one that cannot be seen, may not even be looked into."""
+    there = next(p for p in (path, *path.absolute().parents) if os.path.lexists(p))
+    return not os.access(there, os.R_OK | (os.X_OK if there.is_dir() else 0))
 
 
 def disk_errno(error: BaseException) -> int | None:

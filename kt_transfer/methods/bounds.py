@@ -62,7 +62,7 @@ def require_bounds(config) -> None:
     Raises:
         UserError: It names the setting; of several, the first.
     """
-    for name, hint in _hints(type(config)).items():
+    for name, hint in hints_of(type(config)).items():
         for bound, value in _bounds(hint, getattr(config, name)):
             try:
                 holds = bound.holds(value)
@@ -89,11 +89,16 @@ def _bounds(hint, value) -> Iterator[tuple[Bound, Any]]:
         literals = [one for one in arguments if get_origin(one) is Literal]
         others = [one for one in arguments if one not in (type(None), *literals)]
         if not any(value in get_args(words) for words in literals):
+            if isinstance(value, tuple):
+                others = [one for one in others if get_origin(one) is tuple] or others
+            else:
+                others = [one for one in others if get_origin(one) is not tuple] or others
             for one in others or literals:
                 yield from _bounds(one, value)
 
 
 @functools.cache
-def _hints(config_class: type) -> dict[str, Any]:
+def hints_of(config_class: type) -> dict[str, Any]:
+    """The type of each field, with its bounds."""
     hints = get_type_hints(config_class, include_extras=True)
     return {field.name: hints[field.name] for field in dataclasses.fields(config_class)}

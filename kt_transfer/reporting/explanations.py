@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from kt_transfer.reporting.comparison_plots import INK, STYLE, save_png
+from kt_transfer.reporting.drawing import drawing
 from kt_transfer.reporting.examples import picture_uri
 from kt_transfer.reporting.plots import as_picture
 from kt_transfer.reporting.terminal import format_table
@@ -169,10 +170,11 @@ def save_explanation(explanation: Explanation, plots: Path) -> dict:
         Its note, with the ``file`` that it was drawn to.
     """
     if isinstance(explanation, PixelExplanation):
-        figure, name = plot_pixels(explanation), PIXELS_FILE
+        plot, name = plot_pixels, PIXELS_FILE
     else:
-        figure, name = plot_columns(explanation), COLUMNS_FILE
-    save_png(figure, plots / name)
+        plot, name = plot_columns, COLUMNS_FILE
+    with drawing(plots / name):
+        save_png(plot(explanation), plots / name)
     return explanation.to_note() | {"file": f"plots/{name}"}
 
 

@@ -13,6 +13,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from kt_transfer.files.writing import replacing
+from kt_transfer.reporting.drawing import drawn
 from kt_transfer.reporting.plots import as_picture
 from kt_transfer.reporting.wording import percent
 
@@ -58,6 +59,7 @@ class Values(NamedTuple):
     note: str = ""
 
 
+@drawn
 def plot_columns(columns: Sequence[Values], y, class_names: Sequence[str], path: Path) -> int:
     """A panel for each column: how its values spread, within each class.
 
@@ -97,6 +99,7 @@ def plot_columns(columns: Sequence[Values], y, class_names: Sequence[str], path:
     return left_out
 
 
+@drawn
 def plot_classes(names: Sequence[str], train, test, path: Path) -> None:
     """A bar for each class with its number of training and test examples, the largest first.
 
@@ -130,6 +133,7 @@ def plot_classes(names: Sequence[str], train, test, path: Path) -> None:
         _save(figure, path)
 
 
+@drawn
 def plot_pictures(
     rows: Sequence[tuple[str, np.ndarray]], value_range: tuple[float, float], path: Path
 ) -> int:

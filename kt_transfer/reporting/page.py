@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from kt_transfer.errors import counted
 from kt_transfer.files.writing import size_in_words
 from kt_transfer.reporting.calibration import describe_calibration
 from kt_transfer.reporting.classification import confusion_matrix
@@ -24,6 +25,7 @@ from kt_transfer.reporting.wording import (
     LOWER_IS_BETTER,
     METRICS,
     candidate_name,
+    excludes_zero,
     format_gain,
     format_interval,
     format_reason,
@@ -40,7 +42,7 @@ from kt_transfer.reporting.wording import (
 
 _SCRATCH = {"method": "scratch", "source": ""}
 _MOST_CLASSES = 30  # in a confusion matrix; beyond, the most frequent confusions are listed
-_MOST_MISTAKES, _MOST_RECONSTRUCTIONS, _MOST_CONFUSIONS = 12, 8, 15
+_MOST_MISTAKES, _MOST_RECONSTRUCTIONS, _MOST_CONFUSIONS = 12, 24, 15
 
 
 def comparison_page(
@@ -240,7 +242,11 @@ def _verdict_row(metric: str, row: dict, reach: float) -> dict:
         "likely": _likely(row),
         "kind": row["verdict"].replace("no difference", "same"),
         # Of an open verdict the probabilities say more; what is detectable has its own column.
-        "reason": "" if row["verdict"] == "no difference" else format_reason(metric, row),
+        "reason": (
+            ""
+            if row["verdict"] == "no difference" and not excludes_zero(row)
+            else format_reason(metric, row)
+        ),
         "detectable": format_size(metric, row["detectable"]),
     }
 
@@ -338,7 +344,7 @@ def _until_scratch(comparison: dict, method: str, source: str) -> str:
         return "–"
     if found["epochs"] is None:
         return "never"
-    return f"{found['epochs']} epochs, {_seconds(found['seconds'])}"
+    return f"{counted(found['epochs'], 'epoch')}, {_seconds(found['seconds'])}"
 
 
 def _shift(comparison: dict, held_up: Sequence[str]) -> dict | None:

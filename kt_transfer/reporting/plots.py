@@ -9,8 +9,10 @@ from matplotlib.figure import Figure
 
 from kt_transfer.files.writing import replacing
 from kt_transfer.reporting.distillation import FIGURES, NAMES
+from kt_transfer.reporting.drawing import drawn
 
 
+@drawn
 def plot_history(rows: list[dict], path: Path, scratch: list[dict] = ()) -> None:
     """Plot training and validation loss, and accuracy and learning rate where they apply.
 
@@ -36,8 +38,9 @@ def plot_history(rows: list[dict], path: Path, scratch: list[dict] = ()) -> None
     _save(figure, path)
 
 
+@drawn
 def plot_reconstructions(
-    originals: np.ndarray, reconstructions: np.ndarray, path: Path, count: int = 10
+    originals: np.ndarray, reconstructions: np.ndarray, path: Path, count: int = 24
 ) -> None:
     """Plot inputs above their reconstructions.
 
@@ -59,6 +62,7 @@ def plot_reconstructions(
     _save(figure, path)
 
 
+@drawn
 def plot_confusion_matrix(counts: np.ndarray, names, path: Path) -> None:
     """Plot counts by true class (row) and predicted class, coloured by share of the true class."""
     size = max(4.0, 0.5 * len(names) + 1.5)
@@ -77,6 +81,7 @@ def plot_confusion_matrix(counts: np.ndarray, names, path: Path) -> None:
     _save(figure, path)
 
 
+@drawn
 def plot_gained(comparison: dict[str, dict], path: Path) -> None:
     """Plot the comparison of teacher and students, a panel per figure with a bar per model.
 
@@ -108,6 +113,7 @@ def plot_gained(comparison: dict[str, dict], path: Path) -> None:
     _save(figure, path)
 
 
+@drawn
 def plot_contact_sheet(examples: np.ndarray, titles, path: Path) -> None:
     """Images side by side, each with its title.
 
@@ -124,7 +130,7 @@ def plot_contact_sheet(examples: np.ndarray, titles, path: Path) -> None:
         axis.axis("off")
     for axis, example, title in zip(axes, examples, titles, strict=False):
         _show(axis, example, examples)
-        axis.set_title(title, fontsize=7, parse_math=False)
+        axis.set_title(title, fontsize=7)
     _save(figure, path)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from kt_transfer.errors import counted
+
 
 def saved_by_transfer(
     transferred: list[dict], scratch: list[dict], num_validation: int, seconds_before: float = 0.0
@@ -45,8 +47,7 @@ def describe_savings(saved: dict) -> str:
 
 
 def _format_reached(reached: dict) -> str:
-    epochs = reached["epochs"]
-    return f"{epochs} epoch{'s' * (epochs != 1)} ({reached['seconds']:.1f} s)"
+    return f"{counted(reached['epochs'], 'epoch')} ({reached['seconds']:.1f} s)"
 
 
 def _reached(rows: list[dict], accuracy: float, seconds_before: float = 0.0) -> dict | None:

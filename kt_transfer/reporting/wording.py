@@ -70,7 +70,9 @@ def format_size(metric: str, value: float) -> str:
 
 
 def format_reason(metric: str, verdict: dict) -> str:
-    """What "better" or "worse" rests on: the interval."""
+    """What a verdict rests on: the interval, or why it is no more than "no difference"."""
+    if verdict["verdict"] == "no difference":
+        return "its interval leaves 0 out, but one of so many may do so by chance"
     near, far = sorted(map(abs, verdict["interval"]))
     transferred = bool(verdict["source"])
     return f"by {_number(metric, near)} to {format_size(metric, far)}" + ": negative transfer" * (
@@ -97,6 +99,12 @@ def is_same(one: dict, other: dict) -> bool:
 def has_more(comparison: dict, row: dict) -> bool:
     """Whether a candidate has more to go by than labels: a source, or unlabelled examples."""
     return bool(row["source"]) or row["method"] in comparison["uses_unlabelled"]
+
+
+def excludes_zero(row: dict) -> bool:
+    """Whether the interval of a row would alone be a verdict."""
+    low, high = row["interval"]
+    return low > 0 or high < 0
 
 
 def is_practically_equal(row: dict) -> bool:

@@ -15,6 +15,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import time
@@ -23,7 +24,7 @@ from pathlib import Path
 
 from kt_transfer.errors import TrainingFailed, UserError, named
 from kt_transfer.files.reading import read_json, require_plausible_zip
-from kt_transfer.files.writing import exists_already, replacing
+from kt_transfer.files.writing import exists_already, replacing, require_own_folder
 from kt_transfer.runs.checks import (
     check_description,
     check_examples,
@@ -38,6 +39,12 @@ from kt_transfer.runs.checks import (
 
 # Settings that do not affect the results: a resumed run may change them.
 SESSION_SETTINGS = frozenset({"out", "overwrite", "resume", "from_run", "quiet", "debug"})
+# What is said of a run that has not ended well.
+_UNFINISHED = {
+    "interrupted": "was interrupted",
+    "failed": "failed",
+    "running": "did not end",
+}
 # A setting that a resumed run keeps but may change, since that disk may be full.
 MAY_CHANGE = frozenset({"export_dir"})
 # Prefix of sources that are models of keras.applications.
@@ -151,7 +158,7 @@ class Run:
                 given=self.path,
                 expected="a classifier",
                 but="it is an autoencoder",
-                remedy=f"run `python -m kt_transfer.finetune --source {self.path}` first",
+                remedy=f"run `{command_line('finetune', '--source', self.path)}` first",
             )
         return self.load_models()
 
@@ -237,12 +244,14 @@ class Run:
         return self.settings["data"]
 
     @property
-    def image_size(self) -> int:
-        """Pixels of the longer side that its pictures were scaled down to if they had more."""
+    def image_size(self) -> int | tuple[int, int]:
+        """Pixels of the longer side that its pictures were scaled down to if they had more, or
+        their height and width."""
         from kt_transfer.data.images import LARGE_IMAGE_SIZE
 
         # Runs that do not say were made when this was the only one.
-        return self.settings.get("image_size") or LARGE_IMAGE_SIZE
+        size = self.settings.get("image_size") or LARGE_IMAGE_SIZE
+        return tuple(size) if isinstance(size, list) else size
 
     @property
     def label_names(self) -> list[str]:
@@ -257,6 +266,7 @@ def open_run(path: str | os.PathLike, setting: str = "run") -> Run:
         UserError: If there is no run folder, or the run is incomplete.
     """
     run = Run(Path(path))
+    recover(run.path)
     if not (run.path / "config.json").is_file() or not (run.path / "run.json").is_file():
         reason = "is not a run folder" if run.path.exists() else "does not exist"
         raise UserError(
@@ -268,12 +278,12 @@ def open_run(path: str | os.PathLike, setting: str = "run") -> Run:
             "RUN` wrote",
         )
     description = run.read_json("run.json")
-    if description.get("status") != "complete":
+    if (status := description.get("status", "without a status")) != "complete":
         raise UserError(
             setting=setting,
             given=path,
             expected="a complete run",
-            but=f"it is {description.get('status', 'without a status')}",
+            but=f"it is {status}{_beside(aside_of(run.path))}",
             remedy="continue it with "
             f"`{resume_command(str(description.get('command', 'COMMAND')), run.path)}`",
         )
@@ -363,7 +373,9 @@ def start(command: str, settings: dict, *, out=None, overwrite=False, resume=Fal
         The :class:`Run`.
     """
     path = Path(out) if out else fresh_path(command)
-    aside = path.with_name(f".{path.name}.replaced")
+    require_own_folder(path)
+    aside = aside_of(path)
+    recover(path)
     run = Run(path)
     if resume:
         _check_resumable(run, command, settings, out)
@@ -412,6 +424,20 @@ def start(command: str, settings: dict, *, out=None, overwrite=False, resume=Fal
     shutil.rmtree(aside, ignore_errors=True)
 
 
+def aside_of(path: Path) -> Path:
+    """Where a run lies while another takes its place."""
+    # A path such as RUN/.. has no name to go by.
+    path = path if path.name not in ("", "..") else Path(os.path.abspath(path))
+    return path.with_name(f".{path.name}.replaced")
+
+
+def recover(path: Path) -> None:
+    """Put back a complete run that was set aside, where what was to replace it never began."""
+    if not path.exists() and aside_of(path).is_dir():
+        with contextlib.suppress(OSError):  # whoever cannot write there finds no run, as before
+            aside_of(path).rename(path)
+
+
 def _restore_previous(path: Path, aside: Path, made: list[Path]) -> None:
     """Restore the state before the run."""
     shutil.rmtree(path, ignore_errors=True)
@@ -447,15 +473,27 @@ def _note(error: BaseException, note: str) -> None:
 def _what_to_do(error: Exception, command: str, settings: dict, path: Path) -> str:
     if not isinstance(error, TrainingFailed):
         return f"continue with: {resume_command(command, path)}"
-    words = f"python -m kt_transfer.{command.replace('-', ' ')} --from-run {path} --out {path}"
-    rate = settings.get("learning_rate")
-    smaller = f" --learning-rate {min(rate / 10, 1e-3):g}" if rate else ""
-    return f"start again with: {words} --overwrite{smaller}"
+    words = ["--from-run", path, "--out", path, "--overwrite"]
+    if rate := settings.get("learning_rate"):
+        words += ["--learning-rate", f"{min(rate / 10, 1e-3):g}"]
+    return f"start again with: {command_line(command, *words)}"
 
 
 def resume_command(command: str, path: os.PathLike | str) -> str:
     """The command line that continues a run."""
-    return f"python -m kt_transfer.{command.replace('-', ' ')} --resume --out {path}"
+    return command_line(command, "--resume", "--out", path)
+
+
+def command_line(command: str, *words: object) -> str:
+    """A command as it is typed, with what needs quotes in quotes.
+
+    Example:
+        >>> command_line("finetune", "--source", Path("runs/my first"), "--labels", 100)
+        "python -m kt_transfer.finetune --source 'runs/my first' --labels 100"
+    """
+    # What is searched is a word of its own.
+    module, *searched = command.split("-")
+    return shlex.join(["python", "-m", f"kt_transfer.{module}", *searched, *map(str, words)])
 
 
 def _make_folders(path: Path) -> list[Path]:
@@ -475,15 +513,24 @@ def fresh_path(command: str) -> Path:
     return path
 
 
+def _beside(aside: Path) -> str:
+    """Where a run that was to be replaced has stayed, if it has."""
+    return f" (the complete one that it was to replace is {aside})" if aside.exists() else ""
+
+
 def _put_aside(path: Path, aside: Path, overwrite: bool) -> None:
     is_run = (path / "run.json").is_file()
     if not overwrite:
-        if is_run and Run(path).read_json("run.json").get("status") == "interrupted":
+        status = Run(path).read_json("run.json").get("status") if is_run else "complete"
+        if status == "running":
+            with _lock(path):  # refused while it does
+                pass
+        if status in _UNFINISHED:
             raise UserError(
                 setting="out",
                 given=path,
                 expected="a name that is still free",
-                but="it exists and was interrupted",
+                but=f"it exists and {_UNFINISHED[status]}{_beside(aside)}",
                 remedy=f"continue it with {named('resume', True)}, give another name, or "
                 f"{named('overwrite', True)} to replace it",
             )
@@ -543,8 +590,12 @@ def _check_resumable(run: Run, command: str, settings: dict, out) -> None:
     changed = [
         f"{key} {old.get(key)!r} -> {value!r}"
         for key, value in settings.items()
-        # A setting that the run's version did not have has its default there.
-        if key in old and key not in SESSION_SETTINGS | MAY_CHANGE and old[key] != value
+        # A setting that the run's version did not have has its default there; one that is left to
+        # the command is what the command found then.
+        if key in old
+        and value is not None
+        and key not in SESSION_SETTINGS | MAY_CHANGE
+        and old[key] != value
     ]
     if changed:
         raise UserError(

@@ -25,7 +25,8 @@ from kt_transfer.models.preprocessing import (
 from kt_transfer.reporting.classification import classification_metrics
 from kt_transfer.reporting.plots import plot_history
 from kt_transfer.runs.folder import Run
-from kt_transfer.training.callbacks import Checkpoint, EpochLog, Progress, read_history
+from kt_transfer.training.callbacks import Checkpoint, EpochLog, read_history
+from kt_transfer.training.progress import Progress
 
 # Number of examples over all epochs, and its product with the number of parameters, up to which
 # training takes seconds.
@@ -61,6 +62,9 @@ def note_data(run: Run, data: Dataset, **splits: np.ndarray) -> None:
     run.write_json("labels.json", {"labels": list(data.class_names)})
     run.write_arrays("splits.npz", **splits, test=np.arange(len(data.x_test)))
     note = {"spec": data.spec, "fingerprint": data.fingerprint, "notes": data.notes}
+    note["labelled"] = data.num_labelled
+    if data.left_out:
+        note["left_out"] = [{"file": file, "what": what} for file, what in data.left_out]
     run.update_json("run.json", data=note, made_for=summarize(data).to_note())
     if data.layout is not None:
         run.write_json("schema.json", data.schema.to_note() | {"features": data.layout.features})

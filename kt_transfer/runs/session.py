@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 
 from kt_transfer.errors import UserError, named, settings_named
+from kt_transfer.files import printing
 from kt_transfer.runs import folder as runs
 
 # The settings that say how a table is read, as the reader has them.
@@ -83,9 +84,9 @@ def _exit_together() -> None:
 
 
 def say(config) -> Callable[..., None]:
-    """``print``, or a function that does nothing with ``--quiet`` and on workers but the chief."""
+    """Prints, or does nothing with ``--quiet`` and on workers but the chief."""
     other_worker = getattr(config, "strategy", None) == "multi_worker" and not _is_chief()
-    return (lambda *_: None) if config.quiet or other_worker else print
+    return (lambda *_: None) if config.quiet or other_worker else printing.say
 
 
 def with_image_size(config, sources: Mapping[str, runs.Run | None] | None = None):
@@ -113,7 +114,10 @@ def with_image_size(config, sources: Mapping[str, runs.Run | None] | None = None
     sizes = [
         LARGE_IMAGE_SIZE if run is None else run.image_size for run in (sources or {}).values()
     ]
-    return dataclasses.replace(config, image_size=max(sizes, default=IMAGE_SIZE))
+    size = max(
+        sizes, default=IMAGE_SIZE, key=lambda size: size if isinstance(size, int) else max(size)
+    )
+    return dataclasses.replace(config, image_size=size)
 
 
 def load_data(config, spec: str, *, flag: str = "--data", like=None):
@@ -127,7 +131,7 @@ def load_data(config, spec: str, *, flag: str = "--data", like=None):
     """
     from kt_transfer import data
 
-    given = {"data_dir": config.data_dir, "flag": flag, "like": like}
+    given = {"data_dir": config.data_dir, "flag": flag, "like": like, "strict": config.strict}
     # Commands that only read what a model takes have no size of their own.
     if size := getattr(config, "image_size", None):
         given["image_size"] = size

@@ -64,6 +64,9 @@ class Reading(Common):
     numeric: tuple[str, ...] = ()
     """Columns of a table to take as numbers; a cell that holds none is a mistake."""
 
+    strict: bool = False
+    """End with an error where a picture cannot be read, rather than leave it out and say so."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Training(Reading):
@@ -84,10 +87,10 @@ class Training(Reading):
     learning_rate: Positive = 1e-3
     """Initial learning rate of Adam."""
 
-    image_size: AtLeastOne | None = None
+    image_size: AtLeastOne | tuple[AtLeastOne, AtLeastOne] | None = None
     """Pictures of images:DIR are scaled down to so many pixels on their longer side if they have
-    more (default: 32; as the run's own for what starts from a run, and 128 for what starts from
-    FILE.keras or an application)."""
+    more, or resized to a height and a width (default: 32; as the run's own for what starts from a
+    run, and 128 for what starts from FILE.keras or an application)."""
 
     strategy: Literal["auto", "one_device", "mirrored", "multi_worker"] = "auto"
     """tf.distribute strategy; auto is mirrored where there are several devices."""

@@ -38,10 +38,11 @@ class CompareConfig(Training):
     source_data: str | None = None
     """Pretrain on this set (default, without --source: on the target's own training split)."""
 
-    labels: Annotated[
-        tuple[AtLeastOne | Literal["all"], ...], Bound(len, "at least one budget")
-    ] = (50, 200)
-    """Label budgets: so many labelled examples are all that a method learns from."""
+    labels: (
+        Annotated[tuple[AtLeastOne | Literal["all"], ...], Bound(len, "at least one budget")] | None
+    ) = None
+    """Label budgets: so many labelled examples are all that a method learns from (default: 50 and
+    200, or all where there are fewer)."""
 
     folds: Annotated[int, Bound(lambda folds: folds >= 2, "at least 2")] = 5
     """Stratified folds: each is held out in turn, and judges what was learned without it."""

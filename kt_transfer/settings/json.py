@@ -8,6 +8,9 @@ from typing import Literal
 
 from kt_transfer.errors import UserError
 
+# How a size of pictures is given: so many pixels at most, or height and width.
+IMAGE_SIZE = int | tuple[int, int] | None
+
 
 def to_settings(config) -> dict:
     """``config`` as what ``json.dump`` takes."""
@@ -37,8 +40,17 @@ def _converter():
     converter.register_unstructure_hook(Path, str)
     converter.register_structure_hook(Path, lambda value, _: Path(value))
     # As JSON reads it back, so that a resumed run finds its settings unchanged.
-    for pair in (tuple[float, float], tuple[float, ...]):
-        converter.register_unstructure_hook_func(lambda kind, pair=pair: kind == pair, list)
+    for pair in (tuple[float, float], tuple[float, ...], IMAGE_SIZE):
+        converter.register_unstructure_hook_func(lambda kind, pair=pair: kind == pair, _as_list)
+    converter.register_structure_hook(IMAGE_SIZE, _as_tuple)
     # The one field that is a number or a word.
     converter.register_structure_hook(int | Literal["all"], lambda value, _: value)
     return converter
+
+
+def _as_list(value):
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _as_tuple(value, _):
+    return tuple(value) if isinstance(value, list) else value

@@ -27,7 +27,8 @@ class QuickstartConfig(Training):
     """Initial learning rate of Adam in every step (default: each command's own)."""
 
     labels: AtLeastOne | None = 200
-    """Labelled examples that fine-tuning and distillation may use."""
+    """Labelled examples that fine-tuning and distillation may use (by default 200, or all where
+    there are fewer)."""
 
     name: FolderName = "quickstart"
     """Name of the served model."""

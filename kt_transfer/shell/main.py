@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import signal
 import sys
 import traceback
 
@@ -15,6 +14,7 @@ from kt_transfer import __version__, settings
 from kt_transfer.errors import UserError, settings_named
 from kt_transfer.files.writing import describe_disk_error
 from kt_transfer.runs import folder
+from kt_transfer.shell.entry import Terminated
 from kt_transfer.shell.startup import import_tensorflow_quietly
 
 # Of each command the dataclass whose fields are its flags, and what it does.
@@ -62,10 +62,6 @@ OUT/best. `python -m kt_transfer.tune COMMAND --help` lists the flags: --search,
 --max-trials and the command's own."""
 
 
-class Terminated(BaseException):
-    """SIGTERM, raised where it arrives so that a run can close its folder."""
-
-
 def main(argv: list[str] | None = None) -> None:
     """Execute the command that ``argv`` (default: the command line) names, and exit."""
     argv = sys.argv[1:] if argv is None else list(argv)
@@ -84,7 +80,6 @@ def main(argv: list[str] | None = None) -> None:
         _require_source(config)
         if _needs_tensorflow(command, config):
             import_tensorflow_quietly()
-        signal.signal(signal.SIGTERM, _terminate)
         # Here, since most import TensorFlow: after the flags are known to be right.
         importlib.import_module(f"kt_transfer.{command}").execute(config)
     except UserError as error:
@@ -95,6 +90,8 @@ def main(argv: list[str] | None = None) -> None:
         _leave(_with_notes("interrupted", error), 130)
     except Terminated as error:
         _leave(_with_notes("terminated", error), 143)
+    except BrokenPipeError:
+        raise
     except Exception as error:
         if debug:
             traceback.print_exc()
@@ -184,10 +181,6 @@ def _needs_tensorflow(command: str, config) -> bool:
     """Whether to pay the seconds that TensorFlow takes to load; its own data sets need it to be
     read."""
     return command != "inspect" or config.data.startswith("tfds:")
-
-
-def _terminate(*_) -> None:
-    raise Terminated
 
 
 def _in_a_line(sentence: str, error: BaseException) -> str:

@@ -61,7 +61,7 @@ def _native_stderr_held():
         os.dup2(held.fileno(), 2)
         try:
             yield
-        except BaseException:
+        except Exception:  # rather than an interruption, which they say nothing about
             held.seek(0)
             os.write(kept, held.read())
             raise

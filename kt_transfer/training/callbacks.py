@@ -1,8 +1,7 @@
-"""What watches a fit: the epoch log, the checkpoint that a resumed run goes on from, progress."""
+"""What watches a fit: the epoch log, and the checkpoint that a resumed run goes on from."""
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import json
 import shutil
@@ -204,80 +203,6 @@ class Checkpoint(keras.callbacks.Callback):
     def _latest(self) -> Path | None:
         found = [path for path in self.folder.glob("*") if path.name.isdigit()]
         return max(found, key=lambda path: int(path.name), default=None)
-
-
-class Progress(keras.callbacks.Callback):
-    """A progress bar over the epochs with the time left; nothing where there is no terminal.
-
-    Args:
-        epochs: Epochs of the whole fit.
-        title: What is being done.
-    """
-
-    def __init__(self, epochs: int, title: str):
-        super().__init__()
-        self.epochs, self.title = epochs, title
-
-    def on_train_begin(self, logs=None):
-        """Show the bar."""
-        self.bar = _bar()
-        self.task = self.bar.add_task(self.title, total=self.epochs, text="")
-        self.bar.start()
-
-    def on_epoch_begin(self, epoch, logs=None):
-        """Show where a resumed fit goes on."""
-        self.bar.update(self.task, completed=epoch)
-
-    def on_epoch_end(self, epoch, logs=None):
-        """Move the bar."""
-        watched = {k: v for k, v in (logs or {}).items() if k in ("loss", "val_loss")}
-        text = "  ".join(f"{name} {value:.4g}" for name, value in watched.items())
-        self.bar.update(self.task, completed=epoch + 1, text=text)
-
-    def on_train_end(self, logs=None):
-        """Take the bar away."""
-        self.bar.stop()
-
-    def __del__(self):
-        # An interrupted fit never ends: without this the terminal would keep its cursor hidden.
-        if hasattr(self, "bar"):
-            self.bar.stop()
-
-
-@contextlib.contextmanager
-def progress_bar(title: str, total: int, done: int = 0, quiet: bool = False):
-    """The same bar over work of any kind, as a context.
-
-    Args:
-        title: What is being done.
-        total: Pieces of work.
-        done: Of these, how many are done already.
-        quiet: Whether to show nothing.
-
-    Yields:
-        Function that moves the bar by one piece; its argument says which that was.
-    """
-    bar = _bar(quiet)
-    task = bar.add_task(title, total=total, completed=done, text="")
-    with bar:
-        yield lambda text="": bar.update(task, advance=1, text=text)
-
-
-def _bar(quiet: bool = False):
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    return Progress(
-        "{task.description}",
-        BarColumn(),
-        MofNCompleteColumn(),
-        "{task.fields[text]}",
-        TimeRemainingColumn(),
-        console=console,
-        disable=quiet or not console.is_terminal,
-        transient=True,
-    )
 
 
 def _in_a_line(error: Exception) -> str:

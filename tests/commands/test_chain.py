@@ -97,7 +97,8 @@ def test_a_run_says_where_it_comes_from(chain):
     for name in ("source", "teacher", "student"):
         description = json.loads((getattr(chain, name) / "run.json").read_text())
         assert description["status"] == "complete"
-        assert description["data"] == {"spec": "digits", "fingerprint": fingerprint, "notes": []}
+        about = {"spec": "digits", "fingerprint": fingerprint, "notes": [], "labelled": 1438}
+        assert description["data"] == about
         assert (description["seed"], description["num_replicas"]) == (0, 1)
         assert description["strategy"] == "OneDeviceStrategy"
         assert description["versions"]["keras"] == keras.__version__

@@ -1,5 +1,6 @@
 import pickle
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,6 +16,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from kt_transfer import TransferClassifier
 from kt_transfer.methods import Parameters
+from kt_transfer.methods.reconstruction import AutoencoderLearner
 
 X, Y = load_digits(return_X_y=True)
 X, Y = X[:400], Y[:400]
@@ -457,3 +459,29 @@ def test_a_frame_of_numbers_is_an_array_of_numbers():
     )
     assert one.schema_ is None
     assert np.array_equal(one.predict_proba(X), other.predict_proba(X.to_numpy()))
+
+
+def test_memory_pretrains_the_same_once_and_changes_no_answer(tmp_path, monkeypatch):
+    pretrained = []
+    learn = AutoencoderLearner.learn
+    monkeypatch.setattr(
+        AutoencoderLearner, "learn", lambda *a, **k: pretrained.append(1) or learn(*a, **k)
+    )
+    few = np.where(np.arange(len(X)) < 60, Y, -1)
+    settings = {"hidden_units": (8,), "latent_dim": 4, "pretrain_epochs": 2, "epochs": 2}
+    settings |= {"random_state": 0}
+
+    def answers(memory, **changed):
+        classifier = TransferClassifier("features", **settings | changed, memory=memory)
+        return classifier.fit(X, few).predict_proba(X)
+
+    plain = answers(None)
+    assert np.array_equal(answers(tmp_path / "kept"), plain)
+    assert np.array_equal(answers(str(tmp_path / "kept")), plain)
+    assert np.array_equal(answers(joblib.Memory(str(tmp_path / "kept"), verbose=0)), plain)
+    assert len(pretrained) == 2
+    answers(tmp_path / "kept", epochs=3, batch_size=32)  # of what comes after it
+    assert len(pretrained) == 2
+    for changed in ({"latent_dim": 5}, {"random_state": 1}, {"pretrain_epochs": 3}):
+        answers(tmp_path / "kept", **changed)
+    assert len(pretrained) == 5

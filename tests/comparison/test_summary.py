@@ -2,7 +2,12 @@ import re
 
 import pytest
 
-from kt_transfer.comparison.summary import describe_budget, describe_comparison, describe_worths
+from kt_transfer.comparison.summary import (
+    describe_budget,
+    describe_comparison,
+    describe_verdicts,
+    describe_worths,
+)
 from kt_transfer.methods import BY_NAME
 from kt_transfer.methods.candidates import chosen_methods, with_students
 from kt_transfer.methods.estimator import TREES
@@ -180,3 +185,16 @@ def test_where_classes_are_unequal_a_constant_answer_is_told_beside_balanced_acc
     assert (
         "always answering no has an accuracy of 0.7000, and a balanced accuracy of 0.5000" in text
     )
+
+
+def test_an_interval_that_is_no_verdict_is_named():
+    entry = {"method": "features", "source": "", "labels": 50, "practically_equal": False}
+    rows = [
+        entry | {"interval": [0.01, 0.2], "verdict": "no difference"},
+        entry | {"method": "linear", "interval": [-0.1, 0.2], "verdict": "no difference"},
+        entry | {"method": "parameters", "interval": [0.1, 0.2], "verdict": "better"},
+    ]
+    told = describe_verdicts({"verdicts": rows, "margin": 0.01})
+    assert "the interval of features with 50 labels leaves 0 out and is no verdict" in told
+    assert "linear" not in told
+    assert "parameters" not in told

@@ -1,4 +1,6 @@
+import errno
 import os
+from pathlib import Path
 
 import pytest
 
@@ -14,7 +16,7 @@ def found(root, *paths, is_picture=lambda path: False):
             (root / path).touch()
         else:
             (root / path).mkdir(exist_ok=True)
-    pictures, notes = find_pictures("images:SET", root, is_picture)
+    pictures, notes, _ = find_pictures("images:SET", root, is_picture)
     read = [
         ("test" if picture.is_test else "train", picture.class_name, picture.path.name)
         for picture in pictures
@@ -142,3 +144,14 @@ def test_content_tells_a_picture_where_the_name_does_not(tmp_path):
     read, notes = found(tmp_path, "a/photo", "a/text", is_picture=lambda path: path.name == "photo")
     assert read == [("train", "a", "photo")]
     assert notes == ["left out: 1 without suffix"]
+
+
+def test_a_folder_that_may_not_be_read_is_named(tmp_path, monkeypatch):
+    """Its error, since root, as whom tests may run, may read all."""
+
+    def closed(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "iterdir", closed)
+    with pytest.raises(UserError, match=f"{tmp_path} may not .Permission denied.: give its perm"):
+        find_pictures("images:SET", tmp_path, lambda path: True)

@@ -183,31 +183,56 @@ def test_pictures_are_decoded_once(tmp_path, monkeypatch):
     assert len(decoded) == 4
 
 
-def test_a_broken_picture_is_named_and_leaves_no_cache(tmp_path):
-    for n in range(3):
-        write(tmp_path / "set" / "a" / f"{n}.png", picture(40, 40))
-    broken = tmp_path / "set" / "a" / "1.png"
+def test_broken_pictures_are_left_out_and_said(tmp_path):
+    for n in range(6):
+        write(tmp_path / "set" / "ab"[n % 2] / f"{n}.png", picture(40, 40) + n)
+    whole = load_data(f"images:{tmp_path / 'set'}")
+    broken = tmp_path / "set" / "b" / "1.png"
     broken.write_bytes(broken.read_bytes()[:500])
-    with pytest.raises(UserError, match=r"a/1\.png .*cannot be read"):
-        load_data(f"images:{tmp_path / 'set'}")
-    broken.write_bytes(b"not a picture")
-    with pytest.raises(UserError, match=r"a/1\.png .*cannot be read"):
+    (tmp_path / "set" / "a" / "2.png").write_bytes(b"not a picture")
+    (tmp_path / "set" / "a" / "x.heic").touch()
+    for _ in ("decoded", "from the cache"):
+        data = load_data(f"images:{tmp_path / 'set'}")
+        assert len(data.x) + len(data.x_test) == 4
+        for x, y in ((data.x, data.y), (data.x_test, data.y_test)):
+            for row, label in zip(x, y, strict=True):
+                both = np.concatenate([whole.x, whole.x_test])
+                (at,) = np.flatnonzero((both == row).all(axis=(1, 2, 3)))
+                assert np.concatenate([whole.y, whole.y_test])[at] == label
+        (note,) = data.notes
+        assert "skipped 2 that cannot be read: a/2.png (its content is no picture" in note
+        assert [file for file, _ in data.left_out] == ["a/x.heic", "a/2.png", "b/1.png"]
+        assert "truncated" in dict(data.left_out)["b/1.png"]
+        with pytest.raises(UserError, match=r"a/2\.png \(.*kind\), b/1\.png \(.*cannot be read"):
+            load_data(f"images:{tmp_path / 'set'}", strict=True)
+
+
+def test_where_none_can_be_read_all_are_named_and_none_is_cached(tmp_path):
+    for n in range(9):
+        write(tmp_path / "set" / "a" / f"{n}.png", picture(40, 40))
+    for n in range(9):
+        whole = (tmp_path / "set" / "a" / f"{n}.png").read_bytes()
+        (tmp_path / "set" / "a" / f"{n}.png").write_bytes(whole[:500] if n > 2 else b"x")
+    with pytest.raises(
+        UserError, match=r"a/1\.png \(.*known kind\).* a/8\.png \(.*truncated.* cannot be read"
+    ):
         load_data(f"images:{tmp_path / 'set'}")
     assert not list((tmp_path / "cache").rglob("*.npy"))
 
 
-def test_every_unreadable_picture_is_named_at_once(tmp_path):
-    for n in range(9):
-        write(tmp_path / "set" / "a" / f"{n}.png", picture(40, 40))
-    for n in (1, 2):
-        (tmp_path / "set" / "a" / f"{n}.png").write_bytes(b"not a picture")
-    for n in range(3, 9):
-        whole = (tmp_path / "set" / "a" / f"{n}.png").read_bytes()
-        (tmp_path / "set" / "a" / f"{n}.png").write_bytes(whole[:500])
-    with pytest.raises(
-        UserError, match=r"a/1\.png \(.*known kind\).* a/3\.png \(.*truncated.* and 3 more cannot"
-    ):
-        load_data(f"images:{tmp_path / 'set'}")
+def test_height_and_width_are_those_that_are_asked_for(tmp_path):
+    for n in range(4):
+        write(tmp_path / "set" / "a" / f"{n}.png", np.full((20 + n, 30), 7 * n, np.uint8))
+    data = load_data(f"images:{tmp_path / 'set'}", image_size=(24, 16))
+    assert data.input_shape == (24, 16, 1)
+    values = np.concatenate([data.x, data.x_test])
+    assert {(row.min(), row.max()) for row in values} == {(7 * n, 7 * n) for n in range(4)}
+
+
+def test_where_most_sizes_differ_a_middle_one_is_read(tmp_path):
+    for n, (height, width) in enumerate([(10, 60), (10, 60), (40, 44), (42, 40), (44, 42)]):
+        write(tmp_path / "set" / "a" / f"{n}.png", picture(height, width))
+    assert load_data(f"images:{tmp_path / 'set'}").input_shape == (29, 32, 1)  # of 40 x 44
 
 
 @pytest.mark.parametrize("suffix", ["png", "gif", "tif"])

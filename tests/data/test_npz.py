@@ -257,3 +257,17 @@ def test_compressed_and_columns_first_are_read_as_they_are(tmp_path):
     np.savez_compressed(path, x=np.asfortranarray(FLOATS), y=Y)
     data = load_data(f"npz:{path}")
     assert np.array_equal(data.x, FLOATS[data.rows])
+
+
+@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 28, 28), (4, 24, 40)])
+def test_pictures_with_the_channels_first_are_refused(tmp_path, shape):
+    np.savez(path := tmp_path / "x.npz", x=np.zeros((4, *shape), np.uint8), y=[0, 1, 0, 1])
+    sides = f"{shape[0]} channels of {shape[1]} x {shape[2]} pixels"
+    with pytest.raises(UserError, match=rf"{sides}: .*numpy.moveaxis\(x, 1, -1\)"):
+        load_data(f"npz:{path}")
+
+
+@pytest.mark.parametrize("shape", [(32, 32, 3), (3, 32, 3), (3, 4, 5), (3, 32, 4), (28, 28)])
+def test_other_pictures_are_not(tmp_path, shape):
+    np.savez(path := tmp_path / "x.npz", x=np.zeros((4, *shape), np.uint8), y=[0, 1, 0, 1])
+    assert load_data(f"npz:{path}").input_shape == shape

@@ -3,7 +3,13 @@ import pytest
 
 from kt_transfer import UserError
 from kt_transfer.data import draw_labels, hold_out
-from kt_transfer.data.splits import single_classes, split_test, stratified_order, without_copies_of
+from kt_transfer.data.splits import (
+    of_every_class,
+    single_classes,
+    split_test,
+    stratified_order,
+    without_copies_of,
+)
 
 UNEVEN = np.repeat([0, 1, 2, -1], [200, 50, 10, 40])[np.random.default_rng(1).permutation(300)]
 
@@ -193,3 +199,13 @@ def test_the_numbers_of_examples_that_differ_do_not_matter():
     y, numbers = np.arange(60) % 3, np.random.default_rng(0).permutation(60)
     for given, expected in zip(hold_out(y, 0.2, 1, numbers), hold_out(y, 0.2, 1), strict=True):
         assert np.array_equal(given, expected)
+
+
+def test_of_every_class_shows_each_before_any_twice():
+    y = np.array([2, 2, 2, 0, 1, 1, -1])
+    rows = of_every_class(y, 6)
+    assert sorted(y[rows[:4]]) == [-1, 0, 1, 2]
+    assert sorted(y[rows[4:]]) == [1, 2]
+    # More classes than asked for are all shown, as far as there is room.
+    assert len(of_every_class(np.arange(15), 10)) == 15
+    assert len(of_every_class(np.arange(30), 10)) == 24

@@ -209,3 +209,14 @@ def test_commands_on_a_full_disk_end_with_one_sentence(chain, tmp_path):
     for line, name in zip(lines, ["out/", "out", "saved_models/served", "out.csv"], strict=True):
         assert line.startswith(f"error: {name}")
         assert "cannot be written (No space left on device; " in line
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o555])
+def test_a_folder_without_permission_is_told_by_what_is_forbidden(tmp_path, monkeypatch, mode):
+    (folder := tmp_path / "closed").mkdir()
+    # Of what root may not do, for whom permissions are none.
+    allowed = os.R_OK | os.X_OK if mode else 0
+    monkeypatch.setattr(os, "access", lambda path, wanted: not wanted & ~allowed)
+    told = describe_disk_error(PermissionError(errno.EACCES, "no", str(folder)))
+    verb = "written" if mode else "read"
+    assert told.startswith(f"{folder} cannot be {verb} (Permission denied): give its permissions")

@@ -176,3 +176,8 @@ def test_a_winner_that_differs_from_what_was_shown_is_told_as_such():
     scratch = {"method": "scratch", "source": "", "labels": 72}
     told = headline(comparison(shown, winner=scratch))
     assert told.endswith("; the winner is scratch all the same, by its size.")
+
+
+def test_an_interval_that_leaves_0_out_but_is_no_verdict_says_why():
+    none = row(verdict="no difference", interval=[0.001, 0.07], detectable=0.08)
+    assert format_reason("accuracy", none).startswith("its interval leaves 0 out, but")

@@ -183,6 +183,56 @@ def test_the_old_run_goes_when_a_resumed_one_is_complete(tmp_path):
     assert not Run(tmp_path / "run").has("old.json")
 
 
+def test_a_run_that_failed_or_was_killed_says_both_ways(tmp_path):
+    with pytest.raises(RuntimeError), start("pretrain", SETTINGS, out=tmp_path / "run"):
+        raise RuntimeError("boom")
+    for status, said in (("failed", "failed"), ("running", "did not end")):
+        Run(tmp_path / "run").update_json("run.json", status=status)
+        with (
+            pytest.raises(UserError, match=f"exists and {said}: .*resume=True.*overwrite=True"),
+            start("pretrain", SETTINGS, out=tmp_path / "run"),
+        ):
+            pass
+
+
+def killed(path, at):
+    """A process that replaces a run and is killed, before or after the new one has begun."""
+    stop = {"aside": "runs._make_folders = lambda path: os.kill(os.getpid(), 9)", "begun": ""}[at]
+    lines = (
+        "import os",
+        "from kt_transfer.runs import folder as runs",
+        stop,
+        f"with runs.start('pretrain', {SETTINGS}, out={str(path)!r}, overwrite=True):",
+        "    os.kill(os.getpid(), 9)",
+    )
+    done = subprocess.run([sys.executable, "-c", "\n".join(lines)])
+    assert done.returncode == -9
+
+
+def test_a_run_that_was_set_aside_is_found_again(tmp_path):
+    finish(tmp_path / "run")
+    killed(tmp_path / "run", at="aside")
+    assert not (tmp_path / "run").exists()
+    assert open_run(tmp_path / "run").has("metrics.json")
+    assert not (tmp_path / ".run.replaced").exists()
+
+
+def test_a_complete_run_beside_what_was_to_replace_it_is_said(tmp_path):
+    finish(tmp_path / "run")
+    killed(tmp_path / "run", at="begun")
+    said = r"\(the complete one that it was to replace is .*/\.run\.replaced\)"
+    with pytest.raises(UserError, match=f"complete run, but it is running {said}"):
+        open_run(tmp_path / "run")
+    with (
+        pytest.raises(UserError, match=f"did not end {said}: continue it"),
+        start("pretrain", SETTINGS, out=tmp_path / "run"),
+    ):
+        pass
+    with start("pretrain", SETTINGS, out=tmp_path / "run", overwrite=True):
+        pass
+    assert not (tmp_path / ".run.replaced").exists()
+
+
 def test_an_interrupted_run_says_how_to_go_on(tmp_path):
     stopped = interrupt(tmp_path / "run")
     command = f"python -m kt_transfer.pretrain --resume --out {tmp_path / 'run'}"
@@ -332,3 +382,15 @@ def test_the_commit_is_noted_where_there_is_one(tmp_path, monkeypatch):
     )
     assert finish("other").read_json("run.json")["git_commit"] == head.stdout.strip()
     assert json.loads((tmp_path / "other" / "run.json").read_text())["git_commit"]
+
+
+@pytest.mark.parametrize("given", [".", "..", "../inner"])
+def test_the_folder_that_one_is_in_is_no_run(tmp_path, monkeypatch, given):
+    (tmp_path / "inner").mkdir()
+    monkeypatch.chdir(tmp_path / "inner")
+    with (
+        pytest.raises(UserError, match=r"out=.* expected a folder of its own, .*out=runs/first"),
+        start("pretrain", {}, out=given, overwrite=True),
+    ):
+        pass
+    assert not list((tmp_path / "inner").iterdir())

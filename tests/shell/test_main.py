@@ -3,7 +3,6 @@
 import contextlib
 import re
 import shlex
-import signal
 import subprocess
 import sys
 
@@ -12,12 +11,12 @@ import pytest
 from kt_transfer import UserError, pretrain
 from kt_transfer.runs.folder import start
 from kt_transfer.settings import CompareConfig, FinetuneConfig, PretrainConfig, to_settings
-from kt_transfer.shell.main import COMMANDS, Terminated, main, parse
+from kt_transfer.shell.entry import Terminated
+from kt_transfer.shell.main import COMMANDS, main, parse
 
 
 def ending(capfd, monkeypatch, error, *flags):
     """Exit code and stderr of a command that ends with ``error``."""
-    monkeypatch.setattr(signal, "signal", lambda *_: None)
 
     def execute(config):
         if error:

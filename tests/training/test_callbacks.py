@@ -1,5 +1,3 @@
-import time
-
 import keras
 import numpy as np
 import pytest
@@ -9,7 +7,6 @@ from kt_transfer.training.callbacks import (
     Checkpoint,
     EarlyStopping,
     EpochLog,
-    Progress,
     read_history,
 )
 
@@ -137,9 +134,3 @@ def test_a_checkpoint_holds_weights_optimizer_and_progress(tmp_path):
         assert np.array_equal(a, b)
     for a, b in zip(whole.optimizer.variables, second.optimizer.variables, strict=True):
         assert np.array_equal(a.numpy(), b.numpy())
-
-
-def test_progress_is_silent_where_there_is_no_terminal(capfd):
-    model().fit(X, X[:, :1], epochs=2, callbacks=[Progress(2, "training")], verbose=0)
-    time.sleep(0.2)
-    assert capfd.readouterr() == ("", "")
