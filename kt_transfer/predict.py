@@ -54,8 +54,9 @@ def run(config: PredictConfig) -> Path:
 
     Returns:
         The table: ``split`` and ``row`` of the example in its source, its name there (``id`` of a
-        table, ``file`` of a picture), ``class_id``, ``label``, and a column ``probability_LABEL``
-        for each class.
+        table, ``file`` of a picture), ``class_id``, ``label``, ``unusual`` (of a SavedModel with an
+        autoencoder: whether it reconstructs the example worse than 99 % of its training examples),
+        and a column ``probability_LABEL`` for each class.
 
     Example:
         >>> from kt_transfer import predict
@@ -107,6 +108,7 @@ class _Asked(NamedTuple):
         like: The examples that it takes.
         prepare: From a data set of such examples, which it checks, to a function of raw ones that
             gives probabilities, NaN for those that it has no answer to.
+        unusual: Tells which raw examples are unusual; ``None`` where that is not known.
         unanswered: The rows that a server has not answered, without the answers; filled on the
             way.
         reasons: Why not.
@@ -116,6 +118,7 @@ class _Asked(NamedTuple):
     like: Like
     prepare: Callable[[Dataset, Callable], Callable[[np.ndarray], np.ndarray]]
     unanswered: list[pa.RecordBatch]
+    unusual: Callable[[np.ndarray], np.ndarray] | None = None
     reasons: Sequence[str] = ()
 
 
@@ -170,7 +173,9 @@ def _served(config: PredictConfig, who, model, metadata: dict):
     wanted = Like(model.shape, model.dtype, schema=model.schema)
     if model.schema is not None and config.label_column is None:
         config = dataclasses.replace(config, label_column=model.schema.label_column)
-    return config, config.data or metadata["data"], _Asked(metadata["labels"], wanted, prepare, [])
+    # Only a SavedModel has the autoencoder beside the classifier.
+    asked = _Asked(metadata["labels"], wanted, prepare, [], getattr(model, "unusual", None))
+    return config, config.data or metadata["data"], asked
 
 
 def _require_alike(who, model, metadata: dict, data: Dataset, say: Callable) -> None:
@@ -271,6 +276,8 @@ def _batch(asked: _Asked, own: str, rows: Rows, predict: Callable) -> pa.RecordB
         columns[own] = pa.array(rows.names, pa.string())
     columns["class_id"] = class_id
     columns["label"] = pa.array(asked.names, pa.string()).take(pa.array(class_id))
+    if asked.unusual is not None:
+        columns["unusual"] = asked.unusual(rows.x)
     for number, name in enumerate(asked.names):
         columns[f"{PREFIX}{name}"] = np.ascontiguousarray(probabilities[:, number])
     batch, missing = pa.record_batch(columns), np.isnan(probabilities[:, 0])

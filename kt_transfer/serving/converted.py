@@ -80,8 +80,7 @@ def check_exactly(
 def of_classes(models: dict) -> dict:
     """The models of a file: of a classifier it alone.
 
-    What a SavedModel says of a class beside it, whether an example is unusual, takes an autoencoder
-    that may be a hundred times as large as a student for a small device.
+    An autoencoder beside it may be a hundred times as large as a student for a small device.
     """
     if models.get("classifier") is None:
         return models

@@ -291,10 +291,16 @@ class ServedClassifier:
         shape: Shape of one raw example.
         dtype: Name of the input type, to which examples are cast.
         schema: The columns that it takes by name; ``None`` for one array.
+        unusual: A function of raw examples that tells which of them its autoencoder reconstructs
+            worse than nearly all that it was trained on, ``(n, ...)`` to booleans ``(n,)``;
+            ``None`` where that is not known.
     """
 
     def __init__(self, model, schema: Schema | None = None):
         self._model = model  # keeps the variables alive
+        reconstruct = model.signatures.get("reconstruct")
+        knows = reconstruct is not None and "unusual" in reconstruct.structured_outputs
+        self.unusual = self._unusual if knows else None
         self._signature, self.schema = model.signatures["serving_default"], schema
         if schema is not None:
             self.shape, self.dtype = (len(schema.columns),), "float64"
@@ -304,14 +310,17 @@ class ServedClassifier:
 
     def __call__(self, x) -> np.ndarray:
         """Probabilities, ``(n, ...)`` to ``(n, classes)``."""
+        return self._asked(self._signature, "probabilities", x)
+
+    def _unusual(self, x) -> np.ndarray:
+        return self._asked(self._model.signatures["reconstruct"], "unusual", x)
+
+    def _asked(self, signature, output: str, x) -> np.ndarray:
         pieces = [
-            self._probabilities(self._inputs(x[start : start + _ROWS_AT_ONCE].astype(self.dtype)))
+            _answers(signature, self._inputs(x[start : start + _ROWS_AT_ONCE].astype(self.dtype)))
             for start in range(0, len(x), _ROWS_AT_ONCE)
         ]
-        return np.concatenate(pieces)
-
-    def _probabilities(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
-        return _answers(self._signature, inputs)["probabilities"]
+        return np.concatenate([piece[output] for piece in pieces])
 
     def _inputs(self, x: np.ndarray) -> dict[str, np.ndarray]:
         return {self._key: x} if self.schema is None else to_columns(x, self.schema)

@@ -24,8 +24,10 @@ def served_functions(
     ``serving_default`` (``probabilities``, ``class_id``, ``label``), ``encode`` (``features``) and,
     with an autoencoder, ``reconstruct`` (``reconstruction`` as the autoencoder outputs it, scaled
     to [-1, 1], flat or images, and ``reconstruction_error``, ‖x − x̂‖² of each example). Without a
-    classifier ``serving_default`` combines ``encode`` and ``reconstruct``. With an error that is
-    usual, ``reconstruct`` and ``serving_default`` say of each example whether it is ``unusual``.
+    classifier ``serving_default`` combines ``encode`` and ``reconstruct``. Where it is known which
+    errors are usual, ``reconstruct`` says of each example whether it is ``unusual``. The answers of
+    a classifier do not: its autoencoder may be a hundred times as large as a student, and TF
+    Serving would run it for every request.
 
     Args:
         preprocessing: Keras model from raw examples to the network's input.
@@ -62,10 +64,7 @@ def served_functions(
         class_id = tf.argmax(probabilities, axis=-1)
         # A constant of the function, not captured by it, which converters take for an input.
         label = tf.gather(tf.constant(list(class_names)), class_id)
-        answers = {"probabilities": probabilities, "class_id": class_id, "label": label}
-        if autoencoder is not None and unusual_above is not None:
-            answers["unusual"] = reconstruct(raw_input)["unusual"]
-        return answers
+        return {"probabilities": probabilities, "class_id": class_id, "label": label}
 
     def encode(raw_input):
         return {"features": encoder(preprocessing(raw_input, training=False), training=False)}

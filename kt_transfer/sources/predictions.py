@@ -21,7 +21,7 @@ from kt_transfer.models.classifier_output import logarithm
 TOLERANCE = 0.01
 # What predict writes in front of the name of a class, and beside its probabilities.
 PREFIX = "probability_"
-BESIDE = ("split", "row", "file", "class_id", "label")
+BESIDE = ("split", "row", "file", "class_id", "label", "unusual")
 _TABLES = {".csv": "csv", ".tsv": "csv", ".txt": "csv", ".gz": "csv"}
 _TABLES |= {".parquet": "parquet", ".pq": "parquet"}
 _SETTING = "teacher_predictions"

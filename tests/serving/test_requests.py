@@ -58,7 +58,7 @@ def test_the_request_beside_a_model_gets_the_answer_beside_it(kind, request):
     answers = asked_by_messages(model, name, columns)
     (expected,) = json.loads((version / "answer.json").read_text())["predictions"]
     (given,) = rest_answer({key: value.numpy() for key, value in answers.items()})["predictions"]
-    assert set(given) == set(expected) == {"probabilities", "class_id", "label", "unusual"}
+    assert set(given) == set(expected) == {"probabilities", "class_id", "label"}
     assert given.pop("probabilities") == pytest.approx(expected.pop("probabilities"), abs=1e-6)
     assert given == expected
     assert (name == "serving_image_bytes") == (kind == "of_photographs")
