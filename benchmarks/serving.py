@@ -4,7 +4,6 @@ Every figure is of a process of its own, and the two take turns.
 """
 
 import json
-import shutil
 import statistics
 import sys
 import tempfile
@@ -59,10 +58,8 @@ def main() -> None:
         "How fast an exported student answers",
         "The digits student of `quickstart` (two layers, 4,810 parameters; the whole version takes "
         f"{size / 2**20:.1f} MiB) asked for `serving_default` from raw pictures, from C in the C++ "
-        "loader that TF Serving stands on (`tests/serving/loader.c`): for all outputs, of which "
-        "`unusual` asks the autoencoder of 565,564 parameters, and for probabilities alone, as a "
-        "client does with an output filter (the graph asks the autoencoder all the same); and the "
-        "same student exported without the autoencoder. And `keras.Model.predict` of the student "
+        "loader that TF Serving stands on (`tests/serving/loader.c`). Beside it "
+        "`keras.Model.predict` of the student "
         f"with its preprocessing, which gives logits, {ROWS} rows in batches of {BATCH}. Median "
         f"(range) of {args.rounds} alternating rounds, each the median of many requests.",
         measuring.table(["way", "ms at 1", "thousand rows a second at 256", "times Keras"], rows),
@@ -76,9 +73,7 @@ def reached(is_so: bool) -> str:
 
 KEYS = ("ms", "rate")
 WAYS = {
-    "C, all outputs": "from_c",
-    "C, probabilities": "from_c_alone",
-    "C, exported without autoencoder": "from_c_without",
+    "C": "from_c",
     "keras.Model.predict": "from_keras",
 }
 
@@ -86,16 +81,13 @@ WAYS = {
 def prepare(folder: Path) -> None:
     import c_loader
 
-    from kt_transfer import export, quickstart
+    from kt_transfer import quickstart
 
     quickstart.run(out=folder / "run", name="m", export_dir=folder, epochs=20, quiet=True)
     c_loader.compiled(folder)
-    student = shutil.copytree(folder / "run" / "distill", folder / "student")
-    (student / "autoencoder.keras").unlink()
-    export.run(run=student, name="without", export_dir=folder, quiet=True)
 
 
-def from_c(folder: Path, outputs: tuple[str, ...] | None = None, name: str = "m") -> None:
+def from_c(folder: Path) -> None:
     import c_loader
     import numpy as np
 
@@ -103,18 +95,10 @@ def from_c(folder: Path, outputs: tuple[str, ...] | None = None, name: str = "m"
     for count, repeats in ((1, 1000), (BATCH, 200)):
         asked = [("serving_default", {"image": x[:count]})]
         with tempfile.TemporaryDirectory() as scratch:
-            program, model = folder / "loader", folder / name / "1"
-            _, (taken,) = c_loader.ask(program, model, asked, Path(scratch), repeats, outputs)
+            program, model = folder / "loader", folder / "m" / "1"
+            _, (taken,) = c_loader.ask(program, model, asked, Path(scratch), repeats)
         seconds[count] = np.median(taken)
     say({"ms": 1e3 * seconds[1], "rate": BATCH / seconds[BATCH]})
-
-
-def from_c_alone(folder: Path) -> None:
-    from_c(folder, ("probabilities",))
-
-
-def from_c_without(folder: Path) -> None:
-    from_c(folder, name="without")
 
 
 def from_keras(folder: Path) -> None:
@@ -150,8 +134,6 @@ def say(found: dict) -> None:
 STEPS = {
     "prepare": prepare,
     "from_c": from_c,
-    "from_c_alone": from_c_alone,
-    "from_c_without": from_c_without,
     "from_keras": from_keras,
 }
 

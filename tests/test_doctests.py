@@ -38,7 +38,14 @@ def runs(chain, tmp_path, monkeypatch):
     shutil.copytree(chain.exported, tmp_path / "saved_models" / "digits" / "1")
 
 
-@pytest.mark.parametrize("name", list(EXAMPLES))
+# These train for seconds; tests of their own run them, too.
+SLOW = {f"kt_transfer.{name}" for name in ("compare", "distill", "finetune", "quickstart", "tune")}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in EXAMPLES],
+)
 def test_examples_run(name, runs, unchecked_exports, capsys):
     module = importlib.import_module(name)
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)

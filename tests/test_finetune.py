@@ -100,13 +100,18 @@ def test_what_the_transfer_saved(source, tmp_path, invoke):
     ("settings", "num_held_out"),
     [
         ({}, 0),
-        ({"labels": 199}, 0),
         ({"labels": 200}, 20),
-        ({"validation_split": 0.2}, 20),
         ({"patience": 3}, 10),
-        ({"lr_decay": "plateau"}, 10),
-        ({"compare_scratch": "yes"}, 10),
-        ({"labels": 200, "validation_split": 0.0}, 0),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in [
+                ({"labels": 199}, 0),
+                ({"validation_split": 0.2}, 20),
+                ({"lr_decay": "plateau"}, 10),
+                ({"compare_scratch": "yes"}, 10),
+                ({"labels": 200, "validation_split": 0.0}, 0),
+            ]
+        ),
     ],
     ids=str,
 )

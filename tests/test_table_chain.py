@@ -221,6 +221,7 @@ def test_what_to_label_next_is_named_by_its_id(folder, tmp_path):
     assert (chosen["bottle"] == [f"no. {row}" for row in chosen["row"]]).all()
 
 
+@pytest.mark.slow
 def test_compare_judges_trees_and_exports_their_student_as_a_network(folder, tmp_path):
     table = compare.run(
         data=f"csv:{folder / 'wines.csv'}",

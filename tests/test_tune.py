@@ -77,7 +77,10 @@ def test_the_first_trial_is_the_defaults(request, search):
 
 @pytest.mark.parametrize(
     ("search", "best_of", "metric"),
-    [("random_search", min, "mse"), ("hyperband", max, "accuracy")],
+    [
+        ("random_search", min, "mse"),
+        pytest.param("hyperband", max, "accuracy", marks=pytest.mark.slow),
+    ],
 )
 def test_the_best_trial_is_kept(request, search, best_of, metric):
     run = request.getfixturevalue(search)
@@ -261,6 +264,7 @@ def test_a_learning_rate_beyond_the_usual_is_searched_around_too(rate):
     assert hp.min_value <= rate <= hp.max_value
 
 
+@pytest.mark.slow
 def test_a_search_of_frozen_layers_fits_the_encoder(random_search, tmp_path):
     # Its encoder may have a single layer before the code: no freeze beyond that may be tried.
     settings = QUICK | {"labels": 40, "epochs": 1, "max_trials": 2, "validation_split": 0.3}

@@ -39,12 +39,15 @@ def drawing(path: Path) -> Iterator[None]:
 
 
 def drawn(function: Callable) -> Callable:
-    """Decorator of a function that draws to its argument ``path``, by :func:`drawing`."""
+    """Decorator of a function that draws to its argument ``path``, by :func:`drawing`.
+
+    It returns what the function does, and ``None`` where that could not draw.
+    """
     signature = inspect.signature(function)
 
     @functools.wraps(function)
-    def draw(*args, **kwargs) -> None:
+    def draw(*args, **kwargs):
         with drawing(signature.bind(*args, **kwargs).arguments["path"]):
-            function(*args, **kwargs)
+            return function(*args, **kwargs)
 
     return draw

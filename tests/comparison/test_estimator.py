@@ -461,6 +461,7 @@ def test_a_frame_of_numbers_is_an_array_of_numbers():
     assert np.array_equal(one.predict_proba(X), other.predict_proba(X.to_numpy()))
 
 
+@pytest.mark.slow
 def test_memory_pretrains_the_same_once_and_changes_no_answer(tmp_path, monkeypatch):
     pretrained = []
     learn = AutoencoderLearner.learn

@@ -113,7 +113,7 @@ def with_summaries():
     return model
 
 
-@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize("jit", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_summaries_of_a_layer_are_written_as_in_stock_keras(jit, tmp_path):
     def fit(model, name):
         board = keras.callbacks.TensorBoard(tmp_path / name, update_freq=1)

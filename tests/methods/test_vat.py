@@ -103,7 +103,7 @@ def test_it_goes_on_from_what_propagated_labels_teach(data, scaled):
     assert np.abs(fresh.network.get_weights()[0] - first[0]).max() > 0.05
 
 
-@pytest.mark.parametrize("first", ["propagated", "fresh"])
+@pytest.mark.parametrize("first", [pytest.param("propagated", marks=pytest.mark.slow), "fresh"])
 def test_it_is_learned_again_to_the_same(data, scaled, first):
     learner, examples = prepared(data, scaled, first=first, epochs=2), few(data)
 

@@ -226,6 +226,7 @@ for name in {names}:
 """
 
 
+@pytest.mark.slow
 def test_saved_models_load_where_the_package_is_not(tmp_path):
     models = {"dense": dense_autoencoder(12, (8, 6), 4)} | {
         name: sparse_autoencoder(12, (8, 6), 4, sparsity=name, sparsity_weight=0.5)

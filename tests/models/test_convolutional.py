@@ -166,6 +166,7 @@ np.save("output.npy", keras.saving.load_model("conv.keras")(np.load("x.npy")))
 """
 
 
+@pytest.mark.slow
 def test_a_saved_model_loads_where_the_package_is_not(tmp_path):
     model, x = randomized(conv_autoencoder((7, 6, 3), (4, 6), 5, noise=0.1)), images(5, (7, 6, 3))
     model.save(tmp_path / "conv.keras")

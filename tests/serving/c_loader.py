@@ -29,14 +29,7 @@ def compiled(folder: Path) -> Path:
     return program
 
 
-def ask(
-    program: Path,
-    model: Path,
-    requests: list,
-    folder: Path,
-    repeats: int = 0,
-    outputs: tuple[str, ...] | None = None,
-):
+def ask(program: Path, model: Path, requests: list, folder: Path, repeats: int = 0):
     """The answers of a model to requests, and the seconds of each of several runs.
 
     Args:
@@ -45,7 +38,6 @@ def ask(
         requests: ``(signature, {input: array})``.
         folder: For the files that are exchanged.
         repeats: How often each is timed.
-        outputs: Those that are asked for, of every signature (default: all).
 
     Returns:
         For each request the outputs by name, and the seconds, a list for each.
@@ -54,7 +46,7 @@ def ask(
     plan, answers = folder / "plan", folder / "answers"
     plan.write_bytes(
         struct.pack("<i", len(requests))
-        + b"".join(_packed(signatures[name], inputs, outputs) for name, inputs in requests)
+        + b"".join(_packed(signatures[name], inputs) for name, inputs in requests)
     )
     command = [program, model, plan, answers, str(repeats)]
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
@@ -62,7 +54,7 @@ def ask(
     assert done.returncode == 0, done.stderr
     with answers.open("rb") as file:
         found = [
-            {key: _read_tensor(file) for key in sorted(outputs or signatures[name].outputs)}
+            {key: _read_tensor(file) for key in sorted(signatures[name].outputs)}
             for name, _ in requests
         ]
         assert not file.read(1)
@@ -79,13 +71,13 @@ def signatures_of(model: Path) -> dict:
     return named
 
 
-def _packed(signature, inputs: dict, outputs) -> bytes:
+def _packed(signature, inputs: dict) -> bytes:
     assert set(inputs) == set(signature.inputs)
     parts = [struct.pack("<i", len(inputs))]
     for key, values in inputs.items():
         info = signature.inputs[key]
         parts += [_place(info.name), _tensor(np.asarray(values), info.dtype)]
-    outputs = sorted(outputs or signature.outputs)
+    outputs = sorted(signature.outputs)
     parts.append(struct.pack("<i", len(outputs)))
     parts += [_place(signature.outputs[key].name) for key in outputs]
     return b"".join(parts)

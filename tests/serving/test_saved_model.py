@@ -8,6 +8,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
 
@@ -107,6 +108,16 @@ def test_an_example_is_unusual_if_few_training_examples_are_reconstructed_as_bad
     assert np.array_equal(found, errors > metadata["unusual_above"])
     inverted = 16 - x[:100]
     assert ask(served, "reconstruct", inverted)["unusual"].mean() > 0.9
+
+
+def test_predict_has_a_column_of_what_is_unusual(chain, served, tmp_path):
+    path = predict.run(model=chain.exported, data="digits", out=tmp_path / "p.csv", quiet=True)
+    table, data = pd.read_csv(path), load_data("digits")
+    expected = ask(served, "reconstruct", data.x_test)["unusual"]
+    of_test = table[table["split"] == "test"].sort_values("row")
+    order = np.argsort(data.rows_test, kind="stable")
+    assert np.array_equal(of_test["unusual"], expected[order])
+    assert [*table.columns[:6]] == ["split", "row", "class_id", "label", "unusual", "probability_0"]
 
 
 def test_an_empty_batch(served):

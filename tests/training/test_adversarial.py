@@ -241,7 +241,7 @@ def test_only_the_network_is_trained_and_the_teacher_answers():
     assert found["loss"] == pytest.approx(expected, rel=1e-4)
 
 
-@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize("replicas", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_directions_are_a_function_of_seed_and_step(replicas):
     strategy = choose_strategy("mirrored" if replicas > 1 else "one_device")
 
