@@ -159,13 +159,16 @@ def choose(
     # Only the best of several is better by chance.
     bias = selection_bias(list(found.values()), sign) if chosen == best else 0.0
     expected = float(own.values.mean()) - sign * bias
+    bound = expected - sign * lower_bound(interval_of(own))
+    if metric not in LOWER_IS_BETTER:  # shares, of which few labels may leave nothing sure
+        bound = max(bound, 0.0)
     winner = {
         "method": method,
         "source": source,
         "labels": labels,
         "mean": float(own.values.mean()),
         "expected": expected,
-        "bound": expected - sign * lower_bound(interval_of(own)),
+        "bound": bound,
         "num_parameters": sizes[chosen],
     }
     if taught_by is not None:

@@ -93,9 +93,10 @@ def _classes_without_training_examples(data: Dataset) -> Iterator[str]:
     trained, tested = (np.unique(y[y != UNLABELLED]) for y in (data.y, data.y_test))
     missing = np.setdiff1d(tested, trained)
     if len(trained) and len(missing):
+        they = "it" if len(missing) == 1 else "they"
         yield (
-            f"{data.spec}: {_named(data, missing)} only in the test part: it cannot be learned, "
-            f"so {np.isin(data.y_test, missing).sum():,} test examples count as errors"
+            f"{data.spec}: {_named(data, missing)} only in the test part: {they} cannot be "
+            f"learned, so {np.isin(data.y_test, missing).sum():,} test examples count as errors"
         )
 
 

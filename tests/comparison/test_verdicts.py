@@ -128,6 +128,11 @@ def test_the_best_mean_at_the_largest_budget_wins():
     assert winner["mean"] == pytest.approx(0.8, abs=0.01)
 
 
+def test_the_bound_of_a_share_is_none_below_nothing():
+    rows = rows_of({("scratch", "", 10): (0.3, 900)}, spread=0.4)
+    assert choose(rows, "accuracy")["bound"] == 0.0
+
+
 def test_the_smallest_that_is_practically_as_good_wins_where_that_is_preferred():
     candidates = {
         ("scratch", "", 100): (0.70, 900),

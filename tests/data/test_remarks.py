@@ -81,6 +81,8 @@ def test_classes_of_the_test_part_alone_are_named(told):
     ]
     _, lines = told(**arrays, y_test=np.arange(60) % 3 * 1000)
     assert "class 1000 only in the test part" in lines[0]
+    _, lines = told(**arrays, y_test=np.arange(60) % 4 * 1000)
+    assert "only in the test part: they cannot be learned" in lines[0]
     # Without any label there is nothing to be learned.
     assert told(x=X, x_test=X + 9, y_test=Y)[1] == []
 
