@@ -54,9 +54,9 @@ def run(config: PredictConfig) -> Path:
 
     Returns:
         The table: ``split`` and ``row`` of the example in its source, its name there (``id`` of a
-        table, ``file`` of a picture), ``class_id``, ``label``, ``unusual`` (of a SavedModel with an
-        autoencoder: whether it reconstructs the example worse than 99 % of its training examples),
-        and a column ``probability_LABEL`` for each class.
+        table, ``file`` of a picture), ``class_id``, ``label``, a column ``probability_LABEL`` for
+        each class, and, of a SavedModel with an autoencoder, ``unusual``: whether that reconstructs
+        the example worse than 99 % of its training examples.
 
     Example:
         >>> from kt_transfer import predict
@@ -276,10 +276,10 @@ def _batch(asked: _Asked, own: str, rows: Rows, predict: Callable) -> pa.RecordB
         columns[own] = pa.array(rows.names, pa.string())
     columns["class_id"] = class_id
     columns["label"] = pa.array(asked.names, pa.string()).take(pa.array(class_id))
-    if asked.unusual is not None:
-        columns["unusual"] = asked.unusual(rows.x)
     for number, name in enumerate(asked.names):
         columns[f"{PREFIX}{name}"] = np.ascontiguousarray(probabilities[:, number])
+    if asked.unusual is not None:
+        columns["unusual"] = asked.unusual(rows.x)
     batch, missing = pa.record_batch(columns), np.isnan(probabilities[:, 0])
     if not missing.any():
         return batch

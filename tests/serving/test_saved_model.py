@@ -117,7 +117,8 @@ def test_predict_has_a_column_of_what_is_unusual(chain, served, tmp_path):
     of_test = table[table["split"] == "test"].sort_values("row")
     order = np.argsort(data.rows_test, kind="stable")
     assert np.array_equal(of_test["unusual"], expected[order])
-    assert [*table.columns[:6]] == ["split", "row", "class_id", "label", "unusual", "probability_0"]
+    assert [*table.columns[:4]] == ["split", "row", "class_id", "label"]
+    assert table.columns[-1] == "unusual"
 
 
 def test_an_empty_batch(served):
