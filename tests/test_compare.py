@@ -280,6 +280,7 @@ def test_two_devices_come_to_the_same_verdicts(compared, found, command, tmp_pat
         assert one["mean"] == pytest.approx(other["mean"], abs=0.1)
 
 
+@pytest.mark.slow
 def test_a_run_as_source_hands_its_autoencoder_on(chain, invoke):
     done = invoke(
         "compare",

@@ -92,6 +92,7 @@ def test_the_best_trial_is_kept(request, search, best_of, metric):
     assert run.read_json("metrics.json") == best.read_json("metrics.json")
 
 
+@pytest.mark.slow
 def test_hyperband_gives_few_epochs_to_many_and_all_to_few(hyperband):
     trials = trials_of(hyperband)
     epochs = [trial["epochs"] for trial in trials]

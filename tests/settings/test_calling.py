@@ -164,6 +164,7 @@ def test_what_is_no_data_is_refused(given, said):
 
 
 @pytest.mark.usefixtures("unchecked_exports")
+@pytest.mark.slow
 def test_a_session_with_arrays_runs_from_end_to_end(tmp_path):
     quick = {"quiet": True, "epochs": 9, "jit_compile": "no", "strategy": "one_device"}
     rows = X + 0.5 * Y[:, None]  # which can be learned
