@@ -30,13 +30,15 @@ def main() -> None:
         verdicts(table, range(first, first + USUAL))
         for first in range(0, args.rounds - USUAL + 1, USUAL)
     ]
-    lines, agree, covered = [], [], []
+    lines, agree, covered, overlap = [], [], [], []
     for (name, labels), found in sorted(of_all.items(), key=lambda item: item[0][::-1]):
         truth = [100 * (draw[name, labels] - draw["scratch", labels]) for draw in tests]
         agrees = does_agree(found, truth)
         agree.append(agrees)
         low, high = found["interval"]
-        covered.append(low <= statistics.mean(truth) / 100 <= high)
+        mean, reach = statistics.mean(truth) / 100, reach_of(truth) / 100
+        covered.append(low <= mean <= high)
+        overlap.append(low <= mean + reach and mean - reach <= high)
         lines.append(
             [
                 str(labels),
@@ -64,8 +66,17 @@ def main() -> None:
         f"{measuring.listed(SETTINGS)}, everything else as `compare` has it.",
         measuring.table(head, lines),
         f"{sum(agree)} of {len(agree)} verdicts agree; {sum(covered)} of {len(covered)} intervals "
-        "hold the mean test difference.",
+        f"hold the mean test difference, and {sum(overlap)} overlap with its own 95 % interval, "
+        f"which is wide with {args.rounds} draws: each fold of the comparison has one of its own.",
     )
+
+
+def reach_of(truth: list[float]) -> float:
+    """Half of the 95 % interval of the mean over draws."""
+    from scipy import stats
+
+    quantile = stats.t.ppf(0.975, len(truth) - 1)
+    return float(quantile) * statistics.stdev(truth) / len(truth) ** 0.5
 
 
 def does_agree(found: dict, truth: list[float]) -> bool:

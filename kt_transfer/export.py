@@ -84,8 +84,10 @@ def execute(config: ExportConfig) -> Path:
             say(line)
     first = next(iter(versions.values()))
     if not source.is_autoencoder:
-        if [*versions] != ["saved_model"]:
-            _compare_formats(config, source, Path(config.export_dir) / name, data)
+        folder = Path(config.export_dir) / name
+        # A table that is there would speak of older versions.
+        if [*versions] != ["saved_model"] or (folder / "formats.csv").exists():
+            _compare_formats(config, source, folder, data)
         say(f"next: {asking(first)}")
     return first
 

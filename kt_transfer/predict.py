@@ -310,7 +310,15 @@ def _write_stream(config, stream: Stream, asked: _Asked, own: str, to, say) -> d
     """Write what is predicted of rows as they come; where only all of them tell which belong to
     the test part, by way of a temporary file."""
     answers = _streamed(stream, asked, own, say)
-    first = next(answers)
+    first = next(answers, None)
+    if first is None:
+        raise UserError(
+            setting="data",
+            given=stream.spec,
+            expected="names of columns, and rows",
+            but="it has no row",
+            remedy="add rows",
+        )
 
     def all_of_them():
         yield first

@@ -89,6 +89,13 @@ def test_decimal_commas_need_the_whole_table_and_are_read_so(people, tmp_path):
     assert out.read_text() == expected.read_text()
 
 
+def test_names_of_columns_alone_are_no_rows(people, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"number,age\n")))
+    with pytest.raises(UserError, match="data=- was given, .* it has no row"):
+        predict.run(run=people / "run", data="-", out=people / "none.csv", quiet=True)
+    assert not (people / "none.csv").exists()
+
+
 @pytest.mark.slow
 def test_from_standard_input_to_standard_output(people):
     rows = pd.read_csv(people / "people.csv").drop(columns="ill")[::-1]

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shlex
 from pathlib import Path
+from urllib.parse import quote
 
 from kt_transfer.files.writing import replacing
 from kt_transfer.serving.requests import WARMUP
@@ -98,7 +99,7 @@ def docker_line(folder: str, name: str) -> str:
 
 def curl_line(request: str, name: str) -> str:
     """The command that sends the request in a file to such a server."""
-    url = f"http://localhost:8501/v1/models/{name}:predict"
+    url = f"http://localhost:8501/v1/models/{quote(name)}:predict"
     return f"curl -d {shlex.quote(f'@{request}')} {shlex.quote(url)}"
 
 

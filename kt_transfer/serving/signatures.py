@@ -96,7 +96,11 @@ def served_functions(
 
 
 def require_same_answers(
-    served: str, functions: dict[str, Callable], examples: np.ndarray, answers: dict
+    served: str,
+    functions: dict[str, Callable],
+    examples: np.ndarray,
+    answers: dict,
+    tolerance: float = TOLERANCE,
 ) -> float:
     """Compare the answers of a served model with those of the functions it was written from.
 
@@ -105,12 +109,13 @@ def require_same_answers(
         functions: These functions, by name.
         examples: Raw examples, of which the model was asked all together, and the first one alone.
         answers: ``"FUNCTION/OUTPUT/all"`` and ``"FUNCTION/OUTPUT/one"``, an array each.
+        tolerance: The largest difference that is none.
 
     Returns:
         The largest absolute difference, relative for values above 1.
 
     Raises:
-        RuntimeError: If it exceeds ``TOLERANCE``.
+        RuntimeError: If it exceeds the tolerance.
     """
     differences = []
     for name, function in functions.items():
@@ -119,8 +124,8 @@ def require_same_answers(
                 given = answers[f"{name}/{output}/{size}"]
                 differences.append(_difference(given, expected.numpy()[: len(given)]))
     largest = float(np.max(differences))  # which, unlike Python's, is NaN if one of them is
-    if not largest <= TOLERANCE:
-        raise RuntimeError(f"the {served} differs from Keras by {largest}, expected {TOLERANCE}")
+    if not largest <= tolerance:
+        raise RuntimeError(f"the {served} differs from Keras by {largest}, expected {tolerance}")
     return largest
 
 

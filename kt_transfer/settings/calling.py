@@ -142,6 +142,13 @@ def _value(name: str, hint, value):
         return hint(os.fspath(value))
     if hint is Path and isinstance(value, str):
         return Path(value)
+    if hint in (str, Path) and not isinstance(value, str):
+        raise UserError(
+            setting=name,
+            given=shortened(repr(value)),
+            expected="text" if hint is str else "a path",
+            remedy="give such a value",
+        )
     if hint in (int, float):
         return _number(name, hint, value)
     if hint is bool and isinstance(value, np.bool_):
