@@ -265,12 +265,7 @@ def _explained(config, data: Dataset, learned: Learned, labelled: np.ndarray) ->
 
 
 def _tell(
-    config,
-    run: Run,
-    found: dict,
-    version: Path,
-    then: list[tuple[str, str]],
-    views: bool,
+    config, run: Run, found: dict, version: Path, then: list[tuple[str, str]], views: bool
 ) -> None:
     """The table, what it means in plain words, and what comes next."""
     say = session.say(config)

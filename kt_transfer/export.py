@@ -125,13 +125,16 @@ def write_version(
     classifier, autoencoder, autoencoder_preprocessing = _models(source, network)
     kept = source.read_examples(preprocessing)
     limit = None if autoencoder is None else _unusual_above(source)
-    about = describe_run(source, licence_of(source.data, data_dir))
     measured = source.read_json("metrics.json").get("test") or {}
 
     def prove(ask) -> dict[str, float]:
         if data is None:
             return {}
         return require_same_figure(ask, data.x_test, data.y_test, measured)
+
+    def describe(unfinished: Path, version: Path, served) -> str:
+        about = describe_run(source, licence_of(source.data, data_dir))
+        return model_card(name, version.name, unfinished, about, served)
 
     folder = Path(export_dir) / name
     version = FORMATS[format](
@@ -143,15 +146,13 @@ def write_version(
         autoencoder_preprocessing=autoencoder_preprocessing,
         unusual_above=limit,
         metadata=_metadata(source, name, classifier, schema, preprocessing) | _usual(source, limit),
-        examples=_examples(source, preprocessing, schema),
+        examples=_examples(kept, preprocessing, schema),
         kept=None if kept is None else kept[0],
         schema=schema,
         picture_files=_are_picture_files(source, preprocessing),
         keep=keep,
         prove=prove,
-        describe=lambda unfinished, version, served: model_card(
-            name, version.name, unfinished, about, served
-        ),
+        describe=describe,
     )
     if format == "saved_model":
         write_server_files(folder, name)
@@ -184,13 +185,13 @@ def _compare_formats(config: ExportConfig, source: Run, folder: Path, data: Data
     newest = {name: newest_version(folder, name) for name in FORMATS}
     versions = {name: v for name, v in newest.items() if v is not None and _is_of(v, source)}
     say = session.say(config)
-    preprocessing = source.load_model("preprocessing.keras")
-    x, labelled = _examples(source, preprocessing, source.schema), None
     if data is not None and (data.y_test >= 0).any():
         known = np.flatnonzero(data.y_test >= 0)
         labelled = take_rows(data.x_test, known)[:], data.y_test[known]
         x = labelled[0]
     else:
+        preprocessing, labelled = source.load_model("preprocessing.keras"), None
+        x = _examples(source.read_examples(preprocessing), preprocessing, source.schema)
         say("the accuracy is left out, since it cannot be measured again")
     measured = measure_formats(versions, x, labelled)
     with replacing(folder / "formats.csv") as temporary:
@@ -316,10 +317,10 @@ def _input(source: Run, preprocessing, schema: Schema | None) -> dict:
     return note
 
 
-def _examples(source: Run, preprocessing, schema: Schema | None) -> np.ndarray:
+def _examples(kept: tuple | None, preprocessing, schema: Schema | None) -> np.ndarray:
     """Raw inputs on which the export is checked: real ones, if the run has kept any, and random
     ones, which also have values that no training example has."""
-    random, kept = _random_examples(preprocessing, schema), source.read_examples(preprocessing)
+    random = _random_examples(preprocessing, schema)
     return random if kept is None else np.concatenate([kept[0][:NUM_REAL], random])
 
 

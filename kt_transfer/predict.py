@@ -10,7 +10,7 @@ if __name__ == "__main__":  # answers --help and reports errors before TensorFlo
     sys.exit(main(["predict", *sys.argv[1:]]))
 
 import dataclasses
-import os
+import itertools
 import sys
 import tempfile
 import time
@@ -34,6 +34,7 @@ from kt_transfer.data.streams import (
 )
 from kt_transfer.engine.fused_model import FusedModel, scaling
 from kt_transfer.errors import UserError, listed, named, settings_named
+from kt_transfer.files.printing import print_to_nobody
 from kt_transfer.files.table_writing import STANDARD_OUTPUT, require_format, writing_table
 from kt_transfer.reporting.classification import softmax
 from kt_transfer.runs import folder as runs
@@ -87,7 +88,7 @@ def execute(config: PredictConfig) -> Path:
         counts = _answer(config, spec, asked, to, say, whole=True)
     except BrokenPipeError:
         # Whoever reads has seen enough, as after a pipe into head.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print_to_nobody()
         return path
     of_parts = f" ({' and '.join(counts)})" if counts and None not in counts else ""
     number = sum(counts.values())
@@ -320,20 +321,17 @@ def _write_stream(config, stream: Stream, asked: _Asked, own: str, to, say) -> d
             remedy="add rows",
         )
 
-    def all_of_them():
-        yield first
-        yield from answers
-
+    batches = itertools.chain([first], answers)
     if "split" in first.schema.names:
         wanted = ("train", "test") if config.split == "all" else (config.split,)
-        batches = (b for b in all_of_them() if b.num_rows and _part_of(b) in wanted)
-        counts = _write(batches, asked, stream.spec, to, config, own)
+        some = (b for b in batches if b.num_rows and _part_of(b) in wanted)
+        counts = _write(some, asked, stream.spec, to, config, own)
     elif not stream.splits:
-        counts = _write(all_of_them(), asked, stream.spec, to, config, own)
+        counts = _write(batches, asked, stream.spec, to, config, own)
     else:
         with tempfile.TemporaryFile() as aside:
             with pa.ipc.new_file(pa.PythonFile(aside, "w"), first.schema) as file:
-                for batch in all_of_them():
+                for batch in batches:
                     file.write_batch(batch)
             parts = _in_parts(aside, stream.is_test(), config.split)
             counts = _write(parts, asked, stream.spec, to, config, own)

@@ -236,17 +236,18 @@ def _searched(features, labels, copies, judged, seed: int, weights, scalers):
             means = np.mean(losses, axis=1)  # (scalers, strengths)
             place, chosen = np.unravel_index(means.argmin(), means.shape)
             scaler, strength, score = scalers[place], STRENGTHS[chosen], -means.min()
-        (regression,) = _path(features, labels, weights, scaler, [strength])
+        scaled = scaler.fit(features, sample_weight=weights).transform(features)
+        (regression,) = _path(scaled, labels, weights, [strength])
     return scaler, regression, score
 
 
 def _losses_along_path(features, labels, weights, scaler, rows, held) -> list[float]:
     """The log loss of held-out examples at each strength."""
     weights = None if weights is None else weights[rows]
-    path = _path(features[rows], labels[rows], weights, scaler, STRENGTHS)
-    losses = []
-    for regression in path:
-        logits = scaler.transform(features[held]) @ regression.coef_.T + regression.intercept_
+    scaled = scaler.fit(features[rows], sample_weight=weights).transform(features[rows])
+    held_out, losses = scaler.transform(features[held]), []
+    for regression in _path(scaled, labels[rows], weights, STRENGTHS):
+        logits = held_out @ regression.coef_.T + regression.intercept_
         if logits.shape[1] == 1:  # the log-odds of two classes
             logits = np.hstack([np.zeros_like(logits), logits])
         true = np.searchsorted(regression.classes_, labels[held])
@@ -254,14 +255,13 @@ def _losses_along_path(features, labels, weights, scaler, rows, held) -> list[fl
     return losses
 
 
-def _path(features, labels, weights, scaler, strengths) -> Iterator:
-    """Fit the scaler, then yield the regression on scaled features, fitted at each strength."""
+def _path(scaled, labels, weights, strengths) -> Iterator:
+    """The regression on scaled features, fitted at each strength."""
     from sklearn.decomposition import PCA
     from sklearn.linear_model import LogisticRegression
 
-    scaled = scaler.fit(features, sample_weight=weights).transform(features)
     rotation = None
-    if features.shape[1] > max(WIDE, len(features)):
+    if scaled.shape[1] > max(WIDE, len(scaled)):
         # Of all components: it leaves nothing out, and so changes no solution.
         rotation = PCA(svd_solver="full").fit(scaled)
         scaled = rotation.transform(scaled)
