@@ -15,9 +15,9 @@ import tensorflow as tf
 
 from kt_transfer.data.schema import Schema
 from kt_transfer.errors import UserError
-from kt_transfer.files.reading import read_json
 from kt_transfer.models.finite import why_not_finite
 from kt_transfer.serving.inspection import require_harmless
+from kt_transfer.serving.metadata import read_metadata, reading_export
 from kt_transfer.serving.named_columns import (
     column_specs,
     served_names,
@@ -223,13 +223,8 @@ def _on_any_batch(function):
     return served
 
 
-def _check_metadata(metadata, signature, schema: Schema | None) -> None:
-    """``ValueError`` if metadata is invalid or belongs to another model."""
-    labels = metadata.get("labels") if isinstance(metadata, dict) else None
-    if not isinstance(labels, list) or not all(isinstance(name, str) for name in labels):
-        raise ValueError("metadata.json has no list 'labels' of names")
-    if not isinstance(metadata.get("data"), str):
-        raise ValueError("metadata.json does not name its 'data'")
+def _require_same_model(labels: list[str], signature, schema: Schema | None) -> None:
+    """``ValueError`` if metadata belong to another model."""
     inputs = signature.structured_input_signature[1]
     if schema is not None and set(inputs) != set(served_names(schema).values()):
         raise ValueError("metadata.json names other columns than its signature serving_default")
@@ -253,26 +248,13 @@ def load_saved_model(path: Path, trust: bool = False) -> tuple[ServedClassifier,
     Raises:
         UserError: If there is no such export, or its graph has side effects.
     """
-    try:
-        metadata = read_json(Path(path) / "metadata.json")
+    with reading_export(path):
+        metadata, schema = read_metadata(path)
         if not trust:
             require_harmless(Path(path), "model", "trust_model")
         model = tf.saved_model.load(os.fspath(path))
-        signature, note = model.signatures["serving_default"], metadata.get("schema")
-        schema = None if note is None else Schema.from_note(note)
-        _check_metadata(metadata, signature, schema)
-    except UserError:
-        raise
-    # The errors of TensorFlow and protobuf for damaged files have no common base class.
-    except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(
-            setting="model",
-            given=path,
-            expected="an exported model such as saved_models/NAME/1",
-            but=f"it cannot be read ({reason})",
-            remedy="give the folder of a version, or export it again",
-        ) from error
+        signature = model.signatures["serving_default"]
+        _require_same_model(metadata["labels"], signature, schema)
     if reason := why_not_finite(signature.variables):
         raise UserError(
             setting="model",
