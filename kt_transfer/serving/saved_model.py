@@ -115,8 +115,9 @@ def export_saved_model(
     signatures = {name: signature(function) for name, function in functions.items()}
     if picture_files:
         default, shape = functions["serving_default"], tuple(raw.shape[1:])
+        # By name alone, as what takes columns, or it would have no named inputs.
         of_bytes = tf.function(
-            lambda image_bytes: default(decode_pictures(image_bytes, shape)), autograph=False
+            lambda *, image_bytes: default(decode_pictures(image_bytes, shape)), autograph=False
         )
         spec = tf.TensorSpec([None], tf.string, name=IMAGE_BYTES)
         signatures[OF_PICTURE_FILES] = of_bytes.get_concrete_function(image_bytes=spec)
