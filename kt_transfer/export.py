@@ -21,7 +21,7 @@ from kt_transfer.data.schema import Column, Schema
 from kt_transfer.errors import UserError, listed
 from kt_transfer.files.portable import without_folders
 from kt_transfer.files.reading import read_json
-from kt_transfer.files.writing import replacing
+from kt_transfer.files.writing import replacing, require_writable
 from kt_transfer.models.preprocessing import as_image
 from kt_transfer.reporting.terminal import format_table
 from kt_transfer.runs import folder as runs
@@ -74,6 +74,7 @@ def execute(config: ExportConfig) -> Path:
     source, say = runs.open_run(config.run), session.say(config)
     name = config.name or source.path.resolve().name
     folder = Path(config.export_dir) / name
+    require_writable(folder, "export_dir", config.export_dir)
     models = source.load_models()
     data, why_not = _data_of(config, source, models[1])
     model = exported_of(source, name, models, data, config.data_dir)

@@ -36,6 +36,7 @@ from kt_transfer.engine.fused_model import FusedModel, scaling
 from kt_transfer.errors import UserError, listed, named, settings_named
 from kt_transfer.files.printing import print_to_nobody
 from kt_transfer.files.table_writing import STANDARD_OUTPUT, require_format, writing_table
+from kt_transfer.files.writing import require_free_file
 from kt_transfer.reporting.classification import softmax
 from kt_transfer.runs import folder as runs
 from kt_transfer.runs import session
@@ -72,8 +73,8 @@ def execute(config: PredictConfig) -> Path:
     path = Path(config.out or f"runs/predict-{time.strftime('%Y%m%d-%H%M%S')}.csv")
     to = STANDARD_OUTPUT if str(path) == STANDARD_OUTPUT else path
     require_format(to)
-    if to == path and path.exists() and not config.overwrite:
-        raise runs.exists_already(path)
+    if to == path:
+        require_free_file(path, overwrite=config.overwrite)
     config, spec, asked = _asked(config)
     say = session.say(config)
     if to == STANDARD_OUTPUT and not config.quiet:

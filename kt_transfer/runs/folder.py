@@ -24,7 +24,12 @@ from pathlib import Path
 
 from kt_transfer.errors import TrainingFailed, UserError, named
 from kt_transfer.files.reading import read_json, require_plausible_zip
-from kt_transfer.files.writing import exists_already, replacing, require_own_folder
+from kt_transfer.files.writing import (
+    exists_already,
+    replacing,
+    require_own_folder,
+    require_writable,
+)
 from kt_transfer.runs.checks import (
     check_description,
     check_examples,
@@ -374,6 +379,7 @@ def start(command: str, settings: dict, *, out=None, overwrite=False, resume=Fal
     """
     path = Path(out) if out else fresh_path(command)
     require_own_folder(path)
+    require_writable(path if path.is_dir() else path.parent, given=path)
     aside = aside_of(path)
     recover(path)
     run = Run(path)
