@@ -24,6 +24,7 @@ import pyarrow as pa
 from kt_transfer.data import Dataset, Like
 from kt_transfer.data.dataset import no_example
 from kt_transfer.data.example_summary import ExampleSummary, why_not_cast
+from kt_transfer.data.rows import take_rows
 from kt_transfer.data.schema import NeedsWholeTableError
 from kt_transfer.data.streams import (
     STANDARD_INPUT,
@@ -56,7 +57,8 @@ def run(config: PredictConfig) -> Path:
 
     Returns:
         The table: ``split`` and ``row`` of the example in its source, its name there (``id`` of a
-        table, ``file`` of a picture), ``class_id``, ``label``, a column ``probability_LABEL`` for
+        table, ``file`` of a picture; pictures without any class come in the order of their files,
+        and have no ``split``), ``class_id``, ``label``, a column ``probability_LABEL`` for
         each class, and, of a SavedModel with an autoencoder, ``unusual``: whether that reconstructs
         the example worse than 99 % of its training examples.
 
@@ -260,12 +262,28 @@ def _require_no_split(config, stream: Stream) -> None:
 
 
 def _rows_of(data: Dataset, split: str) -> Iterator[Rows]:
+    if split == "all" and data.files is not None and not (data.class_names or data.has_own_test):
+        yield from _new_pictures(data)
+        return
     for part in data.parts(split):
         names = data.files_of(part) if data.ids is None else data.ids[part.rows]
         for start in range(0, len(part.x), _ROWS_AT_ONCE):
             some = slice(start, start + _ROWS_AT_ONCE)
             own = None if names is None else names[some]
             yield Rows(part.x[some], part.rows[some], part.name, own)
+
+
+def _new_pictures(data: Dataset) -> Iterator[Rows]:
+    """Pictures in the order of their files: those of no class at all have no test part to tell."""
+    in_order = np.argsort(np.concatenate([data.rows, data.rows_test]))
+    for start in range(0, len(in_order), _ROWS_AT_ONCE):
+        places = in_order[start : start + _ROWS_AT_ONCE]
+        is_train = places < len(data.x)
+        x = np.empty((len(places), *data.input_shape), data.x.dtype)
+        x[is_train] = take_rows(data.x, places[is_train])[:]
+        x[~is_train] = take_rows(data.x_test, places[~is_train] - len(data.x))[:]
+        numbers = np.arange(start, start + len(places))
+        yield Rows(x, numbers, None, data.files[0][numbers])
 
 
 def _batch(asked: _Asked, own: str, rows: Rows, predict: Callable) -> pa.RecordBatch:
