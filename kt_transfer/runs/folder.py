@@ -288,7 +288,7 @@ def open_run(path: str | os.PathLike, setting: str = "run") -> Run:
             setting=setting,
             given=path,
             expected="a complete run",
-            but=f"it is {status}{_beside(aside_of(run.path))}",
+            but=f"it is {status}{_beside(run.path)}",
             remedy="continue it with "
             f"`{resume_command(str(description.get('command', 'COMMAND')), run.path)}`",
         )
@@ -425,7 +425,10 @@ def start(command: str, settings: dict, *, out=None, overwrite=False, resume=Fal
             raise
         except BaseException as error:
             _close_despite_errors(close, "interrupted")
-            _note(error, f"continue with: {resume_command(command, path)}")
+            back = [
+                f"the run that it was to replace comes back with: {_back(path)}"
+            ] * aside.exists()
+            _note(error, *back, f"continue with: {resume_command(command, path)}")
             raise
     shutil.rmtree(aside, ignore_errors=True)
 
@@ -471,9 +474,9 @@ def _close_despite_errors(close: Callable[[str], None], status: str) -> None:
         close(status)
 
 
-def _note(error: BaseException, note: str) -> None:
+def _note(error: BaseException, *notes: str) -> None:
     """Set the advice for an error; that of an outer command replaces an inner one's."""
-    error.__notes__ = [note]
+    error.__notes__ = [*notes]
 
 
 def _what_to_do(error: Exception, command: str, settings: dict, path: Path) -> str:
@@ -519,9 +522,18 @@ def fresh_path(command: str) -> Path:
     return path
 
 
-def _beside(aside: Path) -> str:
-    """Where a run that was to be replaced has stayed, if it has."""
-    return f" (the complete one that it was to replace is {aside})" if aside.exists() else ""
+def _beside(path: Path) -> str:
+    """Where a run that was to be replaced has stayed, and how it comes back, if it has."""
+    aside = aside_of(path)
+    if not aside.exists():
+        return ""
+    return f" (the complete one that it was to replace is {aside}; `{_back(path)}` puts it back)"
+
+
+def _back(path: Path) -> str:
+    """The command line that puts back a run that was to be replaced."""
+    words = ["rm", "-r", path], ["mv", aside_of(path), path]
+    return " && ".join(shlex.join(map(str, one)) for one in words)
 
 
 def _put_aside(path: Path, aside: Path, overwrite: bool) -> None:
@@ -536,7 +548,7 @@ def _put_aside(path: Path, aside: Path, overwrite: bool) -> None:
                 setting="out",
                 given=path,
                 expected="a name that is still free",
-                but=f"it exists and {_UNFINISHED[status]}{_beside(aside)}",
+                but=f"it exists and {_UNFINISHED[status]}{_beside(path)}",
                 remedy=f"continue it with {named('resume', True)}, give another name, or "
                 f"{named('overwrite', True)} to replace it",
             )
