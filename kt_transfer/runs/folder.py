@@ -425,10 +425,10 @@ def start(command: str, settings: dict, *, out=None, overwrite=False, resume=Fal
             raise
         except BaseException as error:
             _close_despite_errors(close, "interrupted")
-            back = [
-                f"the run that it was to replace comes back with: {_back(path)}"
-            ] * aside.exists()
-            _note(error, *back, f"continue with: {resume_command(command, path)}")
+            notes = [f"continue with: {resume_command(command, path)}"]
+            if aside.exists():
+                notes.insert(0, f"the run that it was to replace comes back with: {_back(path)}")
+            _note(error, *notes)
             raise
     shutil.rmtree(aside, ignore_errors=True)
 
