@@ -226,6 +226,13 @@ def test_predict_says_the_same_by_every_format(exported, chain, tmp_path, by):
     assert (found["label"] == expected["label"]).mean() > (0.95 if "int8" in by else 0.999)
 
 
+def test_nothing_is_said_of_types_that_no_cell_of_a_table_has(people, invoke):
+    flags = ("--data", f"csv:{people / 'people.csv'}", "--out", "p.csv")
+    done = invoke("predict", "--model", people / "m/litert/1", *flags)
+    assert done.code == 0
+    assert "float" not in done.out
+
+
 def test_the_table_of_all_formats(exported, chain, invoke):
     table = pd.read_csv(exported / "formats.csv").set_index("format")
     assert list(table.index) == list(FORMATS)
