@@ -18,6 +18,7 @@ from kt_transfer.data.overlap import joined, keys_of, same_keys
 from kt_transfer.data.ranges import observed_range
 from kt_transfer.data.splits import split_test
 from kt_transfer.data.tables import KnownRows, TableOptions
+from kt_transfer.data.unseen import Unseen
 from kt_transfer.errors import UserError
 
 STANDARD_INPUT = "-"
@@ -104,10 +105,15 @@ class Stream:
         else:
             read = {"csv": table_files.stream_csv, "parquet": table_files.stream_parquet}[kind]
             pieces = read(self.spec, tables.files_at(self.spec, Path(where)))
-        start = 0
+        start, unseen = 0, Unseen()
         for table in pieces:
             known = tables.known_rows(
-                self.spec, table, self._options, self._like.schema, alone=not self.splits
+                self.spec,
+                table,
+                self._options,
+                self._like.schema,
+                alone=not self.splits,
+                unseen=unseen,
             )
             self.notes += [note for note in known.notes if note not in self.notes]
             self._keep(known)
@@ -116,6 +122,7 @@ class Stream:
             start += len(known.x)
             del table, known
             cells.release_memory()
+        self.notes += unseen.notes()
 
     def _keep(self, known: KnownRows) -> None:
         if not self.splits:

@@ -25,6 +25,7 @@ from kt_transfer.data.schema import (
     shown,
 )
 from kt_transfer.data.splits import split_test
+from kt_transfer.data.unseen import Unseen
 from kt_transfer.errors import UserError, named
 
 if TYPE_CHECKING:  # arrow takes a moment to import, and flags are checked without it
@@ -161,7 +162,13 @@ class KnownRows(NamedTuple):
 
 
 def known_rows(
-    spec: str, table: Table, options: TableOptions, schema: Schema, *, alone: bool
+    spec: str,
+    table: Table,
+    options: TableOptions,
+    schema: Schema,
+    *,
+    alone: bool,
+    unseen: Unseen | None = None,
 ) -> KnownRows:
     """Some rows of a table that a model is asked about.
 
@@ -171,6 +178,7 @@ def known_rows(
         options: Which columns are labels, names and groups.
         schema: The columns that the model takes.
         alone: Whether these rows alone are to say what their commas mean.
+        unseen: Counts what training did not see.
 
     Raises:
         UserError: If a column is missing, or a value is not of its kind.
@@ -188,7 +196,7 @@ def known_rows(
         labels, label_words = _words_if(table, options.label_column)
         ids = _ids(table, options)
         groups, group_words = _words_if(table, options.group_column)
-        x, notes = _as_known(spec, table, schema)
+        x, notes = _as_known(spec, table, schema, unseen)
     except cells.BadCell as bad:
         raise _not_of_kind(spec, table, bad, options, may_declare=False) from bad
     return KnownRows(x, labels, label_words, groups, group_words, ids, [*table.notes, *notes])
@@ -283,7 +291,8 @@ def _load(
             inputs = _inputs(spec, table, options, typed)
             x = inputs.x
         else:
-            x, notes = _as_known(spec, table, schema)
+            x, notes = _as_known(spec, table, schema, unseen := Unseen())
+            notes += unseen.notes()
     except cells.BadCell as bad:
         raise _not_of_kind(spec, table, bad, options, may_declare=schema is None) from bad
     table.columns.clear()
@@ -552,14 +561,16 @@ def _groups(table: Table, options: TableOptions, is_new: bool) -> np.ndarray | N
     return np.where(np.isnan(places), -1, places).astype(np.int64)
 
 
-def _as_known(spec: str, table: Table, schema: Schema) -> tuple[np.ndarray, list[str]]:
+def _as_known(
+    spec: str, table: Table, schema: Schema, unseen: Unseen | None
+) -> tuple[np.ndarray, list[str]]:
     """The columns that a model takes, as it takes them."""
     from kt_transfer.data import cells
 
     require_known(schema.names, [*table.columns], given=spec)
     surplus = [name for name in table.columns if name not in {*schema.names}]
     notes = [f"left out, since the model does not know it: {shown(surplus)}"] if surplus else []
-    return cells.matrix(schema, table.columns), notes
+    return cells.matrix(schema, table.columns, unseen), notes
 
 
 def _inputs(spec: str, table: Table, options: TableOptions, typed: set[str]) -> _Inputs:
