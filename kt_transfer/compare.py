@@ -136,9 +136,9 @@ def execute(config: CompareConfig, candidates: Mapping | None = None):
             )
         found["explanations"] = why and save_explanation(why, run.folder("plots"))
         run.write_json("comparison.json", found)  # the model card tells of it
-        exported = export.exported_of(run, config.name, run.load_models(), data, config.data_dir)
-        folder = Path(config.export_dir) / config.name
-        version = export.write_version(folder, "saved_model", exported)
+        version = export.write_version(
+            run, config.name, config.export_dir, data=data, data_dir=config.data_dir
+        )
         found["exported"] = str(version)
         run.write_json("comparison.json", found)
         then = _commands_after(config, version)

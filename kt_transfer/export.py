@@ -81,7 +81,7 @@ def execute(config: ExportConfig) -> Path:
     versions, failed = {}, {}
     for format in dict.fromkeys(config.format):
         try:
-            versions[format] = write_version(folder, format, model, config.keep)
+            versions[format] = _write(folder, format, model, config.keep)
         except (UserError, RuntimeError) as error:
             failed[format] = error
             continue
@@ -189,18 +189,36 @@ def exported_of(
     }
 
 
-def write_version(folder: Path, format: str, model: dict, keep: int | None = None) -> Path:
-    """Write the next version of a model in a format.
+def write_version(
+    source: Run,
+    name: str,
+    export_dir: Path,
+    format: str = "saved_model",
+    *,
+    data: Dataset | None = None,
+    data_dir: Path | None = None,
+    keep: int | None = None,
+) -> Path:
+    """Write the models of a run as the next version for ``export_dir/name``, in one format.
 
     Args:
-        folder: ``saved_models/NAME``.
+        source: The run.
+        name: Name of the served model.
+        export_dir: Folder that holds the served models.
         format: One of ``FORMATS``.
-        model: What is exported, as from :func:`exported_of`.
+        data: As for :func:`exported_of`.
+        data_dir: The same.
         keep: How many versions to keep (default: all).
 
     Returns:
         The folder of the version.
     """
+    model = exported_of(source, name, source.load_models(), data, data_dir)
+    return _write(Path(export_dir) / name, format, model, keep)
+
+
+def _write(folder: Path, format: str, model: dict, keep: int | None) -> Path:
+    """Write the next version of what is exported, in ``saved_models/NAME``."""
     version = FORMATS[format](folder, keep=keep, **model)
     if format == "saved_model":
         write_server_files(folder, folder.name)

@@ -101,59 +101,26 @@ def export_saved_model(
     """
     module, functions, raw = served_functions(**models)
     functions = {name: _on_any_batch(function) for name, function in functions.items()}
-    specs = {raw.name: raw} if schema is None else column_specs(schema)
-
-    def inputs_of(x: np.ndarray) -> dict[str, np.ndarray]:
-        return {raw.name: x} if schema is None else to_columns(x, schema)
-
-    def signature(function):
-        def of_inputs(**columns):
-            return function(columns[raw.name] if schema is None else to_matrix(columns, schema))
-
-        return tf.function(of_inputs, autograph=False).get_concrete_function(**specs)
-
-    signatures = {name: signature(function) for name, function in functions.items()}
+    takes = _Takes(raw, schema)
+    signatures = {name: _signature(function, takes) for name, function in functions.items()}
     if picture_files:
-        default, shape = functions["serving_default"], tuple(raw.shape[1:])
-        # By name alone, as what takes columns, or it would have no named inputs.
-        of_bytes = tf.function(
-            lambda *, image_bytes: default(decode_pictures(image_bytes, shape)), autograph=False
-        )
-        spec = tf.TensorSpec([None], tf.string, name=IMAGE_BYTES)
-        signatures[OF_PICTURE_FILES] = of_bytes.get_concrete_function(image_bytes=spec)
-        functions[OF_PICTURE_FILES] = default
-
-    def asked_with(name: str, x: np.ndarray) -> dict[str, np.ndarray]:
-        return {IMAGE_BYTES: _as_png(x)} if name == OF_PICTURE_FILES else inputs_of(x)
-
+        functions[OF_PICTURE_FILES] = functions["serving_default"]
+        signatures[OF_PICTURE_FILES] = _of_picture_files(functions["serving_default"], raw)
     metadata, served = dict(metadata), []
 
     def write(unfinished: Path) -> float:
         tf.saved_model.save(module, os.fspath(unfinished), signatures=signatures)
-        inputs = inputs_of(examples)
-        if picture_files:
-            inputs |= {IMAGE_BYTES: _as_png(examples)}
+        inputs = [takes.inputs(name, examples) for name in signatures]
+        inputs = {name: array for of_one in inputs for name, array in of_one.items()}
         difference = check_saved_model(unfinished, functions, examples, inputs)
         model = tf.saved_model.load(os.fspath(unfinished))
 
         def ask(name: str, x: np.ndarray) -> dict[str, np.ndarray]:
-            return _answers(model.signatures[name], asked_with(name, x))
+            return _answers(model.signatures[name], takes.inputs(name, x))
 
         if prove is not None and (figures := prove(ask)):
             metadata["test_as_served"] = figures
-        # The default first: it is what those who try the file see.
-        requests = [
-            predict_request(folder.name, name, asked_with(name, examples[:count]))
-            for name in sorted(signatures, key=lambda name: name != "serving_default")
-            for count in _WARMED_UP
-        ]
-        write_warmup(unfinished, requests)
-        shown = OF_PICTURE_FILES if picture_files else "serving_default"
-        request = rest_request(shown, asked_with(shown, examples[:1]))
-        answer = rest_answer(ask(shown, examples[:1]))
-        for file, content in ((REQUEST, request), (ANSWER, answer)):
-            (unfinished / file).write_text(as_json(content) + "\n")
-        served.append(Served(_specs_of(signatures), request, answer))
+        served.append(_with_requests(unfinished, folder.name, signatures, takes, examples, ask))
         return difference
 
     def write_card(unfinished: Path, version: Path) -> None:
@@ -163,7 +130,70 @@ def export_saved_model(
     return publish_version(folder, write, metadata, keep=keep, describe=write_card)
 
 
-def _as_png(x: np.ndarray) -> np.ndarray:
+class _Takes(NamedTuple):
+    """How signatures take raw examples: as one array, or the columns of a table by name."""
+
+    raw: tf.TensorSpec
+    schema: Schema | None
+
+    @property
+    def specs(self) -> dict[str, tf.TensorSpec]:
+        return {self.raw.name: self.raw} if self.schema is None else column_specs(self.schema)
+
+    def inputs(self, signature: str, x: np.ndarray) -> dict[str, np.ndarray]:
+        """What a signature is asked with."""
+        if signature == OF_PICTURE_FILES:
+            return {IMAGE_BYTES: as_png(x)}
+        return {self.raw.name: x} if self.schema is None else to_columns(x, self.schema)
+
+    def raw_of(self, inputs: dict):
+        """The raw examples, within the graph."""
+        return inputs[self.raw.name] if self.schema is None else to_matrix(inputs, self.schema)
+
+
+def _signature(function: Callable, takes: _Takes):
+    def of_inputs(**inputs):
+        return function(takes.raw_of(inputs))
+
+    return tf.function(of_inputs, autograph=False).get_concrete_function(**takes.specs)
+
+
+def _of_picture_files(function: Callable, raw: tf.TensorSpec):
+    shape = tuple(raw.shape[1:])
+
+    # By name alone, as what takes columns, or it would have no named inputs.
+    def of_bytes(*, image_bytes):
+        return function(decode_pictures(image_bytes, shape))
+
+    spec = tf.TensorSpec([None], tf.string, name=IMAGE_BYTES)
+    return tf.function(of_bytes, autograph=False).get_concrete_function(image_bytes=spec)
+
+
+def _with_requests(
+    unfinished: Path,
+    name: str,
+    signatures: dict,
+    takes: _Takes,
+    examples: np.ndarray,
+    ask: Callable[[str, np.ndarray], dict],
+) -> Served:
+    """Write requests to warm up with, and one with its answer, beside the graph."""
+    # The default first: it is what those who try the file see.
+    requests = [
+        predict_request(name, signature, takes.inputs(signature, examples[:count]))
+        for signature in sorted(signatures, key=lambda signature: signature != "serving_default")
+        for count in _WARMED_UP
+    ]
+    write_warmup(unfinished, requests)
+    shown = OF_PICTURE_FILES if OF_PICTURE_FILES in signatures else "serving_default"
+    request = rest_request(shown, takes.inputs(shown, examples[:1]))
+    answer = rest_answer(ask(shown, examples[:1]))
+    for file, content in ((REQUEST, request), (ANSWER, answer)):
+        (unfinished / file).write_text(as_json(content) + "\n")
+    return Served(_specs_of(signatures), request, answer)
+
+
+def as_png(x: np.ndarray) -> np.ndarray:
     """Pictures as the contents of files, which lose nothing."""
     pictures = x if x.ndim == 4 else x[..., None]
     return np.array([tf.io.encode_png(picture).numpy() for picture in pictures])
