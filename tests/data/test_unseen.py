@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from kt_transfer import load_data
-from kt_transfer.data import Like, TableOptions, table_files
+from kt_transfer.data import Like, TableOptions, csv_files
 from kt_transfer.data.streams import Stream
 
 OPTIONS = TableOptions(label_column="ill")
@@ -59,7 +59,7 @@ def test_words_that_training_did_not_see_are_said_and_missing_ones_are_none(know
 @pytest.mark.parametrize("size", [500, 10**6])
 def test_a_stream_counts_over_all_its_parts_and_says_it_at_the_end(known, monkeypatch, size):
     new_rows(city=["Ulm"] * 70 + ["Atlantis"] + ["Ulm"] * 100 + ["Ys", "Ys"])
-    monkeypatch.setattr(table_files, "_BYTES_AT_ONCE", size)
+    monkeypatch.setattr(csv_files, "_BYTES_AT_ONCE", size)
     stream = Stream("csv:new.csv", known, OPTIONS)
     parts = [len(rows.x) for rows in stream]
     assert sum(parts) == 200 and (len(parts) > 2) == (size == 500)

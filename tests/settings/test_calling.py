@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 
 import kt_transfer
 from kt_transfer import UserError, compare, distill, export, finetune, load_data, pretrain, tune
-from kt_transfer.data.tables import TableOptions
+from kt_transfer.data import TableOptions
 from kt_transfer.runs.folder import Run
 from kt_transfer.settings import CompareConfig, DistillConfig, FinetuneConfig, PretrainConfig
 from kt_transfer.settings.calling import config_of
