@@ -57,6 +57,13 @@ def execute(config: LabelConfig) -> Path:
 
     path = Path(config.out)
     require_free_file(path, overwrite=config.overwrite)
+    if path.suffix == ".png":
+        raise UserError(
+            setting="out",
+            given=path,
+            expected="a CSV file, beside which the pictures are in a file that ends in .png",
+            remedy=f"give {path.with_suffix('.csv')}",
+        )
     require_free_file(sheet := path.with_suffix(".png"), overwrite=config.overwrite)
     source = runs.open_run(config.run)
     config = session.reading_as(source, config)
