@@ -65,6 +65,11 @@ class UserError(Exception):
         return self._told(self._expected)
 
     @property
+    def but(self) -> str:
+        """What is the case instead."""
+        return self._told(self._but)
+
+    @property
     def remedy(self) -> str:
         """How to correct it."""
         return self._told(self._remedy)

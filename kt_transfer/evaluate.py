@@ -19,6 +19,7 @@ from kt_transfer.data.splits import of_every_class
 from kt_transfer.engine.fused_model import predict_raw
 from kt_transfer.errors import UserError, named
 from kt_transfer.explaining.explanation import explain
+from kt_transfer.files.writing import require_writable
 from kt_transfer.reporting import classification
 from kt_transfer.reporting.calibration import error_interval, reliability
 from kt_transfer.reporting.comparison_plots import plot_reliability, save_png
@@ -65,6 +66,7 @@ def execute(config: EvaluateConfig) -> dict:
             but="it is an autoencoder",
             remedy=f"give a fine-tuned, distilled or compared run, or leave {named('explain')} out",
         )
+    require_writable(out)
     _require_free(out / "evaluation.json", spec, config)
     network, preprocessing = source.load_models()
     data = session.load_data(config, spec, like=like(preprocessing, schema=source.schema))

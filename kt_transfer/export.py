@@ -18,10 +18,10 @@ from kt_transfer.data import Dataset, load_data
 from kt_transfer.data.licences import licence_of
 from kt_transfer.data.rows import take_rows
 from kt_transfer.data.schema import Column, Schema
-from kt_transfer.errors import UserError
+from kt_transfer.errors import UserError, listed
 from kt_transfer.files.portable import without_folders
 from kt_transfer.files.reading import read_json
-from kt_transfer.files.writing import replacing
+from kt_transfer.files.writing import replacing, require_writable
 from kt_transfer.models.preprocessing import as_image
 from kt_transfer.reporting.terminal import format_table
 from kt_transfer.runs import folder as runs
@@ -58,6 +58,9 @@ def run(config: ExportConfig) -> Path:
     Returns:
         The folder of the new version, of several formats that of the first.
 
+    Raises:
+        UserError: If the run cannot be written in one of the formats; all others are written.
+
     Example:
         >>> from kt_transfer import export
         >>> export.run(run="runs/digits-student", name="small", quiet=True)
@@ -70,13 +73,21 @@ def execute(config: ExportConfig) -> Path:
     """Run the command."""
     source, say = runs.open_run(config.run), session.say(config)
     name = config.name or source.path.resolve().name
-    data, why_not = _data_of(config, source)
-    given = {"data": data, "data_dir": config.data_dir, "keep": config.keep}
-    versions = {}
+    folder = Path(config.export_dir) / name
+    require_writable(folder, "export_dir", config.export_dir)
+    models = source.load_models()
+    data, why_not = _data_of(config, source, models[1])
+    model = exported_of(source, name, models, data, config.data_dir)
+    versions, failed = {}, {}
     for format in dict.fromkeys(config.format):
-        version = write_version(source, name, config.export_dir, format, **given)
-        say(f"exported {source.path} as {version}: {checked(version)}")
-        versions[format] = version
+        try:
+            versions[format] = _write(folder, format, model, config.keep)
+        except (UserError, RuntimeError) as error:
+            failed[format] = error
+            continue
+        say(f"exported {source.path} as {versions[format]}: {checked(versions[format])}")
+    if not versions:
+        raise _failure(failed)
     if data is None:
         say(f"its figure on the test split is not measured again: {why_not}")
     if "saved_model" in versions:
@@ -84,12 +95,38 @@ def execute(config: ExportConfig) -> Path:
             say(line)
     first = next(iter(versions.values()))
     if not source.is_autoencoder:
-        folder = Path(config.export_dir) / name
         # A table that is there would speak of older versions.
         if [*versions] != ["saved_model"] or (folder / "formats.csv").exists():
-            _compare_formats(config, source, folder, data)
+            _compare_formats(config, source, folder, data, model["examples"])
         say(f"next: {asking(first)}")
+    if failed:
+        raise _failure(failed, f"written: {listed(map(str, versions.values()))}")
     return first
+
+
+def _failure(failed: dict[str, Exception], note: str | None = None) -> Exception:
+    """The error that ends it, of one format its own: what failed, why, and what to do."""
+    if len(failed) == 1:
+        (error,) = failed.values()
+    else:
+        reasons = "; ".join(f"{format}: {_reason(error)}" for format, error in failed.items())
+        error = UserError(
+            setting="format",
+            given=(*failed,),
+            but=f"none of these is written ({reasons})",
+            remedy="leave them out, or do what is said of each",
+        )
+        if not all(isinstance(one, UserError) for one in failed.values()):
+            error = RuntimeError(str(error))
+    if note:
+        error.add_note(note)
+    return error
+
+
+def _reason(error: Exception) -> str:
+    if not isinstance(error, UserError):
+        return str(error)
+    return f"{error.but}, so {error.remedy}"
 
 
 def asking(model: Path) -> str:
@@ -98,29 +135,27 @@ def asking(model: Path) -> str:
     return runs.command_line("predict", *words)
 
 
-def write_version(
+def exported_of(
     source: Run,
     name: str,
-    export_dir: Path,
-    format: str = "saved_model",
-    *,
+    models: tuple,
     data: Dataset | None = None,
     data_dir: Path | None = None,
-    keep: int | None = None,
-) -> Path:
-    """Write the models of a run as the next version for ``export_dir/name``.
+) -> dict:
+    """What is exported of a run, read once for all formats.
 
     Args:
         source: The run.
         name: Name of the served model.
-        export_dir: Folder that holds the served models.
-        format: One of ``FORMATS``.
+        models: The run's network and preprocessing, as it loads them.
         data: The run's data, whose test split is measured again through what is exported; ``None``
             if they cannot be read.
         data_dir: TensorFlow Datasets directory, which knows licences.
-        keep: How many versions to keep (default: all).
+
+    Returns:
+        What each of ``FORMATS`` takes, by name.
     """
-    network, preprocessing = source.load_models()
+    network, preprocessing = models
     schema = source.schema
     classifier, autoencoder, autoencoder_preprocessing = _models(source, network)
     kept = source.read_examples(preprocessing)
@@ -136,26 +171,57 @@ def write_version(
         about = describe_run(source, licence_of(source.data, data_dir))
         return model_card(name, version.name, unfinished, about, served)
 
-    folder = Path(export_dir) / name
-    version = FORMATS[format](
-        folder,
-        preprocessing=preprocessing,
-        classifier=classifier,
-        class_names=source.label_names if classifier is not None else (),
-        autoencoder=autoencoder,
-        autoencoder_preprocessing=autoencoder_preprocessing,
-        unusual_above=limit,
-        metadata=_metadata(source, name, classifier, schema, preprocessing) | _usual(source, limit),
-        examples=_examples(kept, preprocessing, schema),
-        kept=None if kept is None else kept[0],
-        schema=schema,
-        picture_files=_are_picture_files(source, preprocessing),
-        keep=keep,
-        prove=prove,
-        describe=describe,
-    )
+    return {
+        "preprocessing": preprocessing,
+        "classifier": classifier,
+        "class_names": source.label_names if classifier is not None else (),
+        "autoencoder": autoencoder,
+        "autoencoder_preprocessing": autoencoder_preprocessing,
+        "unusual_above": limit,
+        "metadata": _metadata(source, name, classifier, schema, preprocessing)
+        | _usual(source, limit),
+        "examples": _examples(kept, preprocessing, schema),
+        "kept": None if kept is None else kept[0],
+        "schema": schema,
+        "picture_files": _are_picture_files(source, preprocessing),
+        "prove": prove,
+        "describe": describe,
+    }
+
+
+def write_version(
+    source: Run,
+    name: str,
+    export_dir: Path,
+    format: str = "saved_model",
+    *,
+    data: Dataset | None = None,
+    data_dir: Path | None = None,
+    keep: int | None = None,
+) -> Path:
+    """Write the models of a run as the next version for ``export_dir/name``, in one format.
+
+    Args:
+        source: The run.
+        name: Name of the served model.
+        export_dir: Folder that holds the served models.
+        format: One of ``FORMATS``.
+        data: As for :func:`exported_of`.
+        data_dir: The same.
+        keep: How many versions to keep (default: all).
+
+    Returns:
+        The folder of the version.
+    """
+    model = exported_of(source, name, source.load_models(), data, data_dir)
+    return _write(Path(export_dir) / name, format, model, keep)
+
+
+def _write(folder: Path, format: str, model: dict, keep: int | None) -> Path:
+    """Write the next version of what is exported, in ``saved_models/NAME``."""
+    version = FORMATS[format](folder, keep=keep, **model)
     if format == "saved_model":
-        write_server_files(folder, name)
+        write_server_files(folder, folder.name)
     return version
 
 
@@ -176,7 +242,9 @@ _CHECKED = {
 }
 
 
-def _compare_formats(config: ExportConfig, source: Run, folder: Path, data: Dataset | None) -> None:
+def _compare_formats(
+    config: ExportConfig, source: Run, folder: Path, data: Dataset | None, examples: np.ndarray
+) -> None:
     """Say and write what the newest version of each format of this run costs, beside them."""
     import pandas as pd
 
@@ -190,8 +258,7 @@ def _compare_formats(config: ExportConfig, source: Run, folder: Path, data: Data
         labelled = take_rows(data.x_test, known)[:], data.y_test[known]
         x = labelled[0]
     else:
-        preprocessing, labelled = source.load_model("preprocessing.keras"), None
-        x = _examples(source.read_examples(preprocessing), preprocessing, source.schema)
+        x, labelled = examples, None
         say("the accuracy is left out, since it cannot be measured again")
     measured = measure_formats(versions, x, labelled)
     with replacing(folder / "formats.csv") as temporary:
@@ -230,9 +297,8 @@ def how_to_serve(version: Path) -> list[str]:
     return lines + edited
 
 
-def _data_of(config: ExportConfig, source: Run) -> tuple[Dataset | None, str]:
+def _data_of(config: ExportConfig, source: Run, preprocessing) -> tuple[Dataset | None, str]:
     """The data of a run as it read them, or ``None`` and why they are not to be had."""
-    preprocessing = source.load_model("preprocessing.keras")
     try:
         data = load_data(
             source.data,

@@ -18,6 +18,7 @@ from kt_transfer.data.rows import take_rows
 from kt_transfer.engine.fused_model import FusedModel, predict_raw
 from kt_transfer.errors import UserError
 from kt_transfer.files.spreadsheets import without_formulas
+from kt_transfer.files.writing import require_free_file
 from kt_transfer.methods.queries import margins, most_informative
 from kt_transfer.models.classifiers import head_of
 from kt_transfer.reporting.classification import softmax
@@ -54,10 +55,16 @@ def execute(config: LabelConfig) -> Path:
     """Predict the unlabelled examples, choose among the uncertain ones, write them down."""
     import pandas as pd
 
-    path, sheet = Path(config.out), Path(config.out).with_suffix(".png")
-    for output in (path, sheet):
-        if output.exists() and not config.overwrite:
-            raise runs.exists_already(output)
+    path = Path(config.out)
+    require_free_file(path, overwrite=config.overwrite)
+    if path.suffix == ".png":
+        raise UserError(
+            setting="out",
+            given=path,
+            expected="a CSV file, beside which the pictures are in a file that ends in .png",
+            remedy=f"give {path.with_suffix('.csv')}",
+        )
+    require_free_file(sheet := path.with_suffix(".png"), overwrite=config.overwrite)
     source = runs.open_run(config.run)
     config = session.reading_as(source, config)
     network, preprocessing = source.load_classifier()

@@ -14,16 +14,16 @@ import itertools
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from kt_transfer.data import Dataset, Like
+from kt_transfer.data import Dataset
 from kt_transfer.data.dataset import no_example
-from kt_transfer.data.example_summary import ExampleSummary, why_not_cast
+from kt_transfer.data.example_summary import why_not_cast
+from kt_transfer.data.rows import take_rows
 from kt_transfer.data.schema import NeedsWholeTableError
 from kt_transfer.data.streams import (
     STANDARD_INPUT,
@@ -32,19 +32,21 @@ from kt_transfer.data.streams import (
     can_stream,
     dataset_of,
 )
-from kt_transfer.engine.fused_model import FusedModel, scaling
 from kt_transfer.errors import UserError, listed, named, settings_named
 from kt_transfer.files.printing import print_to_nobody
 from kt_transfer.files.table_writing import STANDARD_OUTPUT, require_format, writing_table
-from kt_transfer.reporting.classification import softmax
+from kt_transfer.files.writing import require_free_file
 from kt_transfer.runs import folder as runs
 from kt_transfer.runs import session
-from kt_transfer.serving.loading import load_served
-from kt_transfer.serving.remote import RemoteClassifier
 from kt_transfer.settings import PredictConfig
 from kt_transfer.settings.calling import takes
-from kt_transfer.sources.loading import adaptation_to, like, preprocessing_for_new
 from kt_transfer.sources.predictions import BESIDE, PREFIX
+from kt_transfer.sources.predictors import (
+    Predictor,
+    predictor_of_export,
+    predictor_of_run,
+    predictor_of_server,
+)
 
 _ROWS_AT_ONCE = 2**15
 
@@ -55,7 +57,8 @@ def run(config: PredictConfig) -> Path:
 
     Returns:
         The table: ``split`` and ``row`` of the example in its source, its name there (``id`` of a
-        table, ``file`` of a picture), ``class_id``, ``label``, a column ``probability_LABEL`` for
+        table, ``file`` of a picture; pictures without any class come in the order of their files,
+        and have no ``split``), ``class_id``, ``label``, a column ``probability_LABEL`` for
         each class, and, of a SavedModel with an autoencoder, ``unusual``: whether that reconstructs
         the example worse than 99 % of its training examples.
 
@@ -72,8 +75,8 @@ def execute(config: PredictConfig) -> Path:
     path = Path(config.out or f"runs/predict-{time.strftime('%Y%m%d-%H%M%S')}.csv")
     to = STANDARD_OUTPUT if str(path) == STANDARD_OUTPUT else path
     require_format(to)
-    if to == path and path.exists() and not config.overwrite:
-        raise runs.exists_already(path)
+    if to == path:
+        require_free_file(path, overwrite=config.overwrite)
     config, spec, asked = _asked(config)
     say = session.say(config)
     if to == STANDARD_OUTPUT and not config.quiet:
@@ -101,99 +104,23 @@ def execute(config: PredictConfig) -> Path:
     return path
 
 
-class _Asked(NamedTuple):
-    """What predicts.
-
-    Attributes:
-        names: Names of the classes.
-        like: The examples that it takes.
-        prepare: From a data set of such examples, which it checks, to a function of raw ones that
-            gives probabilities, NaN for those that it has no answer to.
-        unusual: Tells which raw examples are unusual; ``None`` where that is not known.
-        unanswered: The rows that a server has not answered, without the answers; filled on the
-            way.
-        reasons: Why not.
-    """
-
-    names: list[str]
-    like: Like
-    prepare: Callable[[Dataset, Callable], Callable[[np.ndarray], np.ndarray]]
-    unanswered: list[pa.RecordBatch]
-    unusual: Callable[[np.ndarray], np.ndarray] | None = None
-    reasons: Sequence[str] = ()
-
-
-def _asked(config: PredictConfig) -> tuple[PredictConfig, str, _Asked]:
+def _asked(config: PredictConfig) -> tuple[PredictConfig, str, Predictor]:
     """The config with what it does not say of how a table is read, the data, and what predicts."""
     if config.run is not None:
-        return _run_asked(config)
+        source = runs.open_run(config.run)
+        predictor, config = predictor_of_run(source), session.reading_as(source, config)
+        return config, config.data or source.data, predictor
     if config.url is not None:
-        return _server_asked(config)
-    return _export_asked(config)
+        predictor = predictor_of_server(config.url, config.model)
+    else:
+        predictor = predictor_of_export(config.model, config.trust_model)
+    schema = predictor.like.schema
+    if schema is not None and config.label_column is None:
+        config = dataclasses.replace(config, label_column=schema.label_column)
+    return config, config.data or predictor.data, predictor
 
 
-def _run_asked(config: PredictConfig):
-    source = runs.open_run(config.run)
-    network, raw = source.load_classifier()
-
-    def prepare(data, say):
-        preprocessing = preprocessing_for_new(source, raw, data, say)
-        model = FusedModel(network, transform=scaling(preprocessing))
-        return lambda x: softmax(model.answers(x))
-
-    wanted = like(raw, schema=source.schema)
-    config = session.reading_as(source, config)
-    return config, config.data or source.data, _Asked(source.label_names, wanted, prepare, [])
-
-
-def _export_asked(config: PredictConfig):
-    model, metadata = load_served(config.model, trust=config.trust_model)
-    if not metadata["labels"]:
-        raise UserError(
-            setting="model",
-            given=config.model,
-            expected="an exported classifier",
-            but="it is an autoencoder",
-            remedy="export a fine-tuned or distilled run",
-        )
-
-    return _served(config, config.model, model, metadata)
-
-
-def _server_asked(config: PredictConfig):
-    model = RemoteClassifier(config.url, config.model)
-    config, spec, asked = _served(config, config.url, model, model.metadata)
-    return config, spec, asked._replace(reasons=model.reasons)
-
-
-def _served(config: PredictConfig, who, model, metadata: dict):
-    def prepare(data, say):
-        _require_alike(who, model, metadata, data, say)
-        return model
-
-    wanted = Like(model.shape, model.dtype, schema=model.schema)
-    if model.schema is not None and config.label_column is None:
-        config = dataclasses.replace(config, label_column=model.schema.label_column)
-    # Only a SavedModel has the autoencoder beside the classifier.
-    asked = _Asked(metadata["labels"], wanted, prepare, [], getattr(model, "unusual", None))
-    return config, config.data or metadata["data"], asked
-
-
-def _require_alike(who, model, metadata: dict, data: Dataset, say: Callable) -> None:
-    """Refuse examples of another shape or in other units, and say how they are cast."""
-    if data.input_shape != model.shape:
-        raise UserError(
-            given=data.spec,
-            when=f"with examples of shape {data.input_shape}",
-            but=f"{who} expects {model.shape}",
-            remedy="give data of that shape",
-        )
-    summary = ExampleSummary.from_note(metadata.get("made_for"))
-    if message := adaptation_to(who, summary, model.dtype, data):
-        say(message)
-
-
-def _unanswered(config, asked: _Asked, to) -> RuntimeError:
+def _unanswered(config, asked: Predictor, to) -> RuntimeError:
     """The error that names the rows without an answer, all of them in a table beside the others."""
     table = pa.Table.from_batches(asked.unanswered)
     rows = table["row"].to_numpy()
@@ -217,7 +144,7 @@ def _unanswered(config, asked: _Asked, to) -> RuntimeError:
 # -- From rows to answers --------------------------------------------------------------------------
 
 
-def _answer(config, spec: str, asked: _Asked, to, say, whole: bool = False) -> dict:
+def _answer(config, spec: str, asked: Predictor, to, say, whole: bool = False) -> dict:
     """Write what is predicted of all rows; the number of those of each part."""
     own = _own_column(config, spec, asked)
     if can_stream(spec, asked.like) and not whole:
@@ -238,7 +165,7 @@ def _say_notes(say, spec: str, notes) -> None:
         say(f"{spec}: {note}")
 
 
-def _own_column(config, spec: str, asked: _Asked) -> str:
+def _own_column(config, spec: str, asked: Predictor) -> str:
     """The column of what rows are called: that of a table, or ``file`` of a picture."""
     if spec.startswith("images:"):
         return "file"
@@ -259,6 +186,9 @@ def _require_no_split(config, stream: Stream) -> None:
 
 
 def _rows_of(data: Dataset, split: str) -> Iterator[Rows]:
+    if split == "all" and data.files is not None and not (data.class_names or data.has_own_test):
+        yield from _new_pictures(data)
+        return
     for part in data.parts(split):
         names = data.files_of(part) if data.ids is None else data.ids[part.rows]
         for start in range(0, len(part.x), _ROWS_AT_ONCE):
@@ -267,7 +197,20 @@ def _rows_of(data: Dataset, split: str) -> Iterator[Rows]:
             yield Rows(part.x[some], part.rows[some], part.name, own)
 
 
-def _batch(asked: _Asked, own: str, rows: Rows, predict: Callable) -> pa.RecordBatch:
+def _new_pictures(data: Dataset) -> Iterator[Rows]:
+    """Pictures in the order of their files: those of no class at all have no test part to tell."""
+    in_order = np.argsort(np.concatenate([data.rows, data.rows_test]))
+    for start in range(0, len(in_order), _ROWS_AT_ONCE):
+        places = in_order[start : start + _ROWS_AT_ONCE]
+        is_train = places < len(data.x)
+        x = np.empty((len(places), *data.input_shape), data.x.dtype)
+        x[is_train] = take_rows(data.x, places[is_train])[:]
+        x[~is_train] = take_rows(data.x_test, places[~is_train] - len(data.x))[:]
+        numbers = np.arange(start, start + len(places))
+        yield Rows(x, numbers, None, data.files[0][numbers])
+
+
+def _batch(asked: Predictor, own: str, rows: Rows, predict: Callable) -> pa.RecordBatch:
     """The rows of the table, in its columns."""
     probabilities = predict(rows.x)
     class_id = probabilities.argmax(axis=1)
@@ -289,7 +232,7 @@ def _batch(asked: _Asked, own: str, rows: Rows, predict: Callable) -> pa.RecordB
     return batch.filter(pa.array(~missing))
 
 
-def _write(batches: Iterator[pa.RecordBatch], asked: _Asked, spec: str, to, config, own) -> dict:
+def _write(batches: Iterator[pa.RecordBatch], asked: Predictor, spec: str, to, config, own) -> dict:
     counts: dict[str | None, int] = {}
     # But for the ids, by which the answers are joined, and which stay as they are.
     as_they_are = () if own == "file" else (own,)
@@ -307,7 +250,7 @@ def _part_of(batch: pa.RecordBatch) -> str | None:
     return batch["split"][0].as_py() if "split" in batch.schema.names else None
 
 
-def _write_stream(config, stream: Stream, asked: _Asked, own: str, to, say) -> dict:
+def _write_stream(config, stream: Stream, asked: Predictor, own: str, to, say) -> dict:
     """Write what is predicted of rows as they come; where only all of them tell which belong to
     the test part, by way of a temporary file."""
     answers = _streamed(stream, asked, own, say)
@@ -339,7 +282,7 @@ def _write_stream(config, stream: Stream, asked: _Asked, own: str, to, say) -> d
     return counts
 
 
-def _streamed(stream: Stream, asked: _Asked, own: str, say) -> Iterator[pa.RecordBatch]:
+def _streamed(stream: Stream, asked: Predictor, own: str, say) -> Iterator[pa.RecordBatch]:
     predict = None
     for rows in stream:
         if predict is None:

@@ -82,3 +82,10 @@ def test_a_mistake_is_one_sentence_and_writes_nothing(flags, expected, chain, in
     assert done.err.count("\n") == 1 and re.search(expected, done.err)
     assert (tmp_path / "taken.csv").read_text() == "mine"
     assert [path.name for path in tmp_path.iterdir()] == ["taken.csv"]
+
+
+def test_the_pictures_do_not_take_the_place_of_the_table(invoke):
+    done = invoke("label", "--run", "run", "--out", "next.png")
+    assert done.code == 2
+    assert done.err.startswith("error: --out next.png was given, expected a CSV file, beside which")
+    assert "give next.csv" in done.err

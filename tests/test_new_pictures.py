@@ -61,7 +61,7 @@ def test_one_picture_of_any_size_is_predicted(taught, invoke, tmp_path, by, size
     done = invoke("predict", f"--{by}", taught[by], "--data", "images:7.png", "--out", "p.csv")
     assert (done.code, done.err) == (0, "")
     assert "images:7.png: read 1 picture without a class as 6x8x3" in done.out
-    assert "1 prediction of images:7.png (test)" in done.out
+    assert "1 prediction of images:7.png in p.csv" in done.out
     assert pd.read_csv(tmp_path / "p.csv")["label"].tolist() == ["green"]
 
 
@@ -73,6 +73,20 @@ def test_pictures_without_classes_are_all_predicted(taught, invoke, tmp_path, by
     assert (done.code, done.err) == (0, "")
     table = pd.read_csv(tmp_path / "p.csv").sort_values("row")
     assert table["label"].tolist() == ["red", "green", "blue", "red"]
+
+
+@pytest.mark.parametrize("spec", ["images:new", "images:new/*.png"])
+def test_answers_come_in_the_order_of_the_files_without_a_split(taught, invoke, tmp_path, spec):
+    names = np.random.default_rng(0).choice([*COLOURS], 30)
+    for number, name in enumerate(names):
+        draw(tmp_path / "new", name, [f"{number:02}"])
+    done = invoke("predict", "--run", taught["run"], "--data", spec, "--out", "p.csv")
+    assert (done.code, done.err) == (0, "")
+    table = pd.read_csv(tmp_path / "p.csv")
+    assert "split" not in table
+    assert table["row"].tolist() == [*range(30)]
+    assert table["file"].tolist() == [f"{number:02}.png" for number in range(30)]
+    assert table["label"].tolist() == names.tolist()
 
 
 @pytest.mark.parametrize("by", ["run", "model"])

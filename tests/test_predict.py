@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from kt_transfer import UserError, data, finetune, load_data, predict
-from kt_transfer.data import streams, table_files
+from kt_transfer.data import csv_files, streams
 from kt_transfer.sources.predictions import read_predictions
 
 pytestmark = pytest.mark.usefixtures("unchecked_exports")
@@ -68,7 +68,7 @@ def test_rows_that_come_some_at_a_time_are_those_of_the_whole(people, tmp_path, 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(predict, "can_stream", lambda *_: False)
         whole = predict.run(**given, out=tmp_path / "whole.csv").read_text()
-    monkeypatch.setattr(table_files, "_BYTES_AT_ONCE", 2**11)
+    monkeypatch.setattr(csv_files, "_BYTES_AT_ONCE", 2**11)
     for split in ("all", "train", "test"):
         out = predict.run(**given, split=split, out=tmp_path / f"{split}.csv")
         rows = [r for r in whole.splitlines()[1:] if split in ("all", r.split(",")[0])]
@@ -140,8 +140,8 @@ def test_pictures_have_their_file_beside_them(tmp_path, monkeypatch, invoke):
     finetune.run(**QUICK, **run, data=f"images:{tmp_path / 'set'}")
     flat = tmp_path / "new"
     flat.mkdir()
-    for name in ("b.png", "a.png", "=c.jpg"):
-        Image.new("L", (40, 30), 200).save(flat / name)
+    for name, shade in (("b.png", 210), ("a.png", 20), ("=c.jpg", 200)):
+        Image.new("L", (40, 30), shade).save(flat / name)
     for spec, files in (
         ("images:new", ["'=c.jpg", "a.png", "b.png"]),
         ("images:new/*.png", ["a.png", "b.png"]),
@@ -150,8 +150,8 @@ def test_pictures_have_their_file_beside_them(tmp_path, monkeypatch, invoke):
         done = invoke("predict", "--run", "run", "--data", spec, "--out", "p.csv", "--overwrite")
         assert done.code == 0, done.err
         table = pd.read_csv(tmp_path / "p.csv")
-        assert sorted(table["file"]) == files
-        assert [*table.columns[:5]] == ["split", "row", "file", "class_id", "label"]
+        assert table["file"].tolist() == files
+        assert [*table.columns[:4]] == ["row", "file", "class_id", "label"]
     done = invoke("predict", "--run", "run", "--data", "images:set", "--out", "q.csv")
     table = pd.read_csv(tmp_path / "q.csv")
     assert len({*table["file"]}) == 24 and "dark/0.png" in {*table["file"]}
@@ -182,7 +182,7 @@ def test_mistakes(chain, invoke, tmp_path, words, message):
 
 
 def test_a_mistake_late_in_a_stream_leaves_nothing(people, tmp_path, monkeypatch):
-    monkeypatch.setattr(table_files, "_BYTES_AT_ONCE", 2**11)
+    monkeypatch.setattr(csv_files, "_BYTES_AT_ONCE", 2**11)
     rows = (people / "people.csv").read_text().splitlines()
     rows[250] = rows[250].replace(",", ",old ", 1)
     (tmp_path / "bad.csv").write_text("\n".join(rows))

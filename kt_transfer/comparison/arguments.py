@@ -15,6 +15,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_memory
 
 from kt_transfer.errors import UserError
+from kt_transfer.files.writing import require_writable
 from kt_transfer.methods.views import augmentation_of
 
 
@@ -153,5 +154,11 @@ def is_table(X) -> bool:
 
 
 def memory_of(given):
-    """A folder, or what caches as ``joblib.Memory`` does."""
-    return check_memory(os.fspath(given) if isinstance(given, os.PathLike) else given)
+    """A folder, or what caches as ``joblib.Memory`` does; ``ValueError`` for what is neither."""
+    if isinstance(given, str | os.PathLike):
+        try:
+            require_writable(given, "memory")
+        except UserError as error:
+            raise ValueError(str(error)) from error
+        given = os.fspath(given)
+    return check_memory(given)

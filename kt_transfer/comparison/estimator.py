@@ -288,6 +288,8 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         """The settings that are given, as plain Python has them; ``ValueError`` for a bad one."""
         if not isinstance(self.method, str) or self.method not in BY_NAME:
             raise ValueError(f"method {self.method!r} was given, expected {', '.join(BY_NAME)}")
+        if self.memory is not None:
+            arguments.memory_of(self.memory)
         given = {name: getattr(self, name) for name in _CHECKS}
         for name in ("learning_rate", "augment"):  # each method has its own
             if given[name] is None:

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from kt_transfer.data.ranges import LARGEST_VALUE
 from kt_transfer.data.schema import BOOLEAN_WORDS, MISSING_WORDS, Column
+from kt_transfer.data.unseen import Unseen
 
 EXPECTED = {
     "number": f"a number up to ±{LARGEST_VALUE:g}",
@@ -78,13 +79,16 @@ def release_memory() -> None:
     pa.default_memory_pool().release_unused()
 
 
-def matrix(columns: Iterable[Column], values: Mapping[str, object]) -> np.ndarray:
+def matrix(
+    columns: Iterable[Column], values: Mapping[str, object], unseen: Unseen | None = None
+) -> np.ndarray:
     """The values of columns of known kinds, as ``Schema.matrix`` describes.
 
     Args:
         columns: The columns.
         values: By name: arrow columns, or anything that ``plain`` takes. A ``dict`` is emptied on
             the way, so that a large table is not held twice.
+        unseen: Counts what training did not see.
 
     Raises:
         BadCell: If a value is not of its kind.
@@ -100,6 +104,8 @@ def matrix(columns: Iterable[Column], values: Mapping[str, object]) -> np.ndarra
         rows[:, place] = cells.values
         if column.kind == "category":
             rows[:, place] = coded(cells.values, codes_in(cells.words, column.vocabulary))
+        if unseen is not None:
+            unseen.add(column, rows[:, place], cells.words)
     return rows
 
 

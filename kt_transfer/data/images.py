@@ -27,7 +27,7 @@ from kt_transfer.errors import UserError, listed
 # here are small; to more for a network that was made for larger ones.
 IMAGE_SIZE, LARGE_IMAGE_SIZE = 32, 128
 # Part of the cache key; increase it when the same files decode to other values.
-_RULES = 4
+_RULES = 5
 _ROWS_AT_ONCE = 512
 # Of pictures that cannot be read, those named in a line and in the error that ends it all.
 _MOST_NAMED, _MOST_ERRORS = 5, 20
@@ -170,6 +170,7 @@ def _remarks(flags: np.ndarray) -> list[str]:
         "the first frame of {} with several": pictures.FIRST_FRAME,
         "{} transparent on white": pictures.ON_WHITE,
         "{} transparent on black": pictures.ON_BLACK,
+        "{} transparent throughout as if opaque": pictures.AS_OPAQUE,
     }
     return [
         text.format(int((flags & flag > 0).sum()))

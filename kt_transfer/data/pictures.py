@@ -16,7 +16,7 @@ BYTES = "8-bit"
 _WORDS, _INTEGERS, _FLOATS = "16-bit", "32-bit integer", "floating-point"
 
 # Flags for pictures that needed special treatment.
-FIRST_FRAME, ON_WHITE, ON_BLACK, LARGER, TURNED, UNREADABLE = 1, 2, 4, 8, 16, 32
+FIRST_FRAME, ON_WHITE, ON_BLACK, LARGER, TURNED, UNREADABLE, AS_OPAQUE = 1, 2, 4, 8, 16, 32, 64
 
 _GREY_MODES = ("1", "L", "LA", "La", "I", "F")
 _TIFF_SAMPLE_FORMAT, _UNSIGNED, _SIGNED = 339, 1, 2
@@ -88,8 +88,9 @@ def is_grey(path: Path) -> bool:
 def decode(path: Path, shape: tuple[int, int, int]) -> tuple[np.ndarray, int]:
     """The pixels of a picture, upright, and its flags.
 
-    Transparency becomes white, or black if the content would be invisible on white. Of several
-    frames the first is read.
+    Transparency becomes white, as in a browser, or black if the content would be invisible on
+    white. Where all is equally transparent, no ground would show more; then what would be invisible
+    is read as if it were opaque. Of several frames the first is read.
 
     Args:
         path: The file.
@@ -98,7 +99,7 @@ def decode(path: Path, shape: tuple[int, int, int]) -> tuple[np.ndarray, int]:
     Returns:
         ``uint8`` values for ``BYTES``; for other kinds the original values as ``float32`` or, for
         32-bit integers, ``float64``. And a sum of ``FIRST_FRAME``, ``ON_WHITE``, ``ON_BLACK``,
-        ``TURNED`` and, for a picture of more pixels than the result, ``LARGER``.
+        ``AS_OPAQUE``, ``TURNED`` and, for a picture of more pixels than the result, ``LARGER``.
 
     Raises:
         Exception: Of any kind, if it cannot be read.
@@ -177,7 +178,7 @@ def _upright(picture, image):
 
 
 def _without_transparency(image):
-    """An 8-bit picture on white, or on black if invisible on white; and the flag for it."""
+    """An 8-bit picture on white, or as :func:`decode` says if invisible on it; and the flag."""
     from PIL import Image
 
     if not image.has_transparency_data:
@@ -185,14 +186,20 @@ def _without_transparency(image):
         return image, 0
     image = image.convert("RGBA")
     lowest, highest = image.getchannel("A").getextrema()
-    if lowest == highest:  # fully opaque, or fully transparent
+    if lowest == 255:
         return image.convert("RGB"), 0
-    on_white, on_black = (
-        Image.alpha_composite(Image.new("RGBA", image.size, colour), image).convert("RGB")
-        for colour in ("white", "black")
-    )
-    if _contrast(on_white) < _LEAST_CONTRAST and _contrast(on_black) > _contrast(on_white):
-        return on_black, ON_BLACK
+
+    def on(colour):
+        ground = Image.new("RGBA", image.size, colour)
+        return Image.alpha_composite(ground, image).convert("RGB")
+
+    on_white = on("white")
+    if _contrast(on_white) < _LEAST_CONTRAST:
+        # What is equally transparent has the same contrast on every ground.
+        is_even = lowest == highest
+        other = image.convert("RGB") if is_even else on("black")
+        if _contrast(other) > _contrast(on_white):
+            return other, AS_OPAQUE if is_even else ON_BLACK
     return on_white, ON_WHITE
 
 
@@ -246,8 +253,8 @@ def _both_bytes(path: Path, image) -> np.ndarray:
         ]
         high, low = np.asarray(_upright(image, image)), np.asarray(_upright(other, other))
     pixels = high.astype(np.uint16) * 256 + low
-    if pixels.shape[2] == 4 and pixels[..., 3].min() != pixels[..., 3].max():
-        raise ValueError("it is transparent in part, which only pictures of 8 bits may be")
+    if pixels.shape[2] == 4 and pixels[..., 3].min() < 65535:
+        raise ValueError("it is transparent, which only pictures of 8 bits may be")
     return pixels[..., :3]
 
 

@@ -20,6 +20,8 @@ _MOST_ROWS = 20_000
 _ROWS_AT_ONCE = 2**16
 # Small enough that the difference of two values and its inverse are finite.
 LARGEST_VALUE = 1e300
+# A float64 holds every whole number up to here; of larger ones it confuses neighbours.
+LARGEST_WHOLE = 2**53
 
 
 def observed_range(x) -> tuple[float, float]:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from kt_transfer.data import digits, idx, images, npz, tables, tfds
 from kt_transfer.data.dataset import Dataset, Like
-from kt_transfer.data.tables import TableOptions
+from kt_transfer.data.table_options import TableOptions
 from kt_transfer.errors import UserError, listed, settings_named
 
 

@@ -17,7 +17,10 @@ from kt_transfer.data.dataset import Dataset, Like
 from kt_transfer.data.overlap import joined, keys_of, same_keys
 from kt_transfer.data.ranges import observed_range
 from kt_transfer.data.splits import split_test
-from kt_transfer.data.tables import KnownRows, TableOptions
+from kt_transfer.data.table_labels import classes_of
+from kt_transfer.data.table_options import TableOptions
+from kt_transfer.data.tables import KnownRows
+from kt_transfer.data.unseen import Unseen
 from kt_transfer.errors import UserError
 
 STANDARD_INPUT = "-"
@@ -85,7 +88,7 @@ class Stream:
         keys, self._keys = np.concatenate(self._keys), []
         rows, same = len(keys), same_keys(keys)
         del keys  # what is not needed any more makes room, since these are as long as the data
-        y = tables.classes_of(*self._labels.taken(rows))[0] if self._y is None else self._y
+        y = classes_of(*self._labels.taken(rows))[0] if self._y is None else self._y
         groups = self._groups.taken(rows)[0]
         if not np.isnan(groups).all():
             same = joined(same, np.where(np.isnan(groups), -1, groups).astype(np.int64))
@@ -97,17 +100,24 @@ class Stream:
         return is_test
 
     def _of_table(self, kind: str, where: str) -> Iterator[Rows]:
-        from kt_transfer.data import cells, table_files
+        from kt_transfer.data import cells
+        from kt_transfer.data.csv_files import stream_csv, stream_open_csv
+        from kt_transfer.data.parquet_files import stream_parquet
 
         if self.spec == STANDARD_INPUT:
-            pieces = table_files.stream_open_csv(self.spec, sys.stdin.buffer, "standard input")
+            pieces = stream_open_csv(self.spec, sys.stdin.buffer, "standard input")
         else:
-            read = {"csv": table_files.stream_csv, "parquet": table_files.stream_parquet}[kind]
+            read = {"csv": stream_csv, "parquet": stream_parquet}[kind]
             pieces = read(self.spec, tables.files_at(self.spec, Path(where)))
-        start = 0
+        start, unseen = 0, Unseen()
         for table in pieces:
             known = tables.known_rows(
-                self.spec, table, self._options, self._like.schema, alone=not self.splits
+                self.spec,
+                table,
+                self._options,
+                self._like.schema,
+                alone=not self.splits,
+                unseen=unseen,
             )
             self.notes += [note for note in known.notes if note not in self.notes]
             self._keep(known)
@@ -116,6 +126,7 @@ class Stream:
             start += len(known.x)
             del table, known
             cells.release_memory()
+        self.notes += unseen.notes()
 
     def _keep(self, known: KnownRows) -> None:
         if not self.splits:

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 from kt_transfer.errors import UserError, named
@@ -87,11 +88,68 @@ def replacing_folder(path: Path, holds: str, *, overwrite: bool = False):
     shutil.rmtree(aside, ignore_errors=True)
 
 
+def require_free_file(path: Path, *, overwrite: bool = False) -> None:
+    """Refuse a file that :func:`replacing` would not write, before the work is done.
+
+    Raises:
+        UserError: If it is there and is not to be replaced, is something else than a file, or lies
+            where nothing can be written.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise UserError(
+            setting="out",
+            given=path,
+            expected="a file",
+            but="it is a folder",
+            remedy="give a name in it",
+        )
+    if path.exists() and not path.is_file():
+        raise UserError(
+            setting="out",
+            given=path,
+            expected="a file",
+            but="it is a device or a pipe, whose place no file can take",
+            remedy="give another path",
+        )
+    if path.exists() and not overwrite:
+        raise exists_already(path)
+    require_writable(path.parent, given=path)
+
+
+def require_writable(folder: Path, setting: str = "out", given: Path | None = None) -> None:
+    """Refuse a folder in which nothing can be written, before the work is done.
+
+    Args:
+        folder: The folder, there or still to be made.
+        setting: What was given.
+        given: Its value (default: the folder).
+
+    Raises:
+        UserError: If no file can be made in it, or in the nearest folder above it that there is.
+    """
+    folder = Path(folder)
+    there = next(p for p in (folder, *folder.absolute().parents) if os.path.lexists(p))
+    try:
+        # Of what may not be written, permissions tell only a part: root has them all in /proc.
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise UserError(
+            setting=setting,
+            given=given or folder,
+            expected="a place to write",
+            but=f"nothing can be written in {there} ({os.strerror(error.errno)})",
+            remedy=_REMEDIES.get(error.errno, "give another path"),
+        ) from error
+
+
 def require_free_folder(path: Path, holds: str, *, overwrite: bool = False) -> None:
     """Refuse a folder that :func:`replacing_folder` would not write, before the work is done."""
     path = Path(path)
     require_own_folder(path)
     if not path.exists() or path.is_dir() and not any(path.iterdir()):
+        require_writable(path)
         return
     if not overwrite:
         raise exists_already(path)

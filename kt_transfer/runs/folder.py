@@ -24,7 +24,12 @@ from pathlib import Path
 
 from kt_transfer.errors import TrainingFailed, UserError, named
 from kt_transfer.files.reading import read_json, require_plausible_zip
-from kt_transfer.files.writing import exists_already, replacing, require_own_folder
+from kt_transfer.files.writing import (
+    exists_already,
+    replacing,
+    require_own_folder,
+    require_writable,
+)
 from kt_transfer.runs.checks import (
     check_description,
     check_examples,
@@ -283,7 +288,7 @@ def open_run(path: str | os.PathLike, setting: str = "run") -> Run:
             setting=setting,
             given=path,
             expected="a complete run",
-            but=f"it is {status}{_beside(aside_of(run.path))}",
+            but=f"it is {status}{_beside(run.path)}",
             remedy="continue it with "
             f"`{resume_command(str(description.get('command', 'COMMAND')), run.path)}`",
         )
@@ -374,6 +379,7 @@ def start(command: str, settings: dict, *, out=None, overwrite=False, resume=Fal
     """
     path = Path(out) if out else fresh_path(command)
     require_own_folder(path)
+    require_writable(path if path.is_dir() else path.parent, given=path)
     aside = aside_of(path)
     recover(path)
     run = Run(path)
@@ -419,7 +425,10 @@ def start(command: str, settings: dict, *, out=None, overwrite=False, resume=Fal
             raise
         except BaseException as error:
             _close_despite_errors(close, "interrupted")
-            _note(error, f"continue with: {resume_command(command, path)}")
+            notes = [f"continue with: {resume_command(command, path)}"]
+            if aside.exists():
+                notes.insert(0, f"the run that it was to replace comes back with: {_back(path)}")
+            _note(error, *notes)
             raise
     shutil.rmtree(aside, ignore_errors=True)
 
@@ -465,9 +474,9 @@ def _close_despite_errors(close: Callable[[str], None], status: str) -> None:
         close(status)
 
 
-def _note(error: BaseException, note: str) -> None:
+def _note(error: BaseException, *notes: str) -> None:
     """Set the advice for an error; that of an outer command replaces an inner one's."""
-    error.__notes__ = [note]
+    error.__notes__ = [*notes]
 
 
 def _what_to_do(error: Exception, command: str, settings: dict, path: Path) -> str:
@@ -513,9 +522,18 @@ def fresh_path(command: str) -> Path:
     return path
 
 
-def _beside(aside: Path) -> str:
-    """Where a run that was to be replaced has stayed, if it has."""
-    return f" (the complete one that it was to replace is {aside})" if aside.exists() else ""
+def _beside(path: Path) -> str:
+    """Where a run that was to be replaced has stayed, and how it comes back, if it has."""
+    aside = aside_of(path)
+    if not aside.exists():
+        return ""
+    return f" (the complete one that it was to replace is {aside}; `{_back(path)}` puts it back)"
+
+
+def _back(path: Path) -> str:
+    """The command line that puts back a run that was to be replaced."""
+    words = ["rm", "-r", path], ["mv", aside_of(path), path]
+    return " && ".join(shlex.join(map(str, one)) for one in words)
 
 
 def _put_aside(path: Path, aside: Path, overwrite: bool) -> None:
@@ -530,7 +548,7 @@ def _put_aside(path: Path, aside: Path, overwrite: bool) -> None:
                 setting="out",
                 given=path,
                 expected="a name that is still free",
-                but=f"it exists and {_UNFINISHED[status]}{_beside(aside)}",
+                but=f"it exists and {_UNFINISHED[status]}{_beside(path)}",
                 remedy=f"continue it with {named('resume', True)}, give another name, or "
                 f"{named('overwrite', True)} to replace it",
             )

@@ -14,7 +14,7 @@ from kt_transfer.data.remarks import remarks, require_variety
 from kt_transfer.data.rows import take_rows
 from kt_transfer.data.splits import without_copies_of
 from kt_transfer.data.table_features import Layout
-from kt_transfer.engine.fused_model import FusedModel, predict_raw, scaling
+from kt_transfer.engine.fused_model import FusedModel, predict_raw
 from kt_transfer.engine.strategy import choose_strategy
 from kt_transfer.models.preprocessing import (
     can_take,
@@ -105,11 +105,11 @@ def reconstructed(autoencoder, preprocessing, x, scaling_range: Range, layout: L
 
 def squared_errors(autoencoder, preprocessing, x) -> np.ndarray:
     """‖x − x̂‖² of each raw example, ``(n, ...)`` to ``(n,)``."""
-    model, errors = FusedModel(autoencoder, transform=scaling(preprocessing)), []
+    model, errors = FusedModel(autoencoder), []
     for start in range(0, len(x), _ROWS_AT_ONCE):
-        rows = x[start : start + _ROWS_AT_ONCE]
-        difference = np.asarray(preprocessing(rows)) - model.answers(rows)
-        errors.append(np.square(difference).reshape(len(rows), -1).sum(axis=1))
+        scaled = np.asarray(preprocessing(x[start : start + _ROWS_AT_ONCE]))
+        difference = scaled - model.answers(scaled)
+        errors.append(np.square(difference).reshape(len(scaled), -1).sum(axis=1))
     return np.concatenate(errors)
 
 

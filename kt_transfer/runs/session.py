@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 
 from kt_transfer.errors import UserError, named, settings_named
 from kt_transfer.files import printing
+from kt_transfer.files.writing import require_writable
 from kt_transfer.runs import folder as runs
 
 # The settings that say how a table is read, as the reader has them.
@@ -34,6 +35,8 @@ def start_run(command: str, config):
     All workers exit together.
     """
     settings = config.to_settings()
+    if export_dir := getattr(config, "export_dir", None):
+        require_writable(export_dir, "export_dir")  # before hours of training, which come first
     options = {"out": config.out, "overwrite": config.overwrite, "resume": config.resume}
     several = config.strategy == "multi_worker"
     if several and config.out is None:

@@ -5,20 +5,46 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
-from kt_transfer.data.schema import Schema
 from kt_transfer.errors import UserError
-from kt_transfer.files.reading import read_json
+from kt_transfer.serving.metadata import in_a_line
 from kt_transfer.serving.signatures import require_same_answers
 from kt_transfer.serving.versions import publish_version
 
 # Other runtimes add up float32 in an order of their own: a convolution by 1.001e-5 in LiteRT.
 _TOLERANCE = 1e-4
+
+
+@contextlib.contextmanager
+def refused_with_a_reason(format: str, runtime: str, instead: str) -> Iterator[None]:
+    """Tell whatever fails in the block, in which a model is converted and checked, in a sentence.
+
+    Args:
+        format: The format that was asked for.
+        runtime: What runs it.
+        instead: Formats to give instead.
+
+    Raises:
+        UserError: For any error but those of the disk: what converters and runtimes raise has no
+            common base class.
+    """
+    try:
+        yield
+    except (UserError, OSError):
+        raise
+    except Exception as error:
+        raise UserError(
+            setting="format",
+            given=format,
+            expected=f"a model that {runtime} can hold, with the answers that it has in Keras",
+            but=f"it is not written ({in_a_line(error)})",
+            remedy=f"give {instead}",
+        ) from error
 
 
 def publish_file(
@@ -118,19 +144,3 @@ def require_installed(module: str, setting: str, given: object):
             but=f"it cannot be imported ({error})",
             remedy="install it with pip install 'kt-transfer[formats]'",
         ) from error
-
-
-def read_metadata(path: Path) -> tuple[dict, Schema | None]:
-    """The metadata beside a converted file, and the columns that it takes.
-
-    Raises:
-        ValueError: If they are missing or damaged; the message completes "it cannot be read".
-    """
-    metadata = read_json(path.parent / "metadata.json")
-    labels = metadata.get("labels")
-    if not isinstance(labels, list) or not all(isinstance(name, str) for name in labels):
-        raise ValueError("metadata.json beside it has no list 'labels' of names")
-    if not isinstance(metadata.get("data"), str):
-        raise ValueError("metadata.json beside it does not name its 'data'")
-    note = metadata.get("schema")
-    return metadata, None if note is None else Schema.from_note(note)

@@ -23,6 +23,7 @@ from kt_transfer.serving.converted import (
     numeric_function,
     of_classes,
     publish_file,
+    refused_with_a_reason,
     require_installed,
 )
 from kt_transfer.serving.signatures import served_functions
@@ -58,19 +59,20 @@ def export_litert(
         The folder of the new version.
 
     Raises:
-        RuntimeError: If the outputs differ.
-        UserError: If the model cannot be converted, or LiteRT is not installed.
+        UserError: If the model cannot be converted, its outputs differ, or LiteRT is not installed.
     """
     require_installed(_RUNTIME, "format", "litert")
     models = of_classes(models)
     wanted = numeric_function(served_functions(**models)[1])
-    content = _convert(_converter(models), "litert")
 
     def check(file: Path) -> tuple[float, dict]:
-        return check_exactly("LiteRT model", _Interpreter(file, schema), wanted, examples, prove)
+        answers = LiteRTClassifier(file, schema).answers
+        return check_exactly("LiteRT model", answers, wanted, examples, prove)
 
     about = {"format": "litert", "takes": _described(schema)}
-    return publish_file(folder, FILE, content, check, {**metadata, **about}, keep)
+    with refused_with_a_reason("litert", "LiteRT", instead="saved_model or onnx"):
+        content = _convert(_converter(models))
+        return publish_file(folder, FILE, content, check, {**metadata, **about}, keep)
 
 
 def export_litert_int8(
@@ -98,28 +100,29 @@ def export_litert_int8(
         **models: As for :func:`~kt_transfer.serving.signatures.served_functions`.
 
     Raises:
-        RuntimeError: If the outputs differ by more.
-        UserError: If the model cannot be converted, or LiteRT is not installed.
+        UserError: If the model cannot be converted, its outputs differ by more, or LiteRT is not
+            installed.
     """
     require_installed(_RUNTIME, "format", "litert_int8")
     if models.get("classifier") is None or schema is not None or kept is None:
         raise _no_int8(models, schema)
     models = of_classes(models)
     wanted = numeric_function(served_functions(**models)[1])
-    converter = _converter(models)
-    (name,) = converter.names
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    converter.representative_dataset = lambda: ({name: example[None]} for example in kept)
-    content = _convert(converter, "litert_int8")
 
     def check(file: Path) -> tuple[float, dict]:
-        given = _Interpreter(file, None)(kept)["probabilities"]
+        given = LiteRTClassifier(file)(kept)
         expected = wanted(tf.constant(kept))["probabilities"].numpy()
         return _require_similar(given, expected), {}
 
     about = {"format": "litert_int8", "takes": _described(None)}
-    return publish_file(folder, FILE, content, check, {**metadata, **about}, keep)
+    with refused_with_a_reason("litert_int8", "LiteRT in 8 bits", instead="litert"):
+        converter = _converter(models)
+        (name,) = converter.names
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.representative_dataset = lambda: ({name: example[None]} for example in kept)
+        content = _convert(converter)
+        return publish_file(folder, FILE, content, check, {**metadata, **about}, keep)
 
 
 class LiteRTClassifier:
@@ -136,18 +139,6 @@ class LiteRTClassifier:
     """
 
     def __init__(self, file: Path, schema: Schema | None = None):
-        self._answers, self.schema = _Interpreter(file, schema), schema
-        self.shape, self.dtype = self._answers.shape, self._answers.dtype
-
-    def __call__(self, x: np.ndarray) -> np.ndarray:
-        """Probabilities, ``(n, ...)`` to ``(n, classes)``."""
-        return self._answers(x)["probabilities"]
-
-
-class _Interpreter:
-    """The outputs of a file by name; it keeps the size of its last batch, which costs to change."""
-
-    def __init__(self, file: Path, schema: Schema | None):
         # From memory, so that a file that is replaced meanwhile does no harm.
         runtime = require_installed(_RUNTIME, "model", file)
         with _quiet():
@@ -155,12 +146,19 @@ class _Interpreter:
             self._run = self._interpreter.get_signature_runner("serving_default")
         ((self._name, about),) = self._run.get_input_details().items()
         self.shape, self.dtype = tuple(about["shape_signature"][1:]), np.dtype(about["dtype"]).name
+        self.schema = schema
         if schema is not None and self.shape != (len(schema.columns),):
             raise ValueError("metadata.json names other columns than it takes")
 
-    def __call__(self, x: np.ndarray) -> dict[str, np.ndarray]:
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """Probabilities, ``(n, ...)`` to ``(n, classes)``."""
+        return self.answers(x)["probabilities"]
+
+    def answers(self, x: np.ndarray) -> dict[str, np.ndarray]:
+        """All outputs by name. The size of the last batch is kept, since changing it costs."""
         if not len(x):  # LiteRT knows no empty batch
-            return {name: value[:0] for name, value in self(np.zeros((1, *x.shape[1:]))).items()}
+            one = np.zeros((1, *x.shape[1:]))
+            return {name: value[:0] for name, value in self.answers(one).items()}
         with _quiet():
             return self._run(**{self._name: np.ascontiguousarray(x, self.dtype)})
 
@@ -182,20 +180,9 @@ def _converter(models: dict) -> tf.lite.TFLiteConverter:
     return converter
 
 
-def _convert(converter, format: str) -> bytes:
-    try:
-        with _quiet():
-            return converter.convert()
-    # What the converter raises has no common base class, and its text fills pages.
-    except Exception as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise UserError(
-            setting="format",
-            given=format,
-            expected="a model of operations that LiteRT has",
-            but=f"it cannot be converted ({reason[:200]})",
-            remedy="give saved_model or onnx",
-        ) from error
+def _convert(converter) -> bytes:
+    with _quiet():
+        return converter.convert()
 
 
 def _in_float32(preprocessing: keras.Model) -> keras.Model:
@@ -261,8 +248,7 @@ def _require_similar(given: np.ndarray, expected: np.ndarray) -> float:
         raise RuntimeError(
             f"the LiteRT model in 8 bits differs from Keras by {largest:.3g} in a probability "
             f"(expected {INT8_DIFFERENCE:g} at most) and gives the same class to {same:.1%} of "
-            f"{len(given)} real examples (expected {INT8_SAME_CLASS:.0%} at least): it is not "
-            "written"
+            f"{len(given)} real examples (expected {INT8_SAME_CLASS:.0%} at least)"
         )
     return largest
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from kt_transfer.errors import UserError
 from kt_transfer.serving import litert, onnx
-from kt_transfer.serving.converted import read_metadata
+from kt_transfer.serving.metadata import read_metadata, reading_export
 from kt_transfer.serving.saved_model import load_saved_model
 
 # What a version holds of the formats that are one file, and what runs it.
@@ -39,18 +38,6 @@ def load_served(path: Path, trust: bool = False) -> tuple[Callable, dict]:
     file = next((path / name for name in _FILES if (path / name).is_file()), path)
     if file.suffix not in _SUFFIXES:
         return load_saved_model(path, trust)
-    try:
-        metadata, schema = read_metadata(file)
+    with reading_export(path, "an exported model such as saved_models/NAME/onnx/1"):
+        metadata, schema = read_metadata(file.parent)
         return _SUFFIXES[file.suffix](file, schema), metadata
-    except UserError:
-        raise
-    # The errors of the runtimes have no common base class.
-    except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(
-            setting="model",
-            given=path,
-            expected="an exported model such as saved_models/NAME/onnx/1",
-            but=f"it cannot be read ({reason[:200]})",
-            remedy="give the folder of a version, with its metadata.json, or export it again",
-        ) from error

@@ -11,12 +11,12 @@ import numpy as np
 import tensorflow as tf
 
 from kt_transfer.data.schema import BOOLEAN_WORDS, MISSING_WORDS, Column, Schema
-from kt_transfer.errors import UserError
 from kt_transfer.serving.converted import (
     check_exactly,
     numeric_function,
     of_classes,
     publish_file,
+    refused_with_a_reason,
     require_installed,
 )
 from kt_transfer.serving.named_columns import served_names, to_columns
@@ -54,26 +54,28 @@ def export_onnx(
         The folder of the new version.
 
     Raises:
-        RuntimeError: If the outputs differ.
-        UserError: If the model cannot be converted, or ONNX is not installed.
+        UserError: If the model cannot be converted, its outputs differ, or ONNX is not installed.
     """
     onnx = require_installed("onnx", "format", "onnx")
     require_installed("onnxruntime", "format", "onnx")
+    tf2onnx = require_installed("tf2onnx", "format", "onnx")
+    logging.getLogger("tf2onnx").setLevel(logging.ERROR)
     _, functions, raw = served_functions(**of_classes(models))
-    model = _converted(functions, raw)
-    if models.get("class_names"):
-        _add_labels(onnx, model, models["class_names"])
-    if schema is not None:
-        _take_columns(onnx, model, raw.name, schema)
-    onnx.checker.check_model(model)
-
-    wanted = functions["serving_default"]
 
     def check(file: Path) -> tuple[float, dict]:
-        return check_exactly("ONNX model", _Session(file, schema), wanted, examples, prove)
+        answers, wanted = OnnxClassifier(file, schema).answers, functions["serving_default"]
+        return check_exactly("ONNX model", answers, wanted, examples, prove)
 
     about = {"format": "onnx", "takes": _described(schema)}
-    return publish_file(folder, FILE, model.SerializeToString(), check, {**metadata, **about}, keep)
+    with refused_with_a_reason("onnx", "ONNX Runtime", instead="saved_model or litert"):
+        model = _converted(tf2onnx, functions, raw)
+        if models.get("class_names"):
+            _add_labels(onnx, model, models["class_names"])
+        if schema is not None:
+            _take_columns(onnx, model, raw.name, schema)
+        onnx.checker.check_model(model)
+        content = model.SerializeToString()
+        return publish_file(folder, FILE, content, check, {**metadata, **about}, keep)
 
 
 class OnnxClassifier:
@@ -90,18 +92,6 @@ class OnnxClassifier:
     """
 
     def __init__(self, file: Path, schema: Schema | None = None):
-        self._session, self.schema = _Session(file, schema), schema
-        self.shape, self.dtype = self._session.shape, self._session.dtype
-
-    def __call__(self, x: np.ndarray) -> np.ndarray:
-        """Probabilities, ``(n, ...)`` to ``(n, classes)``."""
-        return self._session(x, ["probabilities"])["probabilities"]
-
-
-class _Session:
-    """The outputs of a file by name."""
-
-    def __init__(self, file: Path, schema: Schema | None):
         runtime = require_installed("onnxruntime", "model", file)
         options = runtime.SessionOptions()
         options.log_severity_level = 3
@@ -109,7 +99,7 @@ class _Session:
         self._session = runtime.InferenceSession(
             Path(file).read_bytes(), options, providers=["CPUExecutionProvider"]
         )
-        self._schema, inputs = schema, {one.name: one for one in self._session.get_inputs()}
+        self.schema, inputs = schema, {one.name: one for one in self._session.get_inputs()}
         if schema is not None:
             if {*inputs} != {*served_names(schema).values()}:
                 raise ValueError("metadata.json names other columns than it takes")
@@ -119,16 +109,21 @@ class _Session:
         self.shape = tuple(about.shape[1:])
         self.dtype = _TYPES[about.type]
 
-    def __call__(self, x: np.ndarray, names: list[str] | None = None) -> dict[str, np.ndarray]:
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """Probabilities, ``(n, ...)`` to ``(n, classes)``."""
+        return self.answers(x, ["probabilities"])["probabilities"]
+
+    def answers(self, x: np.ndarray, names: list[str] | None = None) -> dict[str, np.ndarray]:
+        """Outputs by name; all, unless some are named."""
         names = names or [output.name for output in self._session.get_outputs()]
         return dict(zip(names, self._session.run(names, self._inputs(x)), strict=True))
 
     def _inputs(self, x: np.ndarray) -> dict[str, np.ndarray]:
-        if self._schema is None:
+        if self.schema is None:
             return {self._name: np.ascontiguousarray(x, self.dtype)}
-        names = served_names(self._schema)
-        inputs = to_columns(x, self._schema)
-        for place, column in enumerate(self._schema.columns):
+        names = served_names(self.schema)
+        inputs = to_columns(x, self.schema)
+        for place, column in enumerate(self.schema.columns):
             if column.kind == "date":
                 inputs[names[column.name]] = x[:, place].astype(np.float64)
         return {
@@ -144,23 +139,10 @@ _TYPES = {
 }
 
 
-def _converted(functions: dict[str, Callable], raw: tf.TensorSpec):
-    tf2onnx = require_installed("tf2onnx", "format", "onnx")
-    logging.getLogger("tf2onnx").setLevel(logging.ERROR)
+def _converted(tf2onnx, functions: dict[str, Callable], raw: tf.TensorSpec):
     answer = numeric_function(functions)
     function = tf.function(answer, input_signature=[raw], autograph=False)
-    try:
-        model, _ = tf2onnx.convert.from_function(function, input_signature=[raw], opset=_OPSET)
-    # What the converter raises has no common base class.
-    except Exception as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise UserError(
-            setting="format",
-            given="onnx",
-            expected="a model of operations that ONNX has",
-            but=f"it cannot be converted ({reason[:200]})",
-            remedy="give saved_model or litert",
-        ) from error
+    model, _ = tf2onnx.convert.from_function(function, input_signature=[raw], opset=_OPSET)
     return model
 
 

@@ -24,7 +24,9 @@ def decode_pictures(image_bytes, shape: tuple[int, ...]):
     """Raw examples from the contents of picture files, within a graph.
 
     Args:
-        image_bytes: Strings, shape ``(n,)``: JPEG or 8-bit PNG, of any size.
+        image_bytes: Strings, shape ``(n,)``: JPEG or 8-bit PNG, of any size; of an animated PNG
+            the first picture is read. PNG of 16 bits and other formats, GIF among them, are
+            refused, since they would be read in another way than in training.
         shape: Of one raw example: height, width and, unless it is 1, the channels (1 or 3).
 
     Returns:
@@ -78,12 +80,12 @@ def _of_png(content):
         picture = tf.io.decode_png(content, channels=4)
     colours, opacity = tf.cast(picture[..., :3], tf.int32), tf.cast(picture[..., 3:], tf.int32)
     on_white, on_black = _over(colours, opacity, 255), _over(colours, opacity, 0)
-    # Where all is equally opaque, nothing is transparent, or nothing would be left.
+    # What is equally transparent has the same contrast on every ground.
     is_even = tf.reduce_max(opacity) <= tf.reduce_min(opacity)
-    seen, seen_on_black = _contrast(on_white), _contrast(on_black)
-    is_lost = (seen < _LEAST_CONTRAST) & (seen_on_black > seen)
-    composed = tf.where(is_even, colours, tf.where(is_lost, on_black, on_white))
-    return tf.cast(composed, tf.uint8)
+    other = tf.where(is_even, colours, on_black)
+    seen = _contrast(on_white)
+    is_lost = (seen < _LEAST_CONTRAST) & (_contrast(other) > seen)
+    return tf.cast(tf.where(is_lost, other, on_white), tf.uint8)
 
 
 def _over(colours, opacity, ground: int):

@@ -17,7 +17,7 @@ import numpy as np
 
 from kt_transfer.data.schema import Schema
 from kt_transfer.errors import UserError, named
-from kt_transfer.serving.converted import read_metadata
+from kt_transfer.serving.metadata import read_metadata, reading_export
 from kt_transfer.serving.named_columns import to_columns
 
 # Rows of a request, requests that are under way at a time, and attempts of one.
@@ -54,7 +54,10 @@ class RemoteClassifier:
         self.schema: Schema | None = None
         self.metadata: dict | None = None
         if model is not None:
-            self.metadata, self.schema = _read_beside(model)
+            with reading_export(
+                model, "the version that the server was given, such as saved_models/NAME/1"
+            ):
+                self.metadata, self.schema = read_metadata(model)
         inputs, num_classes = _signature(url, self._transport)
         self._key, self.shape, self.dtype = self._input(inputs)
         if self.metadata is None:
@@ -114,19 +117,6 @@ class RemoteClassifier:
 
 def _few(names) -> str:
     return ", ".join(sorted(names)[:5])
-
-
-def _read_beside(model: Path) -> tuple[dict, Schema | None]:
-    try:
-        return read_metadata(Path(model) / "saved_model.pb")
-    except (OSError, ValueError) as error:
-        raise UserError(
-            setting="model",
-            given=model,
-            expected="the version that the server was given, such as saved_models/NAME/1",
-            but=f"it cannot be read ({error})",
-            remedy="give its folder, with its metadata.json",
-        ) from error
 
 
 def _other(url: str, serves: str, says: str, model) -> UserError:

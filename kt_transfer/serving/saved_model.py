@@ -15,9 +15,9 @@ import tensorflow as tf
 
 from kt_transfer.data.schema import Schema
 from kt_transfer.errors import UserError
-from kt_transfer.files.reading import read_json
 from kt_transfer.models.finite import why_not_finite
 from kt_transfer.serving.inspection import require_harmless
+from kt_transfer.serving.metadata import read_metadata, reading_export
 from kt_transfer.serving.named_columns import (
     column_specs,
     served_names,
@@ -101,58 +101,26 @@ def export_saved_model(
     """
     module, functions, raw = served_functions(**models)
     functions = {name: _on_any_batch(function) for name, function in functions.items()}
-    specs = {raw.name: raw} if schema is None else column_specs(schema)
-
-    def inputs_of(x: np.ndarray) -> dict[str, np.ndarray]:
-        return {raw.name: x} if schema is None else to_columns(x, schema)
-
-    def signature(function):
-        def of_inputs(**columns):
-            return function(columns[raw.name] if schema is None else to_matrix(columns, schema))
-
-        return tf.function(of_inputs, autograph=False).get_concrete_function(**specs)
-
-    signatures = {name: signature(function) for name, function in functions.items()}
+    takes = _Takes(raw, schema)
+    signatures = {name: _signature(function, takes) for name, function in functions.items()}
     if picture_files:
-        default, shape = functions["serving_default"], tuple(raw.shape[1:])
-        of_bytes = tf.function(
-            lambda image_bytes: default(decode_pictures(image_bytes, shape)), autograph=False
-        )
-        spec = tf.TensorSpec([None], tf.string, name=IMAGE_BYTES)
-        signatures[OF_PICTURE_FILES] = of_bytes.get_concrete_function(image_bytes=spec)
-        functions[OF_PICTURE_FILES] = default
-
-    def asked_with(name: str, x: np.ndarray) -> dict[str, np.ndarray]:
-        return {IMAGE_BYTES: _as_png(x)} if name == OF_PICTURE_FILES else inputs_of(x)
-
+        functions[OF_PICTURE_FILES] = functions["serving_default"]
+        signatures[OF_PICTURE_FILES] = _of_picture_files(functions["serving_default"], raw)
     metadata, served = dict(metadata), []
 
     def write(unfinished: Path) -> float:
         tf.saved_model.save(module, os.fspath(unfinished), signatures=signatures)
-        inputs = inputs_of(examples)
-        if picture_files:
-            inputs |= {IMAGE_BYTES: _as_png(examples)}
+        inputs = [takes.inputs(name, examples) for name in signatures]
+        inputs = {name: array for of_one in inputs for name, array in of_one.items()}
         difference = check_saved_model(unfinished, functions, examples, inputs)
         model = tf.saved_model.load(os.fspath(unfinished))
 
         def ask(name: str, x: np.ndarray) -> dict[str, np.ndarray]:
-            return _answers(model.signatures[name], asked_with(name, x))
+            return _answers(model.signatures[name], takes.inputs(name, x))
 
         if prove is not None and (figures := prove(ask)):
             metadata["test_as_served"] = figures
-        # The default first: it is what those who try the file see.
-        requests = [
-            predict_request(folder.name, name, asked_with(name, examples[:count]))
-            for name in sorted(signatures, key=lambda name: name != "serving_default")
-            for count in _WARMED_UP
-        ]
-        write_warmup(unfinished, requests)
-        shown = OF_PICTURE_FILES if picture_files else "serving_default"
-        request = rest_request(shown, asked_with(shown, examples[:1]))
-        answer = rest_answer(ask(shown, examples[:1]))
-        for file, content in ((REQUEST, request), (ANSWER, answer)):
-            (unfinished / file).write_text(as_json(content) + "\n")
-        served.append(Served(_specs_of(signatures), request, answer))
+        served.append(_with_requests(unfinished, folder.name, signatures, takes, examples, ask))
         return difference
 
     def write_card(unfinished: Path, version: Path) -> None:
@@ -162,7 +130,70 @@ def export_saved_model(
     return publish_version(folder, write, metadata, keep=keep, describe=write_card)
 
 
-def _as_png(x: np.ndarray) -> np.ndarray:
+class _Takes(NamedTuple):
+    """How signatures take raw examples: as one array, or the columns of a table by name."""
+
+    raw: tf.TensorSpec
+    schema: Schema | None
+
+    @property
+    def specs(self) -> dict[str, tf.TensorSpec]:
+        return {self.raw.name: self.raw} if self.schema is None else column_specs(self.schema)
+
+    def inputs(self, signature: str, x: np.ndarray) -> dict[str, np.ndarray]:
+        """What a signature is asked with."""
+        if signature == OF_PICTURE_FILES:
+            return {IMAGE_BYTES: as_png(x)}
+        return {self.raw.name: x} if self.schema is None else to_columns(x, self.schema)
+
+    def raw_of(self, inputs: dict):
+        """The raw examples, within the graph."""
+        return inputs[self.raw.name] if self.schema is None else to_matrix(inputs, self.schema)
+
+
+def _signature(function: Callable, takes: _Takes):
+    def of_inputs(**inputs):
+        return function(takes.raw_of(inputs))
+
+    return tf.function(of_inputs, autograph=False).get_concrete_function(**takes.specs)
+
+
+def _of_picture_files(function: Callable, raw: tf.TensorSpec):
+    shape = tuple(raw.shape[1:])
+
+    # By name alone, as what takes columns, or it would have no named inputs.
+    def of_bytes(*, image_bytes):
+        return function(decode_pictures(image_bytes, shape))
+
+    spec = tf.TensorSpec([None], tf.string, name=IMAGE_BYTES)
+    return tf.function(of_bytes, autograph=False).get_concrete_function(image_bytes=spec)
+
+
+def _with_requests(
+    unfinished: Path,
+    name: str,
+    signatures: dict,
+    takes: _Takes,
+    examples: np.ndarray,
+    ask: Callable[[str, np.ndarray], dict],
+) -> Served:
+    """Write requests to warm up with, and one with its answer, beside the graph."""
+    # The default first: it is what those who try the file see.
+    requests = [
+        predict_request(name, signature, takes.inputs(signature, examples[:count]))
+        for signature in sorted(signatures, key=lambda signature: signature != "serving_default")
+        for count in _WARMED_UP
+    ]
+    write_warmup(unfinished, requests)
+    shown = OF_PICTURE_FILES if OF_PICTURE_FILES in signatures else "serving_default"
+    request = rest_request(shown, takes.inputs(shown, examples[:1]))
+    answer = rest_answer(ask(shown, examples[:1]))
+    for file, content in ((REQUEST, request), (ANSWER, answer)):
+        (unfinished / file).write_text(as_json(content) + "\n")
+    return Served(_specs_of(signatures), request, answer)
+
+
+def as_png(x: np.ndarray) -> np.ndarray:
     """Pictures as the contents of files, which lose nothing."""
     pictures = x if x.ndim == 4 else x[..., None]
     return np.array([tf.io.encode_png(picture).numpy() for picture in pictures])
@@ -223,13 +254,8 @@ def _on_any_batch(function):
     return served
 
 
-def _check_metadata(metadata, signature, schema: Schema | None) -> None:
-    """``ValueError`` if metadata is invalid or belongs to another model."""
-    labels = metadata.get("labels") if isinstance(metadata, dict) else None
-    if not isinstance(labels, list) or not all(isinstance(name, str) for name in labels):
-        raise ValueError("metadata.json has no list 'labels' of names")
-    if not isinstance(metadata.get("data"), str):
-        raise ValueError("metadata.json does not name its 'data'")
+def _require_same_model(labels: list[str], signature, schema: Schema | None) -> None:
+    """``ValueError`` if metadata belong to another model."""
     inputs = signature.structured_input_signature[1]
     if schema is not None and set(inputs) != set(served_names(schema).values()):
         raise ValueError("metadata.json names other columns than its signature serving_default")
@@ -253,26 +279,13 @@ def load_saved_model(path: Path, trust: bool = False) -> tuple[ServedClassifier,
     Raises:
         UserError: If there is no such export, or its graph has side effects.
     """
-    try:
-        metadata = read_json(Path(path) / "metadata.json")
+    with reading_export(path):
+        metadata, schema = read_metadata(path)
         if not trust:
             require_harmless(Path(path), "model", "trust_model")
         model = tf.saved_model.load(os.fspath(path))
-        signature, note = model.signatures["serving_default"], metadata.get("schema")
-        schema = None if note is None else Schema.from_note(note)
-        _check_metadata(metadata, signature, schema)
-    except UserError:
-        raise
-    # The errors of TensorFlow and protobuf for damaged files have no common base class.
-    except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(
-            setting="model",
-            given=path,
-            expected="an exported model such as saved_models/NAME/1",
-            but=f"it cannot be read ({reason})",
-            remedy="give the folder of a version, or export it again",
-        ) from error
+        signature = model.signatures["serving_default"]
+        _require_same_model(metadata["labels"], signature, schema)
     if reason := why_not_finite(signature.variables):
         raise UserError(
             setting="model",

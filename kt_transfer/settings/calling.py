@@ -16,6 +16,9 @@ import numpy as np
 
 from kt_transfer.errors import UserError, listed
 from kt_transfer.methods.bounds import hints_of
+from kt_transfer.runs.folder import open_source, open_teacher
+from kt_transfer.settings.distill import DistillConfig
+from kt_transfer.settings.finetune import FinetuneConfig
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
@@ -63,6 +66,9 @@ def config_of(config_class, settings: Mapping[str, Any]):
     A run may be given for its folder, one value for several, NumPy's numbers for Python's, and
     arrays, a ``tf.data.Dataset`` or a data frame for a data spec.
 
+    ``None`` is a value where the type has it. Data that are ``None`` are those of the run that is
+    started from; without one they are a mistake, for which the embedded digits would be taken.
+
     Raises:
         UserError: If a setting is unknown, or a value of another type than it takes.
     """
@@ -87,7 +93,13 @@ def config_of(config_class, settings: Mapping[str, Any]):
                 expected=f"one, since run has no default for {field.name}",
                 remedy=f"give {field.name}=…",
             )
-    return config_class(**{name: _value(name, hints[name], given[name]) for name in given})
+    for name, value in given.items():
+        if value is None and type(None) not in get_args(_bare(hints[name])):
+            raise _is_none(name)
+    config = config_class(**{name: _value(name, hints[name], given[name]) for name in given})
+    if given.get("data", "") is None and not _starts_from_a_run(config):
+        raise _is_none("data")
+    return config
 
 
 def signature_of(config_class, *first: inspect.Parameter) -> inspect.Signature:
@@ -111,6 +123,25 @@ def shortened(value: object, most: int = 60) -> str:
     """A value in a sentence, cut where it is long."""
     words = " ".join(str(value).split())
     return words if len(words) <= most else f"{words[: most - 1]}…"
+
+
+def _starts_from_a_run(config) -> bool:
+    """Whether data that are not given are those of a run, or of what it became."""
+    if isinstance(config, FinetuneConfig):
+        return open_source(config.source) is not None
+    if isinstance(config, DistillConfig):
+        return any(open_teacher(path) is not None for path in config.teacher)
+    return True
+
+
+def _is_none(name: str) -> UserError:
+    """The error for a variable that holds nothing by mistake, which would pass for the default."""
+    return UserError(
+        setting=name,
+        given="None",
+        expected="a value",
+        remedy="give one, or leave it out where its default is meant",
+    )
 
 
 def _kept(name: str, value: object, hints: Mapping[str, Any]) -> dict:

@@ -319,7 +319,8 @@ def adaptation_to(path, summary: ExampleSummary | None, dtype: str, data: Datase
             but=f"{path} was made for {reason}",
             remedy="convert the values to those that it was made for, or train on these",
         )
-    if dtype == data.x.dtype:
+    # The cells of a table have no such type: their matrix is of float64 whatever the columns hold.
+    if dtype == data.x.dtype or data.schema is not None:
         return None
     return f"{data.spec}: values of type {data.x.dtype} are taken as {dtype}, as {path} expects"
 

@@ -164,9 +164,11 @@ def _read_table(path: Path, data: Dataset, id_column: str | None) -> _Content:
             remedy="write one of these",
         )
     # Arrow takes a moment to import, and who gives a model as a teacher need not wait for it.
-    from kt_transfer.data import cells, table_files
+    from kt_transfer.data import cells
+    from kt_transfer.data.csv_files import read_csv
+    from kt_transfer.data.parquet_files import read_parquet
 
-    read = getattr(table_files, f"read_{_TABLES[path.suffix]}")
+    read = {"csv": read_csv, "parquet": read_parquet}[_TABLES[path.suffix]]
     with settings_named(data=_SETTING):
         table = read(str(path), [path])
     columns = {name: cells.plain(column) for name, column in table.columns.items()}

@@ -461,6 +461,14 @@ def test_a_frame_of_numbers_is_an_array_of_numbers():
     assert np.array_equal(one.predict_proba(X), other.predict_proba(X.to_numpy()))
 
 
+@pytest.mark.parametrize("place", ["a file", "in a file", "/proc/x"])
+def test_a_memory_in_which_nothing_can_be_kept_is_refused_first(tmp_path, place):
+    (file := tmp_path / "file").touch()
+    memory = {"a file": file, "in a file": str(file / "kept")}.get(place, place)
+    with pytest.raises(ValueError, match=f"memory={memory} was given, expected a place to write"):
+        TransferClassifier("features", memory=memory).fit(X, Y)
+
+
 @pytest.mark.slow
 def test_memory_pretrains_the_same_once_and_changes_no_answer(tmp_path, monkeypatch):
     pretrained = []

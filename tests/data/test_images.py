@@ -147,6 +147,11 @@ def test_what_is_read_as_what_is_said_in_a_line(tmp_path):
     glass = Image.new("LA", (6, 4), (255, 0))
     glass.putpixel((1, 1), (255, 255))
     glass.save(folder / "bus" / "glass.png")
+    shaded = Image.fromarray(np.arange(24, dtype=np.uint8).reshape(4, 6) * 10)
+    for name, opacity in (("veiled", 128), ("erased", 0)):
+        veiled = shaded.convert("LA")
+        veiled.putalpha(opacity)
+        veiled.save(folder / "bus" / f"{name}.png")
     Image.new("L", (6, 4)).save(
         folder / "bus" / "x.gif", save_all=True, append_images=[Image.new("L", (6, 4), 99)]
     )
@@ -154,8 +159,9 @@ def test_what_is_read_as_what_is_said_in_a_line(tmp_path):
     (folder / "list.txt").touch()
     for _ in ("decoded", "from the cache"):
         assert load_data(f"images:{folder}").notes == (
-            "read 10 pictures of 1 class (bus), 4 of them without a class as 4x6x1; left out: "
-            "1 .heic, 1 .txt; the first frame of 1 with several; 1 transparent on black",
+            "read 12 pictures of 1 class (bus), 4 of them without a class as 4x6x1; left out: "
+            "1 .heic, 1 .txt; the first frame of 1 with several; 1 transparent on white; "
+            "1 transparent on black; 1 transparent throughout as if opaque",
         )
 
 

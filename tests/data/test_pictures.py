@@ -110,7 +110,11 @@ def test_sixteen_bit_colours_with_opacity(tmp_path):
     np.testing.assert_array_equal(decoded(path, 3), pixels[..., :3])
     pixels[0, 0, 3] = 0
     path.write_bytes(tf.io.encode_png(pixels).numpy())
-    with pytest.raises(ValueError, match="transparent in part"):
+    with pytest.raises(ValueError, match="it is transparent"):
+        decoded(path, 3)
+    pixels[..., 3] = 32768  # the same everywhere, which is no less transparent
+    path.write_bytes(tf.io.encode_png(pixels).numpy())
+    with pytest.raises(ValueError, match="it is transparent"):
         decoded(path, 3)
     path.write_bytes(tf.io.encode_png(pixels[..., 2:]).numpy())  # grey and opacity
     with pytest.raises(ValueError, match="cannot be read in full"):
@@ -210,14 +214,31 @@ def test_a_shape_that_is_only_in_the_transparency_is_seen(tmp_path, form, bright
     assert abs(brightness - background) >= 32
 
 
-@pytest.mark.parametrize("opacity", [0, 77, 255])
-def test_opacity_that_is_everywhere_the_same_is_ignored(tmp_path, opacity):
+@pytest.mark.parametrize(
+    ("opacity", "flag"),
+    [
+        (255, 0),
+        (128, pictures.ON_WHITE),  # as in a browser
+        (20, pictures.AS_OPAQUE),  # where it would hardly be visible
+        (0, pictures.AS_OPAQUE),
+    ],
+)
+def test_opacity_that_is_everywhere_the_same(tmp_path, opacity, flag):
     image = Image.fromarray(SHAPE).convert("RGBA")
     image.putalpha(opacity)
     path = saved(tmp_path / "x.png", image)
     pixels, said = pictures.decode(path, (4, 6, 1))
-    assert said == 0
-    np.testing.assert_array_equal(pixels[..., 0], SHAPE)
+    assert said == flag
+    on_white = SHAPE * (opacity / 255) + 255 - opacity
+    wanted = on_white if flag == pictures.ON_WHITE else SHAPE
+    np.testing.assert_allclose(pixels[..., 0], wanted, atol=1)
+
+
+def test_one_colour_that_is_transparent_throughout_is_white(tmp_path):
+    path = saved(tmp_path / "x.png", Image.new("RGBA", (6, 4), (200, 0, 0, 0)))
+    pixels, said = pictures.decode(path, (4, 6, 3))
+    assert said == pictures.ON_WHITE
+    assert (pixels == 255).all()
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif", "webp"])

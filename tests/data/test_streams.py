@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from kt_transfer import UserError, load_data
-from kt_transfer.data import Like, TableOptions, npz, streams, table_files
+from kt_transfer.data import Like, TableOptions, csv_files, npz, parquet_files, streams
 from kt_transfer.data.schema import NeedsWholeTableError
 from kt_transfer.data.streams import Stream, dataset_of
 
@@ -18,8 +18,8 @@ OPTIONS = TableOptions(label_column="kind", id_column="name", group_column="hous
 
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch):
-    monkeypatch.setattr(table_files, "_ROWS_AT_ONCE", 50)
-    monkeypatch.setattr(table_files, "_BYTES_AT_ONCE", 2**12)
+    monkeypatch.setattr(parquet_files, "_ROWS_AT_ONCE", 50)
+    monkeypatch.setattr(csv_files, "_BYTES_AT_ONCE", 2**12)
     monkeypatch.setattr(npz, "_ROWS_AT_ONCE", 50)
     monkeypatch.setattr(streams, "_ROWS_AT_ONCE", 50)
 

@@ -211,6 +211,41 @@ def test_commands_on_a_full_disk_end_with_one_sentence(chain, tmp_path):
         assert "cannot be written (No space left on device; " in line
 
 
+@pytest.mark.parametrize(
+    ("words", "setting", "expected"),
+    [
+        (["predict", "--out", ".", "--overwrite"], "--out .", "a file, but it is a folder"),
+        (["predict", "--out", "folder", "--overwrite"], "--out folder", "a file, but it is a f"),
+        (["predict", "--out", "pipe", "--overwrite"], "--out pipe", "a file, but it is a device"),
+        (["predict", "--out", "/proc/x.csv"], "--out /proc/x.csv", "a place to write"),
+        (["predict", "--out", "/proc/a/x.csv"], "--out /proc/a/x.csv", "a place to write"),
+        (["predict", "--out", "file/x.csv"], "--out file/x.csv", "a place to write"),
+        (["label", "--out", ".", "--overwrite"], "--out .", "a file, but it is a folder"),
+        (["label", "--out", "/proc/x.csv"], "--out /proc/x.csv", "a place to write"),
+        (["evaluate", "--out", "/proc/x"], "--out /proc/x", "a place to write"),
+        (["evaluate", "--out", "file"], "--out file", "a place to write"),
+        (["export", "--name", "m", "--export-dir", "/proc/x"], "--export-dir /proc/x", "a place"),
+        (["export", "--name", "m", "--export-dir", "file"], "--export-dir file", "a place to w"),
+        (["inspect", "--out", "/proc/x"], "--out /proc/x", "a place to write"),
+        (["pretrain", "--out", "/proc/x"], "--out /proc/x", "a place to write"),
+        (["quickstart", "--export-dir", "/proc/x"], "--export-dir /proc/x", "a place to write"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_refused_first(
+    chain, invoke, tmp_path, words, setting, expected
+):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    os.mkfifo(tmp_path / "pipe")
+    command, *flags = words
+    data = ["--data", "digits"] if command in ("inspect", "predict") else []
+    run = [] if command in ("inspect", "pretrain", "quickstart") else ["--run", chain.student]
+    done = invoke(command, *run, *data, *flags)
+    assert done.code == 2
+    assert done.err.startswith(f"error: {setting} was given, expected {expected}"), done.err
+    assert {path.name for path in tmp_path.iterdir()} == {"folder", "file", "pipe"}
+
+
 @pytest.mark.parametrize("mode", [0o000, 0o555])
 def test_a_folder_without_permission_is_told_by_what_is_forbidden(tmp_path, monkeypatch, mode):
     (folder := tmp_path / "closed").mkdir()

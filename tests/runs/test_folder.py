@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -220,7 +221,7 @@ def test_a_run_that_was_set_aside_is_found_again(tmp_path):
 def test_a_complete_run_beside_what_was_to_replace_it_is_said(tmp_path):
     finish(tmp_path / "run")
     killed(tmp_path / "run", at="begun")
-    said = r"\(the complete one that it was to replace is .*/\.run\.replaced\)"
+    said = r"\(the complete one that it was to replace is .*/\.run\.replaced; `.*` puts it back\)"
     with pytest.raises(UserError, match=f"complete run, but it is running {said}"):
         open_run(tmp_path / "run")
     with (
@@ -231,6 +232,26 @@ def test_a_complete_run_beside_what_was_to_replace_it_is_said(tmp_path):
     with start("pretrain", SETTINGS, out=tmp_path / "run", overwrite=True):
         pass
     assert not (tmp_path / ".run.replaced").exists()
+
+
+def test_what_puts_back_the_run_that_was_to_be_replaced_does(tmp_path):
+    path = tmp_path / "my run"
+    for told in ("by the interrupted one", "by what opens it"):
+        shutil.rmtree(path, ignore_errors=True)
+        finish(path)
+        if told == "by the interrupted one":
+            stopped = interrupt(path, overwrite=True)
+            back, on = stopped.__notes__
+            assert on.startswith("continue with: ")
+            command = back.removeprefix("the run that it was to replace comes back with: ")
+        else:
+            killed(path, at="begun")
+            with pytest.raises(UserError) as refused:
+                open_run(path)
+            command = str(refused.value).split("`")[1]
+        assert subprocess.run(command, shell=True).returncode == 0
+        assert open_run(path).has("metrics.json")
+        assert [path.name for path in tmp_path.iterdir()] == ["my run"]
 
 
 def test_an_interrupted_run_says_how_to_go_on(tmp_path):

@@ -40,6 +40,12 @@ def test_it_says_how_good_it_is_and_where_it_comes_from(chain):
     assert "| `serving_default` | takes | `image` | uint8 | (n, 8, 8) |" in text
 
 
+def test_it_says_what_every_signature_takes(of_photographs):
+    text = card(of_photographs.version)
+    assert "| `serving_image_bytes` | takes | `image_bytes` | string | (n) |" in text
+    assert "| `serving_default` | takes | `image` | uint8 | (n, 24, 24, 3) |" in text
+
+
 def test_that_of_a_comparison_has_its_verdicts(compared):
     found = json.loads((compared.folder / "comparison.json").read_text())
     text = card(compared.folder.parent / "saved_models/compare/1")

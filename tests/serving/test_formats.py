@@ -23,6 +23,7 @@ from kt_transfer import (
 from kt_transfer.data import TableOptions
 from kt_transfer.models.classifiers import dense_encoder
 from kt_transfer.models.preprocessing import preprocessing_model
+from kt_transfer.runs.folder import Run
 from kt_transfer.serving import litert
 from kt_transfer.serving.formats import FORMATS
 from kt_transfer.serving.loading import load_served
@@ -225,6 +226,13 @@ def test_predict_says_the_same_by_every_format(exported, chain, tmp_path, by):
     assert (found["label"] == expected["label"]).mean() > (0.95 if "int8" in by else 0.999)
 
 
+def test_nothing_is_said_of_types_that_no_cell_of_a_table_has(people, invoke):
+    flags = ("--data", f"csv:{people / 'people.csv'}", "--out", "p.csv")
+    done = invoke("predict", "--model", people / "m/litert/1", *flags)
+    assert done.code == 0
+    assert "float" not in done.out
+
+
 def test_the_table_of_all_formats(exported, chain, invoke):
     table = pd.read_csv(exported / "formats.csv").set_index("format")
     assert list(table.index) == list(FORMATS)
@@ -250,16 +258,63 @@ def test_without_the_data_the_accuracy_is_left_out_and_it_is_said(people, tmp_pa
     assert row["format"] == "onnx" and np.isnan(row["accuracy"])
 
 
-def test_a_conversion_that_disagrees_is_refused(chain, exported, tmp_path, monkeypatch):
-    kept = {"format": "litert", "export_dir": tmp_path, "quiet": True}
+@pytest.fixture
+def conversion_disagrees(exported, monkeypatch):
+    """LiteRT of float32 and of 8 bits become the files of another run."""
     content = (exported / "litert/1/model.tflite").read_bytes()
     monkeypatch.setattr(litert, "_convert", lambda *_: content)
-    with pytest.raises(RuntimeError, match=r"LiteRT model differs from Keras by [\d.]+, expected"):
-        export.run(run=chain.teacher, **kept)
-    content = (exported / "litert_int8/1/model.tflite").read_bytes()
-    with pytest.raises(RuntimeError, match=r"differs .* by [\d.]+ in .* class to \d+\.\d% of 180"):
-        export.run(run=chain.teacher, **{**kept, "format": "litert_int8"})
+
+
+def test_a_conversion_that_disagrees_is_refused(chain, conversion_disagrees, tmp_path):
+    kept = {"export_dir": tmp_path, "quiet": True}
+    with pytest.raises(UserError, match=r"LiteRT model differs from Keras by [\d.]+, expected"):
+        export.run(run=chain.teacher, format="litert", **kept)
+    with pytest.raises(UserError, match=r"differs .* by [\d.]+ in .* class to \d+\.\d% of 180"):
+        export.run(run=chain.teacher, format="litert_int8", **kept)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_formats_after_one_that_fails_are_written(chain, conversion_disagrees, tmp_path, invoke):
+    formats = ("litert", "onnx", "saved_model")
+    done = invoke("export", "--run", chain.teacher, "--name", "m", "--format", *formats)
+    assert done.code == 2
+    folder = tmp_path / "saved_models" / "m"
+    assert {path.name for path in folder.iterdir()} >= {"1", "onnx", "formats.csv"}
+    assert not (folder / "litert").exists()
+    assert list(pd.read_csv(folder / "formats.csv")["format"]) == ["saved_model", "onnx"]
+    assert "next: " in done.out
+    (line,) = done.err.splitlines()
+    assert line.startswith(
+        "error: --format litert was given, expected a model that LiteRT can hold"
+    )
+    assert "differs from Keras by" in line and "give saved_model or onnx." in line
+    assert line.endswith("(written: saved_models/m/onnx/1, saved_models/m/1)")
+
+
+def test_several_that_fail_are_told_in_one_sentence(people, tmp_path, invoke, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tf2onnx", None)
+    formats = ("litert_int8", "litert", "onnx")
+    done = invoke("export", "--run", people / "run", "--name", "m", "--format", *formats)
+    assert done.code == 2
+    assert (tmp_path / "saved_models/m/litert/1/model.tflite").is_file()
+    (line,) = done.err.splitlines()
+    assert line.startswith("error: --format litert_int8 onnx was given, but none of these is")
+    for said in ("litert_int8: 8 bits cannot", "give litert", "pip install 'kt-transfer[formats]'"):
+        assert said in line
+    with pytest.raises(UserError, match="none of these is written"):
+        again = {"format": ("litert_int8", "onnx"), "export_dir": tmp_path / "other", "quiet": True}
+        export.run(run=people / "run", **again)
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_run_is_loaded_once_for_all_formats(chain, tmp_path, monkeypatch):
+    load, loaded = Run.load_model, []
+    monkeypatch.setattr(
+        Run, "load_model", lambda run, name="model.keras": loaded.append(name) or load(run, name)
+    )
+    given = {"format": ("saved_model", "litert", "onnx"), "export_dir": tmp_path, "quiet": True}
+    export.run(run=chain.student, name="m", **given)
+    assert sorted(loaded) == sorted({*loaded}) and "model.keras" in loaded
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,22 @@ def test_transparency_is_on_white_unless_nothing_would_be_seen(graph, tmp_path, 
     require_same(ours, theirs)
 
 
+@pytest.mark.parametrize("opacity", [0, 20, 128, 254, 255])
+def test_transparency_that_is_everywhere_the_same(graph, tmp_path, opacity):
+    picture = piece((77, 50))
+    picture.putalpha(opacity)
+    ours, theirs = both(graph, tmp_path, picture, format="PNG")
+    require_same(ours, theirs)
+
+
+@pytest.mark.parametrize("is_apart", [False, True])
+def test_of_an_animated_png_the_first_picture_is_read(graph, tmp_path, is_apart):
+    others = [piece((77, 50)), piece((77, 50))]
+    given = {"save_all": True, "append_images": others, "default_image": is_apart}
+    ours, theirs = both(graph, tmp_path, piece((77, 50)), format="PNG", **given)
+    require_same(ours, theirs)
+
+
 def test_several_at_once_and_none(graph):
     shape, function = graph
     files = []
@@ -141,6 +157,8 @@ def content_of(picture, kind):
         (content_of(Image.new("RGB", (3, 3)), "BMP"), "neither a JPEG nor a PNG"),
         (content_of(Image.new("RGB", (300, 300)), "JPEG")[:300], "JPEG"),
         (content_of(Image.new("I;16", (3, 3)), "PNG"), "of 16 bits"),
+        (tf.io.encode_png(np.zeros((3, 3, 4), np.uint16)).numpy(), "of 16 bits"),
+        (content_of(Image.new("RGB", (3, 3)), "GIF"), "neither a JPEG nor a PNG"),
     ],
 )
 def test_what_is_no_such_picture_is_an_error(graph, content, said):

@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 
 import kt_transfer
 from kt_transfer import UserError, compare, distill, export, finetune, load_data, pretrain, tune
-from kt_transfer.data.tables import TableOptions
+from kt_transfer.data import TableOptions
 from kt_transfer.runs.folder import Run
 from kt_transfer.settings import CompareConfig, DistillConfig, FinetuneConfig, PretrainConfig
 from kt_transfer.settings.calling import config_of
@@ -67,6 +67,34 @@ def test_names_that_are_no_settings_are_refused_with_the_nearest():
 def test_values_of_another_type_are_refused(setting, value, expected):
     with pytest.raises(UserError, match=f"{setting}=.* was given, expected {expected}"):
         pretrain.run(**{setting: value})
+
+
+@pytest.mark.parametrize(
+    ("command", "settings"),
+    [
+        (pretrain, {}),
+        (compare, {}),
+        (kt_transfer.quickstart, {}),
+        (kt_transfer.inspect, {}),
+        (finetune, {"source": "scratch"}),
+        (finetune, {"source": "keras_applications:MobileNetV2"}),
+        (distill, {"teacher_predictions": "answers.csv"}),
+    ],
+)
+def test_a_variable_that_holds_nothing_does_not_become_the_embedded_digits(command, settings):
+    with pytest.raises(UserError, match="data=None was given, expected a value: give one"):
+        command.run(data=None, **settings)
+
+
+def test_none_is_refused_where_the_type_has_it_not_and_is_the_default_where_it_has(tmp_path):
+    run = pretrain.run(epochs=1, hidden_units=4, out=tmp_path / "run", quiet=True)
+    with pytest.raises(UserError, match="seed=None was given, expected a value"):
+        pretrain.run(seed=None)
+    assert config_of(FinetuneConfig, {"source": "scratch", "labels": None}).labels is None
+    assert config_of(FinetuneConfig, {"source": "scratch"}).data is None
+    # The data of the run that is started from.
+    assert config_of(FinetuneConfig, {"source": run, "data": None}).data is None
+    assert config_of(DistillConfig, {"teacher": run, "data": None}).data is None
 
 
 @pytest.mark.parametrize("name", sorted({*kt_transfer._COMMANDS} - {"tune"}))
