@@ -123,7 +123,7 @@ def export_saved_model(
         functions[OF_PICTURE_FILES] = default
 
     def asked_with(name: str, x: np.ndarray) -> dict[str, np.ndarray]:
-        return {IMAGE_BYTES: _as_png(x)} if name == OF_PICTURE_FILES else inputs_of(x)
+        return {IMAGE_BYTES: as_png(x)} if name == OF_PICTURE_FILES else inputs_of(x)
 
     metadata, served = dict(metadata), []
 
@@ -131,7 +131,7 @@ def export_saved_model(
         tf.saved_model.save(module, os.fspath(unfinished), signatures=signatures)
         inputs = inputs_of(examples)
         if picture_files:
-            inputs |= {IMAGE_BYTES: _as_png(examples)}
+            inputs |= {IMAGE_BYTES: as_png(examples)}
         difference = check_saved_model(unfinished, functions, examples, inputs)
         model = tf.saved_model.load(os.fspath(unfinished))
 
@@ -162,7 +162,7 @@ def export_saved_model(
     return publish_version(folder, write, metadata, keep=keep, describe=write_card)
 
 
-def _as_png(x: np.ndarray) -> np.ndarray:
+def as_png(x: np.ndarray) -> np.ndarray:
     """Pictures as the contents of files, which lose nothing."""
     pictures = x if x.ndim == 4 else x[..., None]
     return np.array([tf.io.encode_png(picture).numpy() for picture in pictures])
@@ -294,6 +294,10 @@ class ServedClassifier:
         unusual: A function of raw examples that tells which of them its autoencoder reconstructs
             worse than nearly all that it was trained on, ``(n, ...)`` to booleans ``(n,)``;
             ``None`` where that is not known.
+        reconstruct: A function of raw examples that gives the outputs of this signature by name;
+            ``None`` without an autoencoder.
+        of_picture_files: A function of the contents of JPEG and PNG files, ``(n,)``, that gives
+            probabilities; ``None`` where it takes none.
     """
 
     def __init__(self, model, schema: Schema | None = None):
@@ -301,6 +305,9 @@ class ServedClassifier:
         reconstruct = model.signatures.get("reconstruct")
         knows = reconstruct is not None and "unusual" in reconstruct.structured_outputs
         self.unusual = self._unusual if knows else None
+        self.reconstruct = None if reconstruct is None else self._reconstruct
+        takes_files = OF_PICTURE_FILES in model.signatures
+        self.of_picture_files = self._of_picture_files if takes_files else None
         self._signature, self.schema = model.signatures["serving_default"], schema
         if schema is not None:
             self.shape, self.dtype = (len(schema.columns),), "float64"
@@ -314,6 +321,14 @@ class ServedClassifier:
 
     def _unusual(self, x) -> np.ndarray:
         return self._asked(self._model.signatures["reconstruct"], "unusual", x)
+
+    def _reconstruct(self, x) -> dict[str, np.ndarray]:
+        inputs = self._inputs(x.astype(self.dtype))
+        return _answers(self._model.signatures["reconstruct"], inputs)
+
+    def _of_picture_files(self, contents) -> np.ndarray:
+        inputs = {IMAGE_BYTES: np.array(contents, object)}
+        return _answers(self._model.signatures[OF_PICTURE_FILES], inputs)["probabilities"]
 
     def _asked(self, signature, output: str, x) -> np.ndarray:
         pieces = [
