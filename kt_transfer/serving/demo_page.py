@@ -154,14 +154,15 @@ def _pictures(gr, trial: Trial) -> Callable:
             return trying.nothing(_invitation(trial))
         return picture_answered(trial, pictures_given.dropped(trial, Path(path), is_matched))
 
-    def of_example(chosen):
-        example = trial.examples[int(chosen.index)]
+    def of_example(number=0):
+        example = trial.examples[number]
         given = pictures_given.Given(example, None, ["a real example, as it is"])
         return picture_answered(trial, given)
 
     def connect(page, out) -> None:
         if board is not None:
             page.load(None, None, None, js=_TAKE_BRUSH)
+            board.clear(None, None, None, js=_TAKE_BRUSH)
         also = [] if match is None else [match]
         for source, ask in ((board, of_drawing), (file, of_file)):
             if source is not None:
@@ -172,28 +173,31 @@ def _pictures(gr, trial: Trial) -> Callable:
             ask = of_drawing if board is not None else of_file
             match.input(_shown(ask), [first, match], out, **_QUIETLY)
         if gallery is not None:
-            select = _shown(of_example)
+
+            def of_click(chosen):
+                return _shown(of_example)(int(chosen.index))
+
             # What was clicked is given to an argument of this type.
-            select.__annotations__ = {"chosen": gr.SelectData}
-            gallery.select(select, None, out, **_QUIETLY)
-            page.load(lambda: picture_answered(trial, _first(trial)), None, out, **_QUIETLY)
+            of_click.__annotations__ = {"chosen": gr.SelectData}
+            gallery.select(of_click, None, out, **_QUIETLY)
+            page.load(_shown(of_example), None, out, **_QUIETLY)
 
     return connect
 
 
-# A board begins with no tool in hand.
+# A board begins with no tool in hand, and puts the brush away when it is cleared. With the brush in
+# hand it offers its size.
 _TAKE_BRUSH = """() => {
+  let times = 0;
   const take = () => {
     const brush = document.querySelector('#board button[aria-label="Brush"]');
-    if (brush) brush.click(); else setTimeout(take, 50);
+    const taken = document.querySelector('#board button[aria-label="Brush Size"]');
+    if (brush && !taken) brush.click();
+    if (++times < 20) setTimeout(take, 50);
   };
   take();
 }"""
 _QUIETLY = {"show_progress": "hidden", "trigger_mode": "always_last", "api_visibility": "private"}
-
-
-def _first(trial: Trial) -> pictures_given.Given:
-    return pictures_given.Given(trial.examples[0], None, ["a real example, as it is"])
 
 
 def _board(gr, trial: Trial):
@@ -321,19 +325,18 @@ def _fields(gr, trial: Trial) -> Callable:
         gr.HTML(trying.eyebrow("Real rows"))
         with gr.Row(elem_classes="kt-rows"):
             buttons = [
-                gr.Button(f"Row {number}", size="sm", min_width=60, elem_id=f"row{number}")
+                gr.Button(str(number), size="sm", min_width=30, elem_id=f"row{number}")
                 for number in range(1, len(trial.examples) + 1)
             ]
-    fields = []
-    shown, folded = columns[:FIELDS_SHOWN], columns[FIELDS_SHOWN:]
+    about = list(enumerate(zip(columns, first, strict=False)))
     with gr.Row(elem_classes="kt-fields"):
-        fields += [_field(gr, column, first[n]) for n, column in enumerate(shown)]
-    if folded:
+        fields = [_field(gr, number, *one) for number, one in about[:FIELDS_SHOWN]]
+    if folded := about[FIELDS_SHOWN:]:
         with (
             gr.Accordion(f"{len(folded)} further columns", open=False),
             gr.Row(elem_classes="kt-fields"),
         ):
-            fields += [_field(gr, column, first[len(shown) + n]) for n, column in enumerate(folded)]
+            fields += [_field(gr, number, *one) for number, one in folded]
     if (rest := len(trial.columns) - len(columns)) > 0:
         gr.HTML(
             trying.eyebrow(
@@ -354,8 +357,10 @@ def _fields(gr, trial: Trial) -> Callable:
         return take
 
     def connect(page, out) -> None:
-        for field in fields:
-            field.input(_shown(of_fields), [row, *fields], out, **_QUIETLY)
+        # Not "input", which Gradio knows of keys alone: what is pasted or deleted counts, too. One
+        # event of all fields, so that a row which changes all of them asks once or twice.
+        changes = [field.change for field in fields]
+        gr.on(changes, _shown(of_fields), [row, *fields], out, **_QUIETLY)
         for number, button in enumerate(buttons):
             button.click(taken(number), None, [row, *fields, out], **_QUIETLY)
         page.load(_shown(of_fields), [row, *fields], out, **_QUIETLY)
@@ -363,12 +368,13 @@ def _fields(gr, trial: Trial) -> Callable:
     return connect
 
 
-# Fields that are not folded away.
-FIELDS_SHOWN = 40
+# Fields that are not folded away; and the least change of a probability that is worth a word.
+FIELDS_SHOWN, _FELT = 40, 0.01
 
 
-def _field(gr, column: Column, value: float):
+def _field(gr, number: int, column: Column, value: float):
     given = {"label": column.name, "value": field_value(column, value), "min_width": 100}
+    given |= {"elem_id": f"field{number}"}
     if column.words:
         names = [(word, str(code)) for code, word in enumerate(column.words)]
         return gr.Dropdown([*names, ("missing", "")], interactive=True, **given)
@@ -458,14 +464,17 @@ def row_answered(trial: Trial, row: np.ndarray) -> str:
     names = trial.columns.names[:count]
     found = zip(names, texts, made[:count], changes, strict=True)
     others = "the real rows" if len(trial.examples) > 1 else "a typical row"
+    carried = ""
+    if said.carried is not None:
+        carried = f"How many points less probable the answer is with a column from {others}, on "
+        carried += "average."
+        if np.abs(said.carried).max() < _FELT:
+            carried += " No column alone carries it: the others say the same."
     return trying.answered(
         trial.labels,
         said.probabilities,
         asked=_asked(trial, "serving_default"),
         usual=_usual(trial, said),
         cells=[trying.Cell(*one) for one in found],
-        carried=""
-        if said.carried is None
-        else "How many points less probable the answer would be "
-        f"with a column from {others} instead, on average.",
+        carried=carried,
     )

@@ -416,8 +416,10 @@ def _texts_by_column(trial: Trial, output: np.ndarray) -> list[str] | None:
             numbers[0, place] = value
         elif column.kind == "category" and value > likeliest[column.name][0]:
             likeliest[column.name] = (value, _code(feature, column))
-    # No more digits than it knows.
-    row = np.array([[float(f"{value:.3g}") for value in raw_rows(numbers, _ranges(trial))[0]]])
+    row = raw_rows(numbers, _ranges(trial))
+    for place, column in enumerate(schema):
+        if column.kind == "number":  # no more digits than it knows
+            row[0, place] = float(f"{row[0, place]:.4g}")
     known = {feature.column for feature in features}
     for name, (value, code) in likeliest.items():
         if np.isfinite(value):
