@@ -17,7 +17,7 @@ import threading
 import time
 from pathlib import Path
 
-from kt_transfer.errors import UserError, named
+from kt_transfer.errors import UserError, named, settings_named
 from kt_transfer.export import write_version
 from kt_transfer.runs import folder as runs
 from kt_transfer.runs import session
@@ -62,7 +62,8 @@ def _opened(config: DemoConfig, scratch: Path, say) -> Trial:
         say(f"tries {version}")
         return open_trial(version, trust=config.trust_model)
     source = runs.open_run(config.model, "model")
-    source.load_classifier()
+    with settings_named(run="model"):
+        source.load_classifier()
     say(f"exports {source.path} to a temporary folder, to try what would be served")
     version = write_version(source, source.path.resolve().name, scratch / "saved_models")
     return open_trial(version, called="not exported yet")
@@ -159,7 +160,7 @@ def _serve(page, listener: socket.socket, config: DemoConfig, say) -> None:
         from starlette.middleware.trustedhost import TrustedHostMiddleware
 
         # A page of elsewhere whose name was turned to this machine has another host.
-        hosts = [config.host, "localhost", "127.0.0.1", "[::1]"]
+        hosts = [config.host, "localhost", "127.0.0.1", "[::1]", "::1"]
         page.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)
     else:
         say(
@@ -173,8 +174,8 @@ def _serve(page, listener: socket.socket, config: DemoConfig, say) -> None:
     thread.start()
     while thread.is_alive() and not server.started:
         time.sleep(0.01)
-    host = f"[{config.host}]" if ":" in config.host else config.host
-    url = f"http://{host}:{port}"
+    host = "localhost" if ipaddress.ip_address(address).is_unspecified else config.host
+    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     try:
         say(f"page {url}   (Ctrl-C ends it)")
         if config.open:

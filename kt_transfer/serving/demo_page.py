@@ -17,7 +17,7 @@ from kt_transfer.errors import UserError
 from kt_transfer.reporting import trying
 from kt_transfer.reporting.plots import as_picture
 from kt_transfer.serving import pictures_given
-from kt_transfer.serving.trial import Trial, answer, typical_row
+from kt_transfer.serving.trial import Trial, answer, real_row, typical_row
 
 # Pixels of the longer side of the board, and of the smallest picture in the gallery.
 _BOARD, _SMALLEST = 320, 160
@@ -63,6 +63,9 @@ def demo_page(trial: Trial):
         show_error=False,
         max_file_size="30mb",
     )
+    # A page that Gradio launches itself takes no files but those that were uploaded to it; of one that
+    # is mounted it would take any file of the machine that a client names.
+    page.has_launched = page.is_running = True
     app.add_middleware(_OffLine)
     return app
 
@@ -330,13 +333,13 @@ def _fields(gr, trial: Trial) -> Callable:
             ]
     about = list(enumerate(zip(columns, first, strict=False)))
     with gr.Row(elem_classes="kt-fields"):
-        fields = [_field(gr, number, *one) for number, one in about[:FIELDS_SHOWN]]
+        fields = [_field(gr, trial, number, *one) for number, one in about[:FIELDS_SHOWN]]
     if folded := about[FIELDS_SHOWN:]:
         with (
             gr.Accordion(f"{len(folded)} further columns", open=False),
             gr.Row(elem_classes="kt-fields"),
         ):
-            fields += [_field(gr, number, *one) for number, one in folded]
+            fields += [_field(gr, trial, number, *one) for number, one in folded]
     if (rest := len(trial.columns) - len(columns)) > 0:
         gr.HTML(
             trying.eyebrow(
@@ -350,7 +353,7 @@ def _fields(gr, trial: Trial) -> Callable:
 
     def taken(number: int) -> Callable:
         def take():
-            example = trial.examples[number].astype(np.float64)
+            example = real_row(trial, number)
             texts = [field_value(c, v) for c, v in zip(columns, example, strict=False)]
             return [example, *texts, _shown(row_answered)(trial, example)]
 
@@ -372,13 +375,15 @@ def _fields(gr, trial: Trial) -> Callable:
 FIELDS_SHOWN, _FELT = 40, 0.01
 
 
-def _field(gr, number: int, column: Column, value: float):
+def _field(gr, trial: Trial, number: int, column: Column, value: float):
     given = {"label": column.name, "value": field_value(column, value), "min_width": 100}
     given |= {"elem_id": f"field{number}"}
     if column.words:
         names = [(word, str(code)) for code, word in enumerate(column.words)]
         return gr.Dropdown([*names, ("missing", "")], interactive=True, **given)
-    return gr.Textbox(info=_span(column), max_lines=1, interactive=True, **given)
+    # The ranges of rows without a schema leave some out, and are not told.
+    info = None if trial.model.schema is None else _span(column)
+    return gr.Textbox(info=info, max_lines=1, interactive=True, **given)
 
 
 def _span(column: Column) -> str | None:
@@ -469,7 +474,7 @@ def row_answered(trial: Trial, row: np.ndarray) -> str:
         carried = f"How many points less probable the answer is with a column from {others}, on "
         carried += "average."
         if np.abs(said.carried).max() < _FELT:
-            carried += " No column alone carries it: the others say the same."
+            carried += " No column alone changes it by a point."
     return trying.answered(
         trial.labels,
         said.probabilities,

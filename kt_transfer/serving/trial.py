@@ -225,11 +225,23 @@ def typical_row(trial: Trial) -> np.ndarray:
     """A row to begin with: a real one, or the middle of each column's range and its first word.
 
     Returns:
-        Shape ``(columns,)``.
+        ``float64`` of shape ``(columns,)``.
     """
     if len(trial.examples):
-        return trial.examples[0].astype(np.float64)
+        return real_row(trial, 0)
     return np.array([_middle(column) for column in trial.columns])
+
+
+def real_row(trial: Trial, number: int) -> np.ndarray:
+    """One of the real examples as a row of numbers, of 32 bits by the fewest digits that tell them.
+
+    Returns:
+        ``float64`` of shape ``(columns,)``.
+    """
+    row = trial.examples[number]
+    if row.dtype == np.float32:
+        return np.array([float(str(value)) for value in row])
+    return row.astype(np.float64)
 
 
 def ground(trial: Trial) -> np.ndarray:
