@@ -63,8 +63,8 @@ def demo_page(trial: Trial):
         show_error=False,
         max_file_size="30mb",
     )
-    # A page that Gradio launches itself takes no files but those that were uploaded to it; of one that
-    # is mounted it would take any file of the machine that a client names.
+    # A page that Gradio launches itself takes no files but those that were uploaded to it; with one
+    # that is mounted it would take any file of the machine that a client names.
     page.has_launched = page.is_running = True
     app.add_middleware(_OffLine)
     return app
