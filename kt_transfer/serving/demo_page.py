@@ -140,7 +140,7 @@ def _pictures(gr, trial: Trial) -> Callable:
         match = gr.Checkbox(
             True,
             label="Like the training pictures",
-            info=f"{strokes} whatever is given; a drawing also where and as large as theirs",
+            info=f"{strokes}; a drawing is also moved and scaled to where they have theirs",
             elem_id="match",
         )
     gallery = _real_pictures(gr, trial)
