@@ -9,12 +9,15 @@ if __name__ == "__main__":  # answers --help and reports errors before TensorFlo
 
     sys.exit(main(["demo", *sys.argv[1:]]))
 
+import contextlib
+import errno
 import ipaddress
 import os
 import socket
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from kt_transfer.errors import UserError, named, settings_named
@@ -48,8 +51,8 @@ def execute(config: DemoConfig) -> None:
     with (
         listening(config.host, config.port) as listener,
         tempfile.TemporaryDirectory(prefix="kt_transfer-demo-") as scratch,
+        _kept_to_itself(Path(scratch)),
     ):
-        _keep_to_itself(Path(scratch))
         require_installed("gradio", "model", config.model, extra="demo")
         trial = _opened(config, Path(scratch), say)
         _serve(demo_page(trial), listener, config, say)
@@ -69,8 +72,10 @@ def _opened(config: DemoConfig, scratch: Path, say) -> Trial:
     return open_trial(version, called="not exported yet")
 
 
-def _keep_to_itself(scratch: Path) -> None:
-    """Before Gradio is imported: it reports nothing, asks nobody, and writes to one folder."""
+@contextlib.contextmanager
+def _kept_to_itself(scratch: Path) -> Iterator[None]:
+    """Gradio, imported within, reports nothing, asks nobody, and writes to one folder."""
+    before = dict(os.environ)
     os.environ |= {
         "GRADIO_ANALYTICS_ENABLED": "False",
         "GRADIO_TEMP_DIR": str(scratch / "files"),
@@ -78,6 +83,11 @@ def _keep_to_itself(scratch: Path) -> None:
         "HF_HUB_OFFLINE": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
     }
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ |= before
 
 
 # -- Listening and serving -------------------------------------------------------------------------
@@ -113,7 +123,7 @@ def listening(host: str, port: int | None) -> socket.socket:
             return listener
         except OSError as error:
             listener.close()
-            if not _is_taken(error):
+            if error.errno != errno.EADDRINUSE:
                 raise _no_address(host, f"it cannot be listened on ({error.strerror})") from error
     s = f"ports {wanted[0]} to {wanted[-1]} are" if port is None else "the port is"
     raise UserError(
@@ -133,12 +143,6 @@ def is_loopback(address: str) -> bool:
         (True, True, False)
     """
     return ipaddress.ip_address(address.split("%")[0]).is_loopback
-
-
-def _is_taken(error: OSError) -> bool:
-    import errno
-
-    return error.errno == errno.EADDRINUSE
 
 
 def _no_address(host: str, but: str) -> UserError:
@@ -171,12 +175,12 @@ def _serve(page, listener: socket.socket, config: DemoConfig, say) -> None:
     server = uvicorn.Server(uvicorn.Config(page, **settings))
     # Beside the main thread, which is where an interruption arrives, in a notebook too.
     thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
-    thread.start()
-    while thread.is_alive() and not server.started:
-        time.sleep(0.01)
     host = "localhost" if ipaddress.ip_address(address).is_unspecified else config.host
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    thread.start()
     try:
+        while thread.is_alive() and not server.started:
+            time.sleep(0.01)
         say(f"page {url}   (Ctrl-C ends it)")
         if config.open:
             import webbrowser

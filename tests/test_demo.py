@@ -191,12 +191,12 @@ class TestServer:
     def test_no_file_of_this_machine_can_be_asked_about(self, digits, tmp_path):
         Image.fromarray(np.zeros((8, 8), "uint8")).save(tmp_path / "mine.png")
         config = json.loads(digits.get("/config")[2])
-        asked = [one for one in config["dependencies"] if one["targets"][0][1] == "change"]
+        asked = [one for one in config["dependencies"] if one["targets"][0][1:] == ["change"]]
         assert len(asked) == 2
         for path in (tmp_path / "mine.png", "/etc/hostname"):
             for one in asked:
                 file = {"path": str(path), "meta": {"_type": "gradio.FileData"}}
-                data = [file, True][: len(one["inputs"])]
+                data = [file, True]
                 said = digits.ask({"fn_index": one["id"], "data": data, "session_hash": "mine"})
                 assert said["msg"] == "process_completed"
                 shown = json.dumps(said["output"])

@@ -82,7 +82,8 @@ def facts(metadata: dict) -> list[tuple[str, str, str]]:
         >>> facts({"metrics": {"accuracy": 0.95, "num_examples": 100}, "data": "digits"})[:1]
         [('right on', '95.0 % of 100 test examples', '95 % interval 88.8 to 97.8 %')]
     """
-    metrics, found = metadata.get("metrics") or {}, []
+    metrics, found = metadata.get("metrics"), []
+    metrics = metrics if isinstance(metrics, dict) else {}
     accuracy, count = metrics.get("accuracy"), metrics.get("num_examples")
     if _is_share(accuracy) and isinstance(count, int) and count > 0:
         low, high = wilson_interval(round(accuracy * count), count)
@@ -218,7 +219,8 @@ def usual_in_words(usual: Usual) -> str:
         times = usual.error / limit
         told = f"{times:.1f}" if times < 100 else f"{times:,.0f}"
         return f"{error} is {told} times the 0.99 quantile of the training examples"
-    above = min((q for q in usual.quantiles.items() if q[1] >= usual.error), key=lambda q: q[1])
+    above = [quantile for quantile in usual.quantiles.items() if quantile[1] >= usual.error]
+    above = min(above, key=lambda quantile: quantile[1], default=("0.99", limit))
     return f"{error} is below the {above[0]} quantile of the training examples, {above[1]:.3g}"
 
 

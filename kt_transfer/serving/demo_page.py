@@ -36,7 +36,7 @@ def demo_page(trial: Trial):
         trial: The model.
 
     Returns:
-        An ASGI application. It takes nothing from other hosts, and no page but its own may ask it.
+        An ASGI application, whose page asks no other host for anything.
     """
     import gradio as gr
     from fastapi import FastAPI
@@ -127,29 +127,21 @@ def _shown(ask: Callable[..., str]) -> Callable[..., str]:
 
 def _pictures(gr, trial: Trial) -> Callable:
     """A board to draw on, a place to drop a picture, and the real examples."""
-    board = match = None
+    drawing = None
     if pictures_given.can_be_drawn(trial):
         with gr.Tab("Draw"):
-            board = _board(gr, trial)
+            moved = ", moved and scaled to where they have theirs"
+            drawing = [_board(gr, trial), *_match(gr, trial, moved)]
         with gr.Tab("Picture file"):
-            file = _file(gr)
+            file = [_file(gr), *_match(gr, trial)]
     else:
-        file = _file(gr)
-    if (ground := pictures_given.ground_of(trial)) is not None:
-        strokes = "light on dark" if ground == "dark" else "dark on light"
-        match = gr.Checkbox(
-            True,
-            label="Like the training pictures",
-            info=f"{strokes}; a drawing is also moved and scaled to where they have theirs",
-            elem_id="match",
-        )
+        file = [_file(gr), *_match(gr, trial)]
     gallery = _real_pictures(gr, trial)
 
     def of_drawing(drawing, is_matched=True):
         if drawing is None or drawing["composite"] is None:
             return trying.nothing(_invitation(trial))
-        grey = drawing["composite"]
-        given = pictures_given.drawn(trial, grey, is_matched)
+        given = pictures_given.drawn(trial, drawing["composite"], is_matched)
         return picture_answered(trial, given)
 
     def of_file(path, is_matched=True):
@@ -163,18 +155,11 @@ def _pictures(gr, trial: Trial) -> Callable:
         return picture_answered(trial, given)
 
     def connect(page, out) -> None:
-        if board is not None:
+        if drawing is not None:
             page.load(None, None, None, js=_TAKE_BRUSH)
-            board.clear(None, None, None, js=_TAKE_BRUSH)
-        also = [] if match is None else [match]
-        for source, ask in ((board, of_drawing), (file, of_file)):
-            if source is not None:
-                source.change(_shown(ask), [source, *also], out, **_QUIETLY)
-        if match is not None:
-            # What was given last is asked about again.
-            first = board if board is not None else file
-            ask = of_drawing if board is not None else of_file
-            match.input(_shown(ask), [first, match], out, **_QUIETLY)
+            drawing[0].clear(None, None, None, js=_TAKE_BRUSH)
+            gr.on([one.change for one in drawing], _shown(of_drawing), drawing, out, **_QUIETLY)
+        gr.on([one.change for one in file], _shown(of_file), file, out, **_QUIETLY)
         if gallery is not None:
 
             def of_click(chosen):
@@ -221,6 +206,16 @@ def _board(gr, trial: Trial):
         show_label=False,
         elem_id="board",
     )
+
+
+def _match(gr, trial: Trial, also: str = "") -> list:
+    """Whether to make what is given like the training pictures, where these have a ground."""
+    ground = pictures_given.ground_of(trial)
+    if ground is None:
+        return []
+    strokes = "light on dark" if ground == "dark" else "dark on light"
+    about = {"label": "Like the training pictures", "info": f"{strokes}{also}"}
+    return [gr.Checkbox(True, elem_id="match" if also else "match-file", **about)]
 
 
 def _file(gr):

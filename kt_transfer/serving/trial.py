@@ -206,17 +206,18 @@ def answer(trial: Trial, example: np.ndarray, content: bytes | None = None) -> A
     outputs = {}
     if (reconstruct := getattr(trial.model, "reconstruct", None)) is not None:
         outputs = reconstruct(x)
-    carried, square = _carried_by_columns, None
     if trial.columns is None:
         square = square_size(*x.shape[1:3], trial.questions)
-        carried = _carried_by_pixels
+        carried = occlusion(trial.model, x[0], label, ground(trial), square)
+    else:
+        square, carried = None, _carried_by_columns(trial, x[0], label)
     return Answer(
         example=x[0],
         probabilities=probabilities.astype(np.float64),
         error=float(outputs["reconstruction_error"][0]) if outputs else None,
         unusual=bool(outputs["unusual"][0]) if "unusual" in outputs else None,
         reconstruction=_reconstruction(trial, outputs["reconstruction"][0]) if outputs else None,
-        carried=carried(trial, x[0], label, square),
+        carried=carried,
         square=square,
     )
 
@@ -333,8 +334,10 @@ def _columns(model, summary: ExampleSummary | None) -> Schema:
 
 
 def _middle(column: Column) -> float:
-    if column.kind == "category" or column.low is None:
-        return 0.0 if column.kind != "category" or column.vocabulary else np.nan
+    if column.kind == "category":
+        return 0.0 if column.vocabulary else np.nan
+    if column.low is None:
+        return 0.0
     middle = (column.low + column.high) / 2
     return middle if column.kind == "number" else float(np.floor(middle))
 
@@ -353,11 +356,7 @@ def _questions(model) -> int:
 # -- What carries an answer ------------------------------------------------------------------------
 
 
-def _carried_by_pixels(trial: Trial, x: np.ndarray, label: int, square: int) -> np.ndarray:
-    return occlusion(trial.model, x, label, ground(trial), square)
-
-
-def _carried_by_columns(trial: Trial, x: np.ndarray, label: int, _) -> np.ndarray | None:
+def _carried_by_columns(trial: Trial, x: np.ndarray, label: int) -> np.ndarray | None:
     count = trial.num_explained
     others = trial.examples if len(trial.examples) else typical_row(trial)[None]
     others = others[: trial.questions // count].astype(np.float64)

@@ -57,6 +57,7 @@ def test_whatever_is_given_stays_text():
         (Usual(2800.0, QUANTILES, True), "2.8e+03, is 280 times the 0.99 quantile"),
         (Usual(3.0, QUANTILES, False), "3, is below the 0.5 quantile of the training examples, 4"),
         (Usual(5.0, QUANTILES, False), "5, is below the 0.9 quantile of the training examples, 6"),
+        (Usual(10.0005, {"0.99": 10.0}, False), "10, is below the 0.99 quantile"),
         (Usual(5.0, {}, None), "has nothing to be compared with"),
         (Usual(None, {}, None), "has no autoencoder"),
     ],
