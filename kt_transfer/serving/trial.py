@@ -168,10 +168,11 @@ def open_trial(version: Path, *, called: str | None = None, trust: bool = False)
     folder = version if version.is_dir() else version.parent
     examples = _examples(folder, metadata, model)
     summary = ExampleSummary.from_note(metadata.get("made_for"))
-    name = metadata.get("name")
+    name, kind = metadata.get("name"), metadata.get("format", "saved_model")
+    which = f"version {folder.resolve().name}" + ("" if kind == "saved_model" else f", {kind}")
     return Trial(
         name=name if isinstance(name, str) and name else folder.resolve().parent.name,
-        called=called or f"version {folder.resolve().name}",
+        called=called or which,
         metadata=metadata,
         model=model,
         examples=examples,

@@ -141,6 +141,7 @@ def test_other_formats_are_tried_with_the_examples_beside_them(chain, tmp_path):
     given = {"run": chain.student, "name": "digits", "export_dir": tmp_path, "quiet": True}
     saved = open_trial(export.run(**given))
     trial = open_trial(find_version(export.run(**given, format="onnx") / "model.onnx"))
+    assert (trial.called, saved.called) == ("version 1, onnx", "version 1")
     np.testing.assert_array_equal(trial.examples, saved.examples)
     said, expected = (answer(one, saved.examples[3]) for one in (trial, saved))
     np.testing.assert_allclose(said.probabilities, expected.probabilities, atol=1e-4)
