@@ -103,40 +103,28 @@ def ways(model, baselines: dict, rng) -> dict:
         found[f"integrated gradients of the logit, from {name}"] = gradients(logit, baseline)
         found[f"integrated gradients of the log-odds, from {name}"] = gradients(log_odds, baseline)
         for size in sorted({max(side // 14, 1), max(side // 7, 2), side // 4}):
-            found[f"occlusion by {name}, squares of {size}"] = occlusion(model, baseline, size)
+            found[f"occlusion by {name}, squares of {size}"] = covering(model, baseline, size)
     return found
 
 
-def occlusion(model, baseline, size: int):
-    """Zeiler & Fergus (2014), https://arxiv.org/abs/1311.2901: what covering a square costs.
-
-    Squares overlap by half; a pixel is worth the mean log-odds lost by the squares over it.
-    """
+def covering(model, baseline, size: int):
+    """What covering squares of each picture by the baseline costs its class."""
     import numpy as np
-    import tensorflow as tf
 
     from kt_transfer.engine.fused_model import FusedModel
-    from kt_transfer.explaining.gradients import log_odds
+    from kt_transfer.explaining.occlusion import occlusion
+    from kt_transfer.reporting.classification import softmax
 
-    side, asked = baseline.shape[0], FusedModel(model)
-    begins = sorted({*range(0, side - size, max(size // 2, 1)), side - size})
-    covers = np.zeros((len(begins) ** 2, side, side), bool)
-    for number, (top, left) in enumerate((top, left) for top in begins for left in begins):
-        covers[number, top : top + size, left : left + size] = True
+    asked = FusedModel(model)
 
-    # A last axis of channels is covered together.
-    masks = covers.reshape(*covers.shape, *(1,) * (baseline.ndim - 2))
-
-    def odds(x, label):
-        labels = tf.fill([len(x)], tf.constant(label, tf.int32))
-        return log_odds(tf.constant(asked.answers(x)), labels).numpy()
+    def probabilities_of(x):
+        return softmax(asked.answers(x).astype("float64"))
 
     def attribute(x, classes):
-        found = []
-        for picture, label in zip(x, classes, strict=True):
-            lost = odds(picture[None], label) - odds(np.where(masks, baseline, picture), label)
-            found.append(np.tensordot(lost, covers, 1) / covers.sum(axis=0))
-        return np.array(found)
+        pairs = zip(x, classes, strict=True)
+        return np.array(
+            [occlusion(probabilities_of, one, label, baseline, size) for one, label in pairs]
+        )
 
     return attribute
 

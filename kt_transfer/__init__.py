@@ -16,6 +16,7 @@ Commands
     predict             writes predictions to a file
     label               chooses which unlabelled examples to label next
     export              writes a run as a versioned model to be served
+    demo                serves a page to try such a model on
     quickstart          the whole chain as one command
 
 For scikit-learn
@@ -81,6 +82,7 @@ _COMMANDS = (
     "label",
     "inspect",
     "export",
+    "demo",
     "quickstart",
 )
 

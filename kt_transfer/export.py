@@ -352,6 +352,8 @@ def _metadata(source: Run, name: str, classifier, schema: Schema | None, preproc
     of_table = {}
     if schema is not None:
         of_table = {"schema": schema.to_note(), "columns": served_names(schema)}
+        # What each value of reconstruct's output is: a column, its kind, and the word of a flag.
+        of_table["features"] = source.features
     return of_table | {
         "name": name,
         "run": without_folders(source.path),

@@ -127,8 +127,8 @@ def numeric_function(functions: dict[str, Callable]) -> Callable:
     return answer
 
 
-def require_installed(module: str, setting: str, given: object):
-    """A module of the extra ``formats``.
+def require_installed(module: str, setting: str, given: object, extra: str = "formats"):
+    """A module of an extra.
 
     Raises:
         UserError: If it is not installed.
@@ -142,5 +142,5 @@ def require_installed(module: str, setting: str, given: object):
             given=given,
             expected=f"the package {module.split('.')[0]} beside kt_transfer",
             but=f"it cannot be imported ({error})",
-            remedy="install it with pip install 'kt-transfer[formats]'",
+            remedy=f"install it with pip install 'kt-transfer[{extra}]'",
         ) from error

@@ -307,6 +307,10 @@ class ServedClassifier:
         unusual: A function of raw examples that tells which of them its autoencoder reconstructs
             worse than nearly all that it was trained on, ``(n, ...)`` to booleans ``(n,)``;
             ``None`` where that is not known.
+        reconstruct: A function of raw examples that gives the outputs of this signature by name;
+            ``None`` without an autoencoder.
+        of_picture_files: A function of the contents of JPEG and PNG files, ``(n,)``, that gives
+            probabilities; ``None`` where it takes none.
     """
 
     def __init__(self, model, schema: Schema | None = None):
@@ -314,6 +318,9 @@ class ServedClassifier:
         reconstruct = model.signatures.get("reconstruct")
         knows = reconstruct is not None and "unusual" in reconstruct.structured_outputs
         self.unusual = self._unusual if knows else None
+        self.reconstruct = None if reconstruct is None else self._reconstruct
+        takes_files = OF_PICTURE_FILES in model.signatures
+        self.of_picture_files = self._of_picture_files if takes_files else None
         self._signature, self.schema = model.signatures["serving_default"], schema
         if schema is not None:
             self.shape, self.dtype = (len(schema.columns),), "float64"
@@ -327,6 +334,14 @@ class ServedClassifier:
 
     def _unusual(self, x) -> np.ndarray:
         return self._asked(self._model.signatures["reconstruct"], "unusual", x)
+
+    def _reconstruct(self, x) -> dict[str, np.ndarray]:
+        inputs = self._inputs(x.astype(self.dtype))
+        return _answers(self._model.signatures["reconstruct"], inputs)
+
+    def _of_picture_files(self, contents) -> np.ndarray:
+        inputs = {IMAGE_BYTES: np.array(contents, object)}
+        return _answers(self._model.signatures[OF_PICTURE_FILES], inputs)["probabilities"]
 
     def _asked(self, signature, output: str, x) -> np.ndarray:
         pieces = [

@@ -6,6 +6,7 @@ imported here, so that ``--help`` answers at once.
 
 from kt_transfer.settings.common import Common, Training, narrow
 from kt_transfer.settings.compare import CompareConfig, Method, Metric
+from kt_transfer.settings.demo import DemoConfig
 from kt_transfer.settings.distill import DistillConfig
 from kt_transfer.settings.evaluate import EvaluateConfig
 from kt_transfer.settings.export import ExportConfig
@@ -29,6 +30,7 @@ __all__ = [
     "CONV_LATENT_DIM",
     "Common",
     "CompareConfig",
+    "DemoConfig",
     "DistillConfig",
     "EvaluateConfig",
     "ExportConfig",

@@ -48,6 +48,7 @@ COMMANDS = {
     "predict": (settings.PredictConfig, "write predictions to a CSV file"),
     "label": (settings.LabelConfig, "choose which unlabelled examples to label next"),
     "export": (settings.ExportConfig, "write a run as a versioned model, by default a SavedModel"),
+    "demo": (settings.DemoConfig, "serve a page to try a model on, on this machine"),
 }
 SEARCHES = {
     "pretrain": settings.TunePretrainConfig,
