@@ -1,19 +1,16 @@
 """Searches with small budgets: what they try, keep, and go on from."""
 
 import contextlib
-import dataclasses
 import itertools
 import json
 from pathlib import Path
 
-import keras_tuner
 import numpy as np
 import pytest
 
 from kt_transfer import UserError, finetune, pretrain, tune
 from kt_transfer.errors import TrainingFailed
 from kt_transfer.runs import folder as runs
-from kt_transfer.settings import DistillConfig, FinetuneConfig, PretrainConfig
 from kt_transfer.tune import describe_ranking, least_difference
 
 QUICK = {"data": "digits", "strategy": "one_device", "jit_compile": "no", "quiet": True}
@@ -39,7 +36,7 @@ def random_search(tmp_path_factory):
 @pytest.fixture(scope="module")
 def hyperband(tmp_path_factory):
     out = tmp_path_factory.mktemp("hyperband") / "search"
-    return tune.run("finetune", **FINETUNE, epochs=4, search="hyperband", out=out)
+    return tune.run("finetune", **FINETUNE, epochs=4, folds=1, search="hyperband", out=out)
 
 
 def test_random_search_runs_as_many_trials_as_asked(random_search):
@@ -188,7 +185,10 @@ def test_a_trial_that_fails_is_noted_and_the_others_go_on(tmp_path, monkeypatch)
         ("distill --teacher absent", "absent"),
         ("pretrain --max-trials 0", "--max-trials 0"),
         # Nothing is held out that a trial could be judged by.
-        ("finetune --source scratch --labels 50 --validation-split 0", "--validation-split 0"),
+        (
+            "finetune --source scratch --labels 50 --folds 1 --validation-split 0",
+            "--validation-split 0",
+        ),
     ],
 )
 def test_a_mistake_is_exit_2_and_leaves_nothing(invoke, tmp_path, words, given):
@@ -225,44 +225,6 @@ def test_ties_are_said_and_what_so_few_examples_cannot_tell():
     assert lines[0] == "3 trials share the best accuracy: the first of them is taken"
     assert "10 held-out examples judge the trials: one is worth 0.1000" in lines[1]
     assert len(describe_ranking([0.95, 0.9], 100)) == 1
-
-
-@pytest.mark.parametrize(
-    ("command", "base"),
-    [
-        ("pretrain", PretrainConfig(hidden_units=(7, 5), batch_size=48, noise=0.1)),
-        ("pretrain", PretrainConfig(hidden_units=(256, 128), learning_rate=0.005)),
-        ("pretrain", PretrainConfig(hidden_units=())),
-        ("finetune", FinetuneConfig(source="run", freeze=2, batch_size=8, lr_decay="plateau")),
-        ("finetune", FinetuneConfig(source="run", freeze="all")),
-        ("finetune", FinetuneConfig(source="scratch")),
-        (
-            "finetune",
-            FinetuneConfig(source="run", method="features", head="dense", dropout=0.4),
-        ),
-        ("distill", DistillConfig(teacher=(Path("run"),), alpha=0.3, temperature=3.0)),
-        ("distill", DistillConfig(teacher=(Path("run"),), loss="cross_entropy")),
-    ],
-)
-def test_the_defaults_of_a_space_are_the_settings_given(command, base):
-    space = keras_tuner.HyperParameters()
-    suggest = tune.SUGGESTIONS[command]
-    assert suggest(space, base) == base
-    # Everything else in the space is a setting that the command takes.
-    for hp in space.space:
-        values = getattr(hp, "values", None) or [hp.min_value, hp.max_value]
-        for value in values:
-            chosen = space.copy()
-            chosen.values[hp.name] = value
-            assert dataclasses.is_dataclass(suggest(chosen, base))
-
-
-@pytest.mark.parametrize("rate", [0.05, 1e-5])
-def test_a_learning_rate_beyond_the_usual_is_searched_around_too(rate):
-    space = keras_tuner.HyperParameters()
-    assert tune.suggest_pretrain(space, PretrainConfig(learning_rate=rate)).learning_rate == rate
-    (hp,) = (hp for hp in space.space if hp.name == "learning_rate")
-    assert hp.min_value <= rate <= hp.max_value
 
 
 @pytest.mark.slow
