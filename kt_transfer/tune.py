@@ -17,10 +17,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import keras_tuner
 import numpy as np
 
-from kt_transfer import distill, finetune, pretrain
+from kt_transfer import compare, distill, finetune, pretrain
 from kt_transfer import settings as config
 from kt_transfer.errors import TrainingFailed, UserError, counted, listed, named
 from kt_transfer.reporting.terminal import format_table
@@ -30,8 +29,10 @@ from kt_transfer.runs.folder import Run
 from kt_transfer.settings.calling import config_of
 from kt_transfer.tuning import spaces
 from kt_transfer.tuning.few_labels import Folds
+from kt_transfer.tuning.nested import describe_searches, searches_of
 from kt_transfer.tuning.report import describe_gain, write_report
 from kt_transfer.tuning.searching import search_settings
+from kt_transfer.tuning.tuned import Tuned
 
 # What each command's trials are judged by: never the test split.
 OBJECTIVES = {
@@ -55,7 +56,7 @@ def run(command: str, space: Callable | dict | None = None, **settings) -> Run:
     """The command as a function.
 
     Args:
-        command: ``"pretrain"``, ``"finetune"`` or ``"distill"``.
+        command: ``"pretrain"``, ``"finetune"``, ``"distill"`` or ``"compare"``.
         space: What to search instead of the command's own space: a JSON file, what it holds, or a
             function ``(hp, settings) -> settings`` as those of :mod:`kt_transfer.tuning.spaces`.
         **settings: The fields of that command's tune config.
@@ -65,10 +66,12 @@ def run(command: str, space: Callable | dict | None = None, **settings) -> Run:
         >>> tune.run("pretrain", epochs=1, max_trials=1, out="runs/search", quiet=True)
         Run('runs/search')
     """
+    if command == "compare":
+        return execute_compare(config_of(config.TuneCompareConfig, settings), space)
     if command not in _CONFIGS:
         raise UserError(
             given=f"tune.run({command!r})",
-            expected=listed(_CONFIGS),
+            expected=listed([*_CONFIGS, "compare"]),
             remedy="name the command whose settings to search",
         )
     if space is not None and not callable(space) and not isinstance(space, dict):
@@ -79,6 +82,8 @@ def run(command: str, space: Callable | dict | None = None, **settings) -> Run:
 def execute(search: config.Search, space: Callable | dict | None = None) -> Run:
     """Trials, judged by folds or by what each holds out; the best one becomes ``OUT/best``."""
     command = search.searched
+    if command == "compare":
+        return execute_compare(search)
     metric, direction = _objective(command, search)
     base = config.narrow(search, _CONFIGS[command][0])
     suggest = _space(search, base, space)
@@ -106,7 +111,7 @@ def execute(search: config.Search, space: Callable | dict | None = None) -> Run:
             )
         best = (min if direction == "min" else max)(done, key=lambda trial: trial["score"])
         if judge.num_folds > 1:
-            _train(command, _settings_of(suggest, base, best), run.path / "best")
+            _train(command, best["suggested"], run.path / "best")
         else:
             _keep_best(run, _trial_folder(run, best["trial"]))
         found = {
@@ -123,6 +128,36 @@ def execute(search: config.Search, space: Callable | dict | None = None) -> Run:
         write_report(run.path, found)
     _tell(search, run, found)
     return run
+
+
+def execute_compare(search: config.TuneCompareConfig, space: dict | None = None) -> Run:
+    """Each method as it is, and with its settings searched in every fold anew."""
+    if space is None and search.space is not None:
+        space = spaces.read_description(search.space)
+    tuned = {}
+    for name, method in compare.methods_of(search).items():
+        if name in spaces.BY_METHOD:
+            tuned[f"{name} tuned"] = Tuned(
+                method=method,
+                folds=search.inner_folds,
+                search=search.search,
+                max_trials=search.max_trials,
+                space=_space_of_method(name, method, space or {}),
+            )
+    frame = compare.execute(config.narrow(search, config.CompareConfig), tuned)
+    run = Run(Path(frame.attrs["run"]))
+    searches = searches_of(run.path, search.metric)
+    run.write_json("searches.json", {"searches": searches})
+    for line in describe_searches(searches, search.metric):
+        session.say(search)(line)
+    return run
+
+
+def _space_of_method(name: str, method, space: dict) -> Callable:
+    if name not in space:
+        return spaces.space_of(name)
+    known = {field.name for field in dataclasses.fields(method)} - {"teacher"}
+    return spaces.from_description(space[name], known)
 
 
 def _objective(command: str, search) -> tuple[str, str]:
@@ -242,17 +277,12 @@ def _train(command: str, settings, folder: Path) -> Run:
     return _COMMANDS[command].execute(dataclasses.replace(settings, out=folder, **_SESSION))
 
 
-def _settings_of(suggest: Callable, base, trial: dict):
-    """The settings of a trial."""
-    chosen = keras_tuner.HyperParameters()
-    suggest(chosen, base)
-    chosen.values.update(trial["settings"])
-    return dataclasses.replace(suggest(chosen, base), epochs=trial["epochs"])
-
-
 def _with_run(run: Run, trial: dict) -> dict:
+    """A trial as it is written: what it was, and where, if it is a run folder."""
     folder = _trial_folder(run, trial["trial"])
-    return {**trial, "run": str(folder) if (folder / "run.json").is_file() else None}
+    written = {name: value for name, value in trial.items() if name != "suggested"}
+    written["epochs"] = trial["suggested"].epochs
+    return {**written, "run": str(folder) if (folder / "run.json").is_file() else None}
 
 
 def _keep_best(run: Run, trial: Path) -> None:

@@ -80,6 +80,7 @@ def plot_parallel_coordinates(trials: Sequence[Mapping], best: str, label: str) 
                     textcoords="offset points",
                     va="center",
                     fontsize=8,
+                    zorder=4,
                     bbox={"facecolor": "white", "alpha": 0.75, "pad": 0.5, "edgecolor": "none"},
                 )
         lines = np.array(list(heights.values())).T

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from kt_transfer.methods.bounds import AtLeastOne, Share
+from kt_transfer.methods.bounds import AtLeastOne, Bound, FolderName, Share, require
+from kt_transfer.settings.compare import CompareConfig, Method
 from kt_transfer.settings.distill import DistillConfig
 from kt_transfer.settings.finetune import HELD_OUT_SHARE, FinetuneConfig
 from kt_transfer.settings.pretrain import PretrainConfig
@@ -65,3 +66,34 @@ class TuneDistillConfig(Search, DistillConfig):
     """Judge each trial by so many folds of the student's labels, the same for all; one that cannot
     win any more ends early (default: 1, what the teacher held out or --validation-split, where
     that is something; else 5)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuneCompareConfig(Search, CompareConfig):
+    """Compare methods with their settings searched: is searching worth it, and which one wins?"""
+
+    searched: ClassVar[str] = "compare"
+    """The command whose candidates are searched."""
+
+    repeats: AtLeastOne = 1
+    """How often the examples are split into folds anew."""
+
+    methods: tuple[Method, ...] = ("scratch", "parameters", "features")
+    """What to compare: each as it is, and with its settings searched in every fold anew, by folds
+    of what that fold learns from."""
+
+    inner_folds: Annotated[int, Bound(lambda folds: folds >= 2, "at least 2")] = 5
+    """Folds of what an outer fold learns from, by which its search judges a trial."""
+
+    name: FolderName = "tuned"
+    """Name of the served model."""
+
+    space: Path | None = None
+    """JSON file of what to search, by method: {"parameters": {"dropout": [0.0, 0.5]}}; a method
+    that is not in it has its own space."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.time_budget is None, "time_budget", self.time_budget, "none for a search")
+        is_planned = self.search != "hyperband"
+        require(is_planned, "search", self.search, "random, bayesian or grid within a comparison")

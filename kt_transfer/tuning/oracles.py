@@ -131,12 +131,18 @@ class _Bayesian(_DefaultsFirst, keras_tuner.oracles.BayesianOptimizationOracle):
         # KerasTuner does not keep this generator: a search that went on would try others.
         self._random_state = np.random.RandomState((self.seed, len(self.start_order)))
         answer = super().populate_space(trial_id)
+        if answer.get("values") and self._is_tried(answer["values"]):
+            # The process is certain of its best: a random one tells more than that again.
+            answer = self._random_populate_space()
         if answer.get("values"):  # NumPy's numbers are none to JSON
             answer["values"] = {
                 name: value.item() if isinstance(value, np.generic) else value
                 for name, value in answer["values"].items()
             }
         return answer
+
+    def _is_tried(self, values: dict) -> bool:
+        return any(trial.hyperparameters.values == values for trial in self.trials.values())
 
 
 class _Grid(_Kept, keras_tuner.Oracle):

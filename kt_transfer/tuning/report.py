@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -36,14 +36,12 @@ def write_report(folder: Path, found: Mapping) -> None:
     write_table(folder / "trials.csv", found)
     trials = [{**t, "ended_early": len(t["scores"]) < found["folds"]} for t in found["trials"]]
     shares = importance(trials)
-    figures = {
-        "scores": plot_scores(trials, found["best"], found["direction"], found["objective"]),
-        "parallel_coordinates": plot_parallel_coordinates(
-            trials, found["best"], found["objective"]
-        ),
-    }
+    figures = {"scores": plot_scores(trials, found["best"], found["direction"], found["objective"])}
     if shares:
         figures["importance"] = plot_importance(shares)
+    figures["parallel_coordinates"] = plot_parallel_coordinates(
+        trials, found["best"], found["objective"]
+    )
     (folder / "plots").mkdir(exist_ok=True)
     for name, figure in figures.items():
         path = folder / "plots" / f"{name}.png"
@@ -139,9 +137,3 @@ def describe_gain(found: Mapping) -> str:
         f"{interval.low:.4f} to {interval.high:.4f}{beyond}; as the best of {len(tried)} it is "
         "less on new examples"
     )
-
-
-def ranked(found: Mapping) -> Sequence[Mapping]:
-    """The trials that have a score, the best first."""
-    done = [trial for trial in found["trials"] if trial["score"] is not None]
-    return sorted(done, key=lambda t: t["score"], reverse=found["direction"] == "max")

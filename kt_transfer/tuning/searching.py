@@ -43,8 +43,8 @@ def search_settings(
         say: Where a line for each finished trial goes.
 
     Returns:
-        For each trial its number, settings, epochs, score (``None`` if it failed), scores by fold,
-        status, message and seconds.
+        For each trial its number, what was chosen as ``settings`` and all of them as ``suggested``,
+        score (``None`` if it failed), scores by fold, status, message and seconds.
     """
     space = keras_tuner.HyperParameters()
     suggest(space, base)
@@ -67,13 +67,13 @@ def search_settings(
             direction=direction,
             seed=seed,
             max_trials=max_trials,
-            max_epochs=base.epochs,
+            max_epochs=getattr(base, "epochs", 1),
         ),
         folder=folder,
     )
     tuner.run_all()
     # By number: a search that was continued holds them in another order.
     return [
-        {**row_of(trial), "epochs": settings_of(trial).epochs}
+        {**row_of(trial), "suggested": settings_of(trial)}
         for _, trial in sorted(tuner.oracle.trials.items())
     ]
