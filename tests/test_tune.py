@@ -1,6 +1,7 @@
 """Searches with small budgets: what they try, keep, and go on from."""
 
 import contextlib
+import csv
 import itertools
 import json
 from pathlib import Path
@@ -375,3 +376,86 @@ def test_where_every_trial_fails_there_is_nothing_to_choose(invoke, tmp_path, mo
     assert "the last says, training diverged" in done.err
     assert done.err.count("\n") == 1
     assert runs.Run(tmp_path / "search").read_json("run.json")["status"] == "failed"
+
+
+FOLDED = FINETUNE | {"epochs": 3, "max_trials": 4}
+
+
+@pytest.fixture(scope="module")
+def folded(tmp_path_factory):
+    return tune.run("finetune", **FOLDED, out=tmp_path_factory.mktemp("folded") / "search")
+
+
+def test_few_labels_are_judged_by_folds_unless_asked_otherwise(folded):
+    found = json.loads((folded.path / "trials.json").read_text())
+    assert (found["folds"], found["judged"]) == (5, 60)
+    for trial in found["trials"]:
+        assert 3 <= len(trial["scores"]) <= 5
+        assert trial["run"] is None  # no run folder: nothing of it is kept but its scores
+    assert not (folded.path / "trials").exists()
+
+
+def test_the_best_of_folds_is_trained_with_its_settings(folded):
+    trials = trials_of(folded)
+    best = max(trials, key=lambda trial: trial["score"])
+    kept = runs.open_run(folded.path / "best")
+    assert kept.command == "finetune"
+    for name, value in best["settings"].items():
+        assert kept.settings[name] == value
+    assert folded.read_json("metrics.json") == kept.read_json("metrics.json")
+
+
+def test_a_search_by_folds_goes_on_to_the_same_table(folded, tmp_path, monkeypatch):
+    from kt_transfer.tuning.few_labels import Folds
+
+    scores, calls = Folds.scores, itertools.count()
+
+    def interrupted(self, method):
+        if next(calls) == 2:
+            raise KeyboardInterrupt
+        return scores(self, method)
+
+    monkeypatch.setattr(Folds, "scores", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        tune.run("finetune", **FOLDED, out=tmp_path / "search")
+    monkeypatch.setattr(Folds, "scores", scores)
+    resumed = tune.run("finetune", **FOLDED, out=tmp_path / "search", resume=True)
+    for one, other in zip(trials_of(folded), trials_of(resumed), strict=True):
+        assert one | {"seconds": 0} == other | {"seconds": 0}
+
+
+def test_a_table_a_page_and_summaries_are_written(folded):
+    with open(folded.path / "trials.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["trial"] for row in rows] == ["0", "1", "2", "3"]
+    assert float(rows[0]["score"]) == pytest.approx(trials_of(folded)[0]["score"])
+    assert "learning_rate" in (folded.path / "report.html").read_text()
+    for name in ("scores", "parallel_coordinates"):
+        assert (folded.path / "plots" / f"{name}.png").stat().st_size > 1000
+    assert any((folded.path / "logs").rglob("events.out.tfevents*"))
+
+
+def test_a_student_is_judged_by_folds_where_its_teacher_held_nothing_out(folded, tmp_path):
+    teacher = folded.path / "best"
+    settings = QUICK | {"student_units": (4,), "epochs": 2, "max_trials": 3}
+    run = tune.run("distill", teacher=str(teacher), folds=2, **settings, out=tmp_path / "search")
+    found = json.loads((run.path / "trials.json").read_text())
+    assert found["folds"] == 2
+    assert runs.open_run(run.path / "best").command == "distill"
+
+
+def test_a_trial_out_of_memory_is_a_row_with_that_reason(tmp_path, monkeypatch):
+    from kt_transfer.tuning.few_labels import Folds
+
+    scores, calls = Folds.scores, itertools.count()
+
+    def failing(self, method):
+        if next(calls) == 1:
+            raise MemoryError
+        return scores(self, method)
+
+    monkeypatch.setattr(Folds, "scores", failing)
+    run = tune.run("finetune", **FOLDED | {"max_trials": 3}, out=tmp_path / "search")
+    assert [trial["message"] for trial in trials_of(run)] == [None, "out of memory", None]
+    with open(run.path / "trials.csv") as file:
+        assert [row["status"] for row in csv.DictReader(file)].count("failed") == 1

@@ -7,8 +7,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
-# Compiled programs that are kept, so that memory does not grow with what is tried.
-MOST_KEPT = 8
+# Compiled programs that are kept. TensorFlow never frees what it keeps of a traced update of a Keras
+# optimizer, some 3 MB: one that is let go too early, and is traced again, costs that once more.
+MOST_KEPT = 64
 
 
 class Learners:

@@ -72,8 +72,8 @@ def describe_searches(searches: list[dict], metric: str) -> list[str]:
         >>> for line in describe_searches([search | {"optimism": 0.03}], "accuracy"):
         ...     print(line)
         searching the settings of scratch with 50 labels gains +1.2 points of accuracy (-1.0 to
-        +3.0 points), which may be chance; the folds that chose them, of fewer labels, say 88.0 %, new
-        examples give 85.0 %
+        +3.0 points), which may be chance; the folds that chose them, of fewer labels, say 88.0 %,
+        new examples give 85.0 %
     """
     lines = []
     for search in searches:

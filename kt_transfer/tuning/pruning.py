@@ -9,7 +9,7 @@ from scipy import stats
 
 # Looked at from so many folds on, with this one-sided level at each look. How often that ends what
 # would have won, and what it saves, is simulated in benchmarks/search_pruning.py.
-FIRST_LOOK, LEVEL = 3, 0.02
+FIRST_LOOK, LEVEL = 3, 0.1
 
 
 def cannot_win(scores: Sequence[float], best: Sequence[float], num_folds: int) -> bool:
