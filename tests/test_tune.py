@@ -378,7 +378,7 @@ def test_where_every_trial_fails_there_is_nothing_to_choose(invoke, tmp_path, mo
     assert runs.Run(tmp_path / "search").read_json("run.json")["status"] == "failed"
 
 
-FOLDED = FINETUNE | {"epochs": 3, "max_trials": 4}
+FOLDED = FINETUNE | {"epochs": 15, "max_trials": 4}
 
 
 @pytest.fixture(scope="module")

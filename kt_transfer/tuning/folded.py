@@ -105,8 +105,8 @@ class FoldedTuner:
             y: Targets, shape ``(n,)`` or ``(n, ...)``; integers or words are classes.
             epochs: Passes over the training examples at most.
             batch_size: Examples per step, where ``hp`` has no ``batch_size``.
-            inner_share: Share of what a fold trains on that decides after which epoch the weights
-                are best; 0 trains for all epochs.
+            inner_share: Share of what a fold trains on whose loss decides after which epoch the
+                weights are best; 0 trains for all epochs.
             groups: A value for each example: those with equal ones stay in one fold.
         """
         x, y = np.asarray(x), np.asarray(y)
@@ -198,8 +198,6 @@ class FoldedTuner:
                 epochs=epochs,
                 batch_size=self._batch_size(values),
                 stopping=(x[stopping], y[stopping]) if len(stopping) else None,
-                objective=self.objective,
-                direction=self.direction,
             )
             self._note_epochs(trial.trial_id, number, best)
             yield program.score(x[judging], y[judging], self.objective)
@@ -263,13 +261,12 @@ class _Program:
         epochs: int,
         batch_size: int,
         stopping: tuple | None = None,
-        objective: str = "loss",
-        direction: str = "min",
     ) -> int:
         """Train from the weights that belong to a seed.
 
         Returns:
-            After which epoch the weights were taken: the best one by ``stopping``, else the last.
+            After which epoch the weights were taken: that of the least loss on ``stopping``, else
+            the last.
         """
         model = self.fused.model
         if self.is_described:
@@ -282,8 +279,9 @@ class _Program:
         best = None
         if stopping is not None:
             best = keras.callbacks.EarlyStopping(
-                f"val_{objective}",
-                mode=direction,
+                # Of few examples an accuracy has many ties, the first of which is far too early.
+                "val_loss",
+                mode="min",
                 patience=max(5, epochs // 5),
                 restore_best_weights=True,
             )
