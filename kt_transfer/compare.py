@@ -111,7 +111,7 @@ def execute(config: CompareConfig, candidates: Mapping | None = None):
     """Strategy, data, every cell, verdicts; the winner refitted, measured once and exported."""
     began = pacing.now()
     config = session.with_image_size(config, {name: open_source(name) for name in config.source})
-    methods = _methods(config, candidates)
+    methods = methods_of(config, candidates)
     # Asked for, they are refused before the data are read.
     taught = _with_students(config, config.teachers or ())
     with session.start_run("compare", config) as run:
@@ -155,7 +155,7 @@ def execute(config: CompareConfig, candidates: Mapping | None = None):
     return frame
 
 
-def _methods(config: CompareConfig, candidates: Mapping | None) -> dict:
+def methods_of(config: CompareConfig, candidates: Mapping | None = None) -> dict:
     """The methods with the settings of the command, then the further candidates."""
     methods = chosen_methods(config.methods, **_settings_of_methods(config))
     further = read_candidates(config.candidates) if config.candidates else candidates or {}

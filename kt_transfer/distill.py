@@ -58,6 +58,7 @@ from kt_transfer.sources.teachers import (
     no_better_than_chance,
     why_at_chance,
 )
+from kt_transfer.tuning.few_labels import Folds
 
 
 @takes(DistillConfig)
@@ -74,27 +75,23 @@ def run(config: DistillConfig) -> Run:
 
 def execute(config: DistillConfig) -> Run:
     """Strategy, data, teacher and student, fit, save, what was gained."""
-    opened = [runs.open_teacher(path) for path in config.teacher]
-    first = next((run for run in opened if run is not None), None)
-    if first is not None:
-        config = session.reading_as(first, config)
-    config = dataclasses.replace(config, data=config.data or _data_of(first))
-    config = _with_image_size(config, first)
+    opened, first = open_teachers(config)
+    config = reading_as(config, first)
     with session.start_run("distill", config) as run:
         strategy = recording.begin(run, config)
-        data = _data(config, first)
+        data = load_data(config, first)
         data.require_labels()
         recording.check_data(session.say(config), data)
-        said = _predictions(config, run, data)
-        labelled, validation = _labels(config, first, data)
+        said = predictions_of(config, run, data)
+        labelled, validation = rows_with_labels(config, first, data)
         train = without_copies_of(validation, data.copies)
         if said is not None:
             train = _worth_learning(config, said, train, labelled)
         recording.note_data(run, data, train=train, labelled=labelled, validation=validation)
         views = views_of(config.augment, data.input_shape, data.noise_range)
         with strategy.scope():
-            teacher = _teacher(config, opened, data) if said is None else None
-            student, preprocessing = _student(config, run, data)
+            teacher = teacher_of(config, opened, data) if said is None else None
+            student, preprocessing = student_of(config, run, data)
             problem = Problem(
                 data.num_classes,
                 len(train),
@@ -132,7 +129,71 @@ def execute(config: DistillConfig) -> Run:
     return run
 
 
-def _teacher(config: DistillConfig, opened: list[Run | None], data: Dataset) -> Teacher:
+def open_teachers(config: DistillConfig) -> tuple[list[Run | None], Run | None]:
+    """The teachers that are runs, ``None`` for each other one; and the first run among them."""
+    opened = [runs.open_teacher(path) for path in config.teacher]
+    return opened, next((run for run in opened if run is not None), None)
+
+
+def reading_as(config: DistillConfig, first: Run | None) -> DistillConfig:
+    """The settings with the data and the size of pictures that they leave to the teacher."""
+    if first is not None:
+        config = session.reading_as(first, config)
+    config = dataclasses.replace(config, data=config.data or _data_of(first))
+    return _with_image_size(config, first)
+
+
+def method_of(config: DistillConfig) -> Distilled:
+    """The method that the settings ask for; its teacher is given."""
+    return narrow(config, Distilled, "teacher")
+
+
+def folds_of(config: DistillConfig, data: Dataset, num_folds: int, run: Run) -> Folds:
+    """Folds of the student's labels in which other settings of the method can be judged.
+
+    The teacher is asked once for all of them. What it has learned of these labels itself raises
+    the scores of all settings alike.
+
+    Args:
+        config: The settings, as from :func:`reading_as`.
+        data: The examples.
+        num_folds: How many.
+        run: Where the file of a teacher's predictions is noted.
+    """
+    opened, first = open_teachers(config)
+    said = predictions_of(config, run, data)
+    teacher = teacher_of(config, opened, data) if said is None else None
+    student, preprocessing = student_of(config, run, data)
+    views = views_of(config.augment, data.input_shape, data.noise_range)
+    usable = None if said is None else np.flatnonzero(said.is_taught)
+    logits = None if said is None else said.train
+    if teacher is not None and views is None and config.hint is None:
+        logits, teacher = FusedModel(teacher.model).answers(data.x), None
+
+    def problem_of(method: Distilled, num_examples: int) -> Problem:
+        return Problem(
+            data.num_classes,
+            num_examples,
+            flat=preprocessing,
+            teacher=teacher and teacher.model,
+            student=None if student is None else copy_of(student),
+            augment=views,
+            jit_compile=session.jit_choice(config),
+        )
+
+    return Folds(
+        data,
+        labels=None,
+        num_folds=num_folds,
+        seed=config.seed,
+        problem_of=problem_of,
+        targets_of=None if logits is None else lambda rows, labels: (labels, logits[rows]),
+        rows=np.concatenate(rows_with_labels(config, first, data)),
+        usable=usable,
+    )
+
+
+def teacher_of(config: DistillConfig, opened: list[Run | None], data: Dataset) -> Teacher:
     """The teachers that the settings name, as one that knows something of the labels."""
     teacher = load_teachers(
         config.teacher,
@@ -164,7 +225,7 @@ def _teacher(config: DistillConfig, opened: list[Run | None], data: Dataset) -> 
     return teacher
 
 
-def _predictions(config: DistillConfig, run: Run, data: Dataset) -> Predictions | None:
+def predictions_of(config: DistillConfig, run: Run, data: Dataset) -> Predictions | None:
     """What a teacher said of the examples, if that is given instead of a teacher."""
     path = config.teacher_predictions
     if path is None:
@@ -222,7 +283,7 @@ def _taught(examples: Examples, said: Predictions, train, validation) -> Example
     return examples._replace(y=(examples.y, said.train[train]), validation=held)
 
 
-def _student(config: DistillConfig, run: Run, data: Dataset):
+def student_of(config: DistillConfig, run: Run, data: Dataset):
     """The student that is given, if any, and the preprocessing that makes raw examples fit it."""
     if config.student is None:
         return None, recording.preprocessing_for(dense_encoder(data.num_features, ()), data)
@@ -253,7 +314,7 @@ def _class_map(config: DistillConfig) -> dict[str, str] | None:
 
 def _prepare(config: DistillConfig, problem: Problem):
     try:
-        return narrow(config, Distilled, "teacher").prepare(problem)
+        return method_of(config).prepare(problem)
     except ValueError as error:
         raise UserError(
             setting="hint",
@@ -345,7 +406,7 @@ def _gained(
     return metrics
 
 
-def _data(config: DistillConfig, teacher: Run | None):
+def load_data(config: DistillConfig, teacher: Run | None) -> Dataset:
     """The examples as the first teacher that is a run takes them, its classes in its order."""
     if teacher is None:
         return session.load_data(config, config.data)
@@ -377,7 +438,9 @@ def _data_of(teacher: Run | None) -> str:
     return "digits" if teacher is None else teacher.data
 
 
-def _labels(config: DistillConfig, teacher: Run | None, data) -> tuple[np.ndarray, np.ndarray]:
+def rows_with_labels(
+    config: DistillConfig, teacher: Run | None, data: Dataset
+) -> tuple[np.ndarray, np.ndarray]:
     """Rows whose label the student may see, and rows held out to watch it.
 
     By default those of the teacher, so that distillation costs no further label. Of data

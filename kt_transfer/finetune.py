@@ -10,9 +10,12 @@ if __name__ == "__main__":  # --help and mistakes are answered before TensorFlow
     sys.exit(main(["finetune", *sys.argv[1:]]))
 
 import dataclasses
+from typing import NamedTuple
 
+import keras
 import numpy as np
 
+from kt_transfer.comparison.transfer_sources import require_unseen_labels
 from kt_transfer.data import Dataset
 from kt_transfer.data.rows import take_rows
 from kt_transfer.data.splits import draw_and_hold_out, without_copies_of
@@ -39,9 +42,10 @@ from kt_transfer.runs.folder import Run
 from kt_transfer.settings import FinetuneConfig, narrow
 from kt_transfer.settings.calling import takes
 from kt_transfer.settings.finetune import HELD_OUT_SHARE
-from kt_transfer.sources.adapting import adapted, describe_for
+from kt_transfer.sources.adapting import Expected, adapted, describe_for
 from kt_transfer.sources.loading import load_source
 from kt_transfer.training.callbacks import EpochLog
+from kt_transfer.tuning.few_labels import Folds
 
 
 @takes(FinetuneConfig)
@@ -59,11 +63,7 @@ def run(config: FinetuneConfig) -> Run:
 def execute(config: FinetuneConfig) -> Run:
     """Strategy, data, the source's encoder with a new head, fit, save."""
     source = runs.open_source(config.source)
-    if config.data is None and source is not None:
-        config = session.reading_as(source, config)
-    config = dataclasses.replace(config, data=config.data or _data_of(source))
-    given = {} if config.source == "scratch" else {config.source: source}
-    config = session.with_image_size(config, given)
+    config = reading_as(config, source)
     method = method_of(config)
     with session.start_run("finetune", config) as run:
         strategy = recording.begin(run, config)
@@ -79,24 +79,14 @@ def execute(config: FinetuneConfig) -> Run:
             train = without_copies_of(validation, data.copies)
         recording.note_data(run, data, train=train, labelled=labelled, validation=validation)
         with strategy.scope():
-            encoder, preprocessing, expected = _backbone(config, source, data)
-            problem = Problem(
-                data.num_classes,
-                len(train),
-                encoder,
-                preprocessing,
-                flat=recording.preprocessing_for(dense_encoder(data.num_features, ()), data),
-                augment=views_of(
-                    getattr(method, "augment", None), data.input_shape, data.noise_range
-                ),
-                jit_compile=session.jit_choice(config),
-            )
+            backbone = backbone_of(config, source, data)
+            problem = problem_of(config, method, data, len(train), backbone)
             learner = method.prepare(problem)
-            start = Start(encoder.get_weights() if method.needs_source else None)
+            start = Start(backbone.encoder.get_weights() if method.needs_source else None)
             learner.initialize(config.seed, start)
             layers = layers_with_weights(learner.network)
             before = layer_weights(layers)
-            _note_adaptation(config, run, data, expected)
+            _note_adaptation(config, run, data, backbone.expected)
             examples = Examples(
                 take_rows(data.x, train),
                 labels_of(data.y, labelled)[train],
@@ -134,6 +124,15 @@ def execute(config: FinetuneConfig) -> Run:
     return run
 
 
+def reading_as(config: FinetuneConfig, source: Run | None) -> FinetuneConfig:
+    """The settings with the data and the size of pictures that they leave to the source."""
+    if config.data is None and source is not None:
+        config = session.reading_as(source, config)
+    config = dataclasses.replace(config, data=config.data or _data_of(source))
+    given = {} if config.source == "scratch" else {config.source: source}
+    return session.with_image_size(config, given)
+
+
 def method_of(config: FinetuneConfig):
     """The method that the settings ask for, one of :mod:`kt_transfer.methods`."""
     if config.method == "features":
@@ -157,13 +156,61 @@ def _data_of(source: Run | None) -> str:
     return "digits" if source is None else source.data
 
 
-def _backbone(config: FinetuneConfig, source: Run | None, data: Dataset):
+def folds_of(config: FinetuneConfig, data: Dataset, num_folds: int) -> Folds:
+    """Folds of the labels in which other settings of the method can be judged.
+
+    Args:
+        config: The settings, as from :func:`reading_as`, with those of what is fine-tuned.
+        data: The target.
+        num_folds: How many.
+
+    Raises:
+        UserError: If the source has learned from the labels that the folds hold out.
+    """
+    source = runs.open_source(config.source)
+    require_unseen_labels(config.source, source, data)
+    backbone = backbone_of(config, source, data)
+    return Folds(
+        data,
+        labels=config.labels,
+        num_folds=num_folds,
+        seed=config.seed,
+        problem_of=lambda method, num: problem_of(config, method, data, num, backbone),
+        encoder_weights=backbone.encoder.get_weights() if config.source != "scratch" else None,
+    )
+
+
+class Backbone(NamedTuple):
     """The encoder, the preprocessing that makes raw examples fit it, and what it expects."""
+
+    encoder: keras.Model
+    preprocessing: keras.Model
+    expected: Expected | None
+
+
+def backbone_of(config: FinetuneConfig, source: Run | None, data: Dataset) -> Backbone:
+    """What is fine-tuned: the source's encoder, or a new one."""
     if config.source == "scratch":
         encoder = dense_encoder(data.num_features, config.hidden_units, config.latent_dim)
-        return encoder, recording.preprocessing_for(encoder, data), None
+        return Backbone(encoder, recording.preprocessing_for(encoder, data), None)
     encoder, expected = load_source(config.source, source, data, config.source_range)
-    return encoder, adapted(data, expected), expected
+    return Backbone(encoder, adapted(data, expected), expected)
+
+
+def problem_of(
+    config: FinetuneConfig, method, data: Dataset, num_examples: int, backbone: Backbone
+) -> Problem:
+    """What a method is prepared for."""
+    augment = getattr(method, "augment", None)
+    return Problem(
+        data.num_classes,
+        num_examples,
+        backbone.encoder,
+        backbone.preprocessing,
+        flat=recording.preprocessing_for(dense_encoder(data.num_features, ()), data),
+        augment=views_of(augment, data.input_shape, data.noise_range),
+        jit_compile=session.jit_choice(config),
+    )
 
 
 def _note_adaptation(config: FinetuneConfig, run: Run, data: Dataset, expected) -> None:

@@ -9,20 +9,30 @@ if __name__ == "__main__":  # --help and mistakes are answered before TensorFlow
 
     sys.exit(main(["tune", *sys.argv[1:]]))
 
+import contextlib
 import dataclasses
 import math
 import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
-from kt_transfer import distill, finetune, pretrain
+import numpy as np
+
+from kt_transfer import compare, distill, finetune, pretrain
 from kt_transfer import settings as config
-from kt_transfer.comparison.searching import search_settings
-from kt_transfer.errors import TrainingFailed, UserError, counted, listed
+from kt_transfer.errors import TrainingFailed, UserError, counted, listed, named
 from kt_transfer.reporting.terminal import format_table
 from kt_transfer.runs import folder as runs
-from kt_transfer.runs import session
+from kt_transfer.runs import recording, session
 from kt_transfer.runs.folder import Run
 from kt_transfer.settings.calling import config_of
+from kt_transfer.tuning import spaces
+from kt_transfer.tuning.few_labels import Folds
+from kt_transfer.tuning.nested import describe_searches, searches_of
+from kt_transfer.tuning.report import describe_gain, write_report
+from kt_transfer.tuning.searching import search_settings
+from kt_transfer.tuning.tuned import Tuned
 
 # What each command's trials are judged by: never the test split.
 OBJECTIVES = {
@@ -36,13 +46,19 @@ _CONFIGS = {
     "finetune": (config.FinetuneConfig, config.TuneFinetuneConfig),
     "distill": (config.DistillConfig, config.TuneDistillConfig),
 }
+# Of fewer labels a hold-out is too small to rank trials by; folds judge by all of them.
+FEW_LABELS, DEFAULT_FOLDS = 1000, 5
+# Settings of a session, which no trial has.
+_SESSION = {"quiet": True, "overwrite": False, "resume": False, "from_run": None}
 
 
-def run(command: str, **settings) -> Run:
+def run(command: str, space: Callable | dict | None = None, **settings) -> Run:
     """The command as a function.
 
     Args:
-        command: ``"pretrain"``, ``"finetune"`` or ``"distill"``.
+        command: ``"pretrain"``, ``"finetune"``, ``"distill"`` or ``"compare"``.
+        space: What to search instead of the command's own space: a JSON file, what it holds, or a
+            function ``(hp, settings) -> settings`` as those of :mod:`kt_transfer.tuning.spaces`.
         **settings: The fields of that command's tune config.
 
     Example:
@@ -50,32 +66,43 @@ def run(command: str, **settings) -> Run:
         >>> tune.run("pretrain", epochs=1, max_trials=1, out="runs/search", quiet=True)
         Run('runs/search')
     """
+    if command == "compare":
+        return execute_compare(config_of(config.TuneCompareConfig, settings), space)
     if command not in _CONFIGS:
         raise UserError(
             given=f"tune.run({command!r})",
-            expected=listed(_CONFIGS),
+            expected=listed([*_CONFIGS, "compare"]),
             remedy="name the command whose settings to search",
         )
-    return execute(config_of(_CONFIGS[command][1], settings))
+    if space is not None and not callable(space) and not isinstance(space, dict):
+        settings, space = settings | {"space": Path(space)}, None
+    return execute(config_of(_CONFIGS[command][1], settings), space)
 
 
-def execute(search: config.Search) -> Run:
-    """Trials, each a run folder; the best one becomes ``OUT/best``."""
+def execute(search: config.Search, space: Callable | dict | None = None) -> Run:
+    """Trials, judged by folds or by what each holds out; the best one becomes ``OUT/best``."""
     command = search.searched
+    if command == "compare":
+        return execute_compare(search)
     metric, direction = _objective(command, search)
     base = config.narrow(search, _CONFIGS[command][0])
+    suggest = _space(search, base, space)
     with session.start_run(f"tune-{command}", search) as run:
-        trials = search_settings(
-            run.path,
-            suggest=SUGGESTIONS[command],
-            base=base,
-            train=_COMMANDS[command].execute,
-            metric=metric,
-            direction=direction,
-            search=search.search,
-            max_trials=search.max_trials,
-            say=session.say(search),
-        )
+        judge = _judge(search, base, run)
+        with judge.scope:
+            trials = search_settings(
+                run.path / "tuner",
+                suggest=suggest,
+                base=base,
+                scores=judge.scores,
+                num_folds=judge.num_folds,
+                metric=metric,
+                direction=direction,
+                search=search.search,
+                max_trials=search.max_trials,
+                seed=search.seed,
+                say=session.say(search),
+            )
         done = [trial for trial in trials if trial["score"] is not None]
         if not done:
             raise TrainingFailed(
@@ -83,11 +110,54 @@ def execute(search: config.Search) -> Run:
                 f"last says, {trials[-1]['message'] or 'nothing'}"
             )
         best = (min if direction == "min" else max)(done, key=lambda trial: trial["score"])
-        _keep_best(run, Path(best["run"]))
-        run.write_json("trials.json", {"objective": f"validation {metric}", "trials": trials})
+        if judge.num_folds > 1:
+            _train(command, best["suggested"], run.path / "best")
+        else:
+            _keep_best(run, _trial_folder(run, best["trial"]))
+        found = {
+            "command": command,
+            "objective": f"validation {metric}",
+            "direction": direction,
+            "folds": judge.num_folds,
+            "judged": judge.num_judged,
+            "best": best["trial"],
+            "trials": [_with_run(run, trial) for trial in trials],
+        }
+        run.write_json("trials.json", found)
         run.write_json("metrics.json", runs.Run(run.path / "best").read_json("metrics.json"))
-    _tell(search, command, run, trials, best, metric)
+        write_report(run.path, found)
+    _tell(search, run, found)
     return run
+
+
+def execute_compare(search: config.TuneCompareConfig, space: dict | None = None) -> Run:
+    """Each method as it is, and with its settings searched in every fold anew."""
+    if space is None and search.space is not None:
+        space = spaces.read_description(search.space)
+    tuned = {}
+    for name, method in compare.methods_of(search).items():
+        if name in spaces.BY_METHOD:
+            tuned[f"{name} tuned"] = Tuned(
+                method=method,
+                folds=search.inner_folds,
+                search=search.search,
+                max_trials=search.max_trials,
+                space=_space_of_method(name, method, space or {}),
+            )
+    frame = compare.execute(config.narrow(search, config.CompareConfig), tuned)
+    run = Run(Path(frame.attrs["run"]))
+    searches = searches_of(run.path, search.metric)
+    run.write_json("searches.json", {"searches": searches})
+    for line in describe_searches(searches, search.metric):
+        session.say(search)(line)
+    return run
+
+
+def _space_of_method(name: str, method, space: dict) -> Callable:
+    if name not in space:
+        return spaces.space_of(name)
+    known = {field.name for field in dataclasses.fields(method)} - {"teacher"}
+    return spaces.from_description(space[name], known)
 
 
 def _objective(command: str, search) -> tuple[str, str]:
@@ -95,71 +165,124 @@ def _objective(command: str, search) -> tuple[str, str]:
     return ("accuracy", "max") if classifies else OBJECTIVES[command]
 
 
-def suggest_pretrain(hp, base: config.PretrainConfig) -> config.PretrainConfig:
-    """A KerasTuner space around ``base``; its defaults are ``base`` itself."""
-    changes = {
-        "learning_rate": _learning_rate(hp, base.learning_rate),
-        "batch_size": _choice(hp, "batch_size", (32, 64, 128), base.batch_size),
-        "noise": _choice(hp, "noise", (0.0, 0.3, 0.5, 0.7), base.noise),
-    }
-    if base.model == "conv":
-        changes["filters"] = _widths(hp, "filters", base.filters, (32, 64), (16, 32, 64))
+def _space(search: config.Search, base, space: Callable | dict | None) -> Callable:
+    """The function that suggests settings: the command's own, or what is given instead."""
+    if space is None and search.space is not None:
+        space = spaces.read_description(search.space)
+    if isinstance(space, dict):
+        return spaces.from_description(space, _searchable(search.searched, base))
+    if space is not None:
+        return space
+    if search.searched == "pretrain":
+        return spaces.pretrain
+    if search.searched == "distill":
+        return spaces.distilled
+    return spaces.space_of(finetune.method_of(base).name)
+
+
+def _searchable(command: str, base) -> set[str]:
+    """The settings that trials may differ in: those of the training, not of what it is given."""
+    if command == "pretrain":
+        shared = {field.name for field in dataclasses.fields(config.Training)}
+        own = {field.name for field in dataclasses.fields(base)} - shared
+        own -= {"labels", "validation_split"}
+        return own | {"epochs", "batch_size", "learning_rate"}
+    method = finetune.method_of(base) if command == "finetune" else distill.method_of(base)
+    return {field.name for field in dataclasses.fields(method)} & set(vars(base)) - {"teacher"}
+
+
+class _Judge(NamedTuple):
+    """How trials are judged.
+
+    Attributes:
+        num_folds: Scores of each.
+        scores: Function of settings and the name of a trial that yields them.
+        num_judged: Examples that judge a trial, over all folds; ``None`` where each trial says so.
+        scope: In which they are trained; trials that are commands have one of their own.
+    """
+
+    num_folds: int
+    scores: Callable[[object, str], Iterator[float]]
+    num_judged: int | None = None
+    scope: contextlib.AbstractContextManager = contextlib.nullcontext()
+
+
+def _judge(search: config.Search, base, run: Run) -> _Judge:
+    """Folds of few labels; or else what each trial, a run folder then, holds out."""
+    given = getattr(search, "folds", 1)
+    if given == 1:
+        return _by_hold_out(base, search.searched, run)
+    if search.searched == "finetune":
+        base = finetune.reading_as(base, runs.open_source(base.source))
+        data = session.load_data(base, base.data)
+        num_labels = base.labels or data.num_labelled
+        by_default = DEFAULT_FOLDS if num_labels < FEW_LABELS else 1
     else:
-        others = (256, 128), (1000,)
-        changes["hidden_units"] = _widths(hp, "hidden_units", base.hidden_units, *others)
-    return dataclasses.replace(base, **changes)
+        _, first = distill.open_teachers(base)
+        base = distill.reading_as(base, first)
+        data = distill.load_data(base, first)
+        by_default = 1 if len(distill.rows_with_labels(base, first, data)[1]) else DEFAULT_FOLDS
+    data.require_labels()
+    if (given or by_default) == 1:
+        return _by_hold_out(base, search.searched, run)
+    strategy = recording.begin(run, base)
+    recording.check_data(session.say(search), data)
+    with strategy.scope():
+        if search.searched == "finetune":
+            folds = finetune.folds_of(base, data, given or by_default)
+        else:
+            folds = distill.folds_of(base, data, given or by_default, run)
+    return _by_folds(folds, search, strategy)
 
 
-def suggest_finetune(hp, base: config.FinetuneConfig) -> config.FinetuneConfig:
-    """A KerasTuner space around ``base``; its defaults are ``base`` itself."""
-    decays = ("none", "exponential", "step", "cosine")
-    changes = {
-        "learning_rate": _learning_rate(hp, base.learning_rate),
-        "batch_size": _choice(hp, "batch_size", (16, 32, 64), base.batch_size),
-        "lr_decay": _choice(hp, "lr_decay", decays, base.lr_decay),
-    }
-    if base.chosen_head == "dense":
-        changes["dropout"] = _choice(hp, "dropout", (0.0, 0.2, 0.5), base.dropout)
-    if base.method == "parameters" and base.source != "scratch":
-        changes["freeze"] = _choice(hp, "freeze", ("0", "1", "all"), str(base.freeze))
-        changes["freeze"] = "all" if changes["freeze"] == "all" else int(changes["freeze"])
-    return dataclasses.replace(base, **changes)
+def _by_folds(folds: Folds, search: config.Search, strategy) -> _Judge:
+    method_of = finetune.method_of if search.searched == "finetune" else distill.method_of
+    session.say(search)(
+        f"{counted(folds.num_labels, 'label')} judge each trial in {folds.num_folds} folds, the "
+        "same for all; the test split is not looked at"
+    )
+
+    def scores(settings, trial: str) -> Iterator[float]:
+        return folds.scores(method_of(settings))
+
+    return _Judge(folds.num_folds, scores, folds.num_labels, strategy.scope())
 
 
-def suggest_distill(hp, base: config.DistillConfig) -> config.DistillConfig:
-    """A KerasTuner space around ``base``; its defaults are ``base`` itself."""
-    changes = {
-        "learning_rate": _learning_rate(hp, base.learning_rate),
-        "alpha": _choice(hp, "alpha", (0.0, 0.1, 0.5), base.alpha),
-    }
-    if base.loss in ("kl", "decoupled", "standardized"):
-        temperatures = (1.0, 2.0, 4.0, 8.0, 16.0)
-        changes["temperature"] = _choice(hp, "temperature", temperatures, base.temperature)
-    return dataclasses.replace(base, **changes)
+def _by_hold_out(base, command: str, run: Run) -> _Judge:
+    def scores(settings, trial: str) -> Iterator[float]:
+        folder = _trial_folder(run, trial)
+        shutil.rmtree(folder, ignore_errors=True)
+        done = _train(command, settings, folder)
+        metrics = done.read_json("metrics.json")
+        metric, _ = _objective(command, base)
+        if "validation" not in metrics:
+            raise UserError(
+                setting="validation_split",
+                given=getattr(base, "validation_split", 0.1),
+                expected="some held-out examples to judge the trials by",
+                but="of so few examples it holds out none",
+                remedy=f"give more {named('labels')}, or a larger share",
+            )
+        yield metrics["validation"][metric]
+
+    return _Judge(1, scores)
 
 
-SUGGESTIONS = {
-    "pretrain": suggest_pretrain,
-    "finetune": suggest_finetune,
-    "distill": suggest_distill,
-}
+def _trial_folder(run: Run, trial: str) -> Path:
+    return run.path / "trials" / trial
 
 
-def _learning_rate(hp, default: float) -> float:
-    """The usual rates, or as far as the default lies."""
-    low, high = min(1e-4, default), max(1e-2, default)
-    return hp.Float("learning_rate", low, high, sampling="log", default=default)
+def _train(command: str, settings, folder: Path) -> Run:
+    """A run of the command with such settings."""
+    return _COMMANDS[command].execute(dataclasses.replace(settings, out=folder, **_SESSION))
 
 
-def _choice(hp, name: str, values: tuple, default):
-    """A choice that offers the default too, wherever it lies."""
-    return hp.Choice(name, sorted({*values, default}), default=default)
-
-
-def _widths(hp, name: str, base: tuple[int, ...], *others: tuple[int, ...]) -> tuple[int, ...]:
-    """Widths as a word, since KerasTuner chooses among words and numbers only."""
-    options = {"-".join(map(str, widths)): widths for widths in (base, *others)}
-    return options[hp.Choice(name, list(options), default=next(iter(options)))]
+def _with_run(run: Run, trial: dict) -> dict:
+    """A trial as it is written: what it was, and where, if it is a run folder."""
+    folder = _trial_folder(run, trial["trial"])
+    written = {name: value for name, value in trial.items() if name != "suggested"}
+    written["epochs"] = trial["suggested"].epochs
+    return {**written, "run": str(folder) if (folder / "run.json").is_file() else None}
 
 
 def _keep_best(run: Run, trial: Path) -> None:
@@ -170,25 +293,35 @@ def _keep_best(run: Run, trial: Path) -> None:
     runs.Run(best).write_json("config.json", {**settings, "out": str(best)})
 
 
-def _tell(search, command: str, run: Run, trials, best, metric: str) -> None:
-    say = session.say(search)
-    session.say_notes_of(search, runs.Run(run.path / "best"))
-    names = list(best["settings"])
-    largest_first = _objective(command, search)[1] == "max"
+def _tell(search, run: Run, found: dict) -> None:
+    say, kept = session.say(search), run.path / "best"
+    session.say_notes_of(search, runs.Run(kept))
+    trials, metric = found["trials"], found["objective"].removeprefix("validation ")
     done = [trial for trial in trials if trial["score"] is not None]
-    ranked = sorted(done, key=lambda trial: trial["score"], reverse=largest_first)
+    ranked = sorted(done, key=lambda t: t["score"], reverse=found["direction"] == "max")
+    names = list(ranked[0]["settings"])
+    spread = ["±"] if found["folds"] > 1 else []
     rows = [
-        [trial["trial"], trial["score"], *(_short(trial["settings"][name]) for name in names)]
+        [
+            trial["trial"],
+            trial["score"],
+            *(np.std(trial["scores"], ddof=1) for _ in spread),
+            *(_short(trial["settings"][name]) for name in names),
+        ]
         for trial in ranked[:10]
     ]
-    say(format_table(["trial", f"validation {metric}", *names], rows))
+    say(format_table(["trial", f"validation {metric}", *spread, *names], rows))
     failed = f", {len(trials) - len(done)} failed" if len(done) < len(trials) else ""
-    kept = run.path / "best"
-    say(f"best of {counted(len(trials), 'trial')}{failed}: {kept}")
-    if metric == "accuracy":
+    early = sum(len(trial["scores"]) < found["folds"] for trial in done)
+    ended = f", {early} ended early" if early else ""
+    say(f"best of {counted(len(trials), 'trial')}{failed}{ended}: {kept}")
+    if found["folds"] > 1:
+        say(describe_gain(found))
+    elif metric == "accuracy":
         for line in describe_ranking([trial["score"] for trial in ranked], _num_judged(kept)):
             say(line)
-    say(f"next: {runs.command_line(*_command_after(command, kept))}")
+    say(f"table {run.path / 'trials.csv'}   report {run.path / 'report.html'}")
+    say(f"next: {runs.command_line(*_command_after(search.searched, kept))}")
 
 
 def _num_judged(best: Path) -> int:

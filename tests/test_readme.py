@@ -16,7 +16,12 @@ TEXT = README.read_text()
 CONFIGS = {
     name: getattr(config, f"{name.capitalize()}Config") for name in COMMANDS if name != "tune"
 }
-TUNE = [config.TunePretrainConfig, config.TuneFinetuneConfig, config.TuneDistillConfig]
+TUNE = [
+    config.TunePretrainConfig,
+    config.TuneFinetuneConfig,
+    config.TuneDistillConfig,
+    config.TuneCompareConfig,
+]
 
 
 def flags(*config_classes):

@@ -1,19 +1,17 @@
 """Searches with small budgets: what they try, keep, and go on from."""
 
 import contextlib
-import dataclasses
+import csv
 import itertools
 import json
 from pathlib import Path
 
-import keras_tuner
 import numpy as np
 import pytest
 
 from kt_transfer import UserError, finetune, pretrain, tune
 from kt_transfer.errors import TrainingFailed
 from kt_transfer.runs import folder as runs
-from kt_transfer.settings import DistillConfig, FinetuneConfig, PretrainConfig
 from kt_transfer.tune import describe_ranking, least_difference
 
 QUICK = {"data": "digits", "strategy": "one_device", "jit_compile": "no", "quiet": True}
@@ -39,7 +37,7 @@ def random_search(tmp_path_factory):
 @pytest.fixture(scope="module")
 def hyperband(tmp_path_factory):
     out = tmp_path_factory.mktemp("hyperband") / "search"
-    return tune.run("finetune", **FINETUNE, epochs=4, search="hyperband", out=out)
+    return tune.run("finetune", **FINETUNE, epochs=4, folds=1, search="hyperband", out=out)
 
 
 def test_random_search_runs_as_many_trials_as_asked(random_search):
@@ -188,7 +186,10 @@ def test_a_trial_that_fails_is_noted_and_the_others_go_on(tmp_path, monkeypatch)
         ("distill --teacher absent", "absent"),
         ("pretrain --max-trials 0", "--max-trials 0"),
         # Nothing is held out that a trial could be judged by.
-        ("finetune --source scratch --labels 50 --validation-split 0", "--validation-split 0"),
+        (
+            "finetune --source scratch --labels 50 --folds 1 --validation-split 0",
+            "--validation-split 0",
+        ),
     ],
 )
 def test_a_mistake_is_exit_2_and_leaves_nothing(invoke, tmp_path, words, given):
@@ -225,44 +226,6 @@ def test_ties_are_said_and_what_so_few_examples_cannot_tell():
     assert lines[0] == "3 trials share the best accuracy: the first of them is taken"
     assert "10 held-out examples judge the trials: one is worth 0.1000" in lines[1]
     assert len(describe_ranking([0.95, 0.9], 100)) == 1
-
-
-@pytest.mark.parametrize(
-    ("command", "base"),
-    [
-        ("pretrain", PretrainConfig(hidden_units=(7, 5), batch_size=48, noise=0.1)),
-        ("pretrain", PretrainConfig(hidden_units=(256, 128), learning_rate=0.005)),
-        ("pretrain", PretrainConfig(hidden_units=())),
-        ("finetune", FinetuneConfig(source="run", freeze=2, batch_size=8, lr_decay="plateau")),
-        ("finetune", FinetuneConfig(source="run", freeze="all")),
-        ("finetune", FinetuneConfig(source="scratch")),
-        (
-            "finetune",
-            FinetuneConfig(source="run", method="features", head="dense", dropout=0.4),
-        ),
-        ("distill", DistillConfig(teacher=(Path("run"),), alpha=0.3, temperature=3.0)),
-        ("distill", DistillConfig(teacher=(Path("run"),), loss="cross_entropy")),
-    ],
-)
-def test_the_defaults_of_a_space_are_the_settings_given(command, base):
-    space = keras_tuner.HyperParameters()
-    suggest = tune.SUGGESTIONS[command]
-    assert suggest(space, base) == base
-    # Everything else in the space is a setting that the command takes.
-    for hp in space.space:
-        values = getattr(hp, "values", None) or [hp.min_value, hp.max_value]
-        for value in values:
-            chosen = space.copy()
-            chosen.values[hp.name] = value
-            assert dataclasses.is_dataclass(suggest(chosen, base))
-
-
-@pytest.mark.parametrize("rate", [0.05, 1e-5])
-def test_a_learning_rate_beyond_the_usual_is_searched_around_too(rate):
-    space = keras_tuner.HyperParameters()
-    assert tune.suggest_pretrain(space, PretrainConfig(learning_rate=rate)).learning_rate == rate
-    (hp,) = (hp for hp in space.space if hp.name == "learning_rate")
-    assert hp.min_value <= rate <= hp.max_value
 
 
 @pytest.mark.slow
@@ -413,3 +376,86 @@ def test_where_every_trial_fails_there_is_nothing_to_choose(invoke, tmp_path, mo
     assert "the last says, training diverged" in done.err
     assert done.err.count("\n") == 1
     assert runs.Run(tmp_path / "search").read_json("run.json")["status"] == "failed"
+
+
+FOLDED = FINETUNE | {"epochs": 15, "max_trials": 4}
+
+
+@pytest.fixture(scope="module")
+def folded(tmp_path_factory):
+    return tune.run("finetune", **FOLDED, out=tmp_path_factory.mktemp("folded") / "search")
+
+
+def test_few_labels_are_judged_by_folds_unless_asked_otherwise(folded):
+    found = json.loads((folded.path / "trials.json").read_text())
+    assert (found["folds"], found["judged"]) == (5, 60)
+    for trial in found["trials"]:
+        assert 3 <= len(trial["scores"]) <= 5
+        assert trial["run"] is None  # no run folder: nothing of it is kept but its scores
+    assert not (folded.path / "trials").exists()
+
+
+def test_the_best_of_folds_is_trained_with_its_settings(folded):
+    trials = trials_of(folded)
+    best = max(trials, key=lambda trial: trial["score"])
+    kept = runs.open_run(folded.path / "best")
+    assert kept.command == "finetune"
+    for name, value in best["settings"].items():
+        assert kept.settings[name] == value
+    assert folded.read_json("metrics.json") == kept.read_json("metrics.json")
+
+
+def test_a_search_by_folds_goes_on_to_the_same_table(folded, tmp_path, monkeypatch):
+    from kt_transfer.tuning.few_labels import Folds
+
+    scores, calls = Folds.scores, itertools.count()
+
+    def interrupted(self, method):
+        if next(calls) == 2:
+            raise KeyboardInterrupt
+        return scores(self, method)
+
+    monkeypatch.setattr(Folds, "scores", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        tune.run("finetune", **FOLDED, out=tmp_path / "search")
+    monkeypatch.setattr(Folds, "scores", scores)
+    resumed = tune.run("finetune", **FOLDED, out=tmp_path / "search", resume=True)
+    for one, other in zip(trials_of(folded), trials_of(resumed), strict=True):
+        assert one | {"seconds": 0} == other | {"seconds": 0}
+
+
+def test_a_table_a_page_and_summaries_are_written(folded):
+    with open(folded.path / "trials.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["trial"] for row in rows] == ["0", "1", "2", "3"]
+    assert float(rows[0]["score"]) == pytest.approx(trials_of(folded)[0]["score"])
+    assert "learning_rate" in (folded.path / "report.html").read_text()
+    for name in ("scores", "parallel_coordinates"):
+        assert (folded.path / "plots" / f"{name}.png").stat().st_size > 1000
+    assert any((folded.path / "logs").rglob("events.out.tfevents*"))
+
+
+def test_a_student_is_judged_by_folds_where_its_teacher_held_nothing_out(folded, tmp_path):
+    teacher = folded.path / "best"
+    settings = QUICK | {"student_units": (4,), "epochs": 2, "max_trials": 3}
+    run = tune.run("distill", teacher=str(teacher), folds=2, **settings, out=tmp_path / "search")
+    found = json.loads((run.path / "trials.json").read_text())
+    assert found["folds"] == 2
+    assert runs.open_run(run.path / "best").command == "distill"
+
+
+def test_a_trial_out_of_memory_is_a_row_with_that_reason(tmp_path, monkeypatch):
+    from kt_transfer.tuning.few_labels import Folds
+
+    scores, calls = Folds.scores, itertools.count()
+
+    def failing(self, method):
+        if next(calls) == 1:
+            raise MemoryError
+        return scores(self, method)
+
+    monkeypatch.setattr(Folds, "scores", failing)
+    run = tune.run("finetune", **FOLDED | {"max_trials": 3}, out=tmp_path / "search")
+    assert [trial["message"] for trial in trials_of(run)] == [None, "out of memory", None]
+    with open(run.path / "trials.csv") as file:
+        assert [row["status"] for row in csv.DictReader(file)].count("failed") == 1

@@ -318,6 +318,7 @@ class Comparison:
             cell,
             learned.curve,
             HeldOut(part.held_out, self.y[part.held_out], answers, part.shares),
+            learned.choice,
             **scores(self.y[part.held_out], answers, part.shares),
             seconds=round(seconds, 4),
             pretrain_seconds=round(before.pretraining, 4),

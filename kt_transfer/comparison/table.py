@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 from typing import NamedTuple
 
 from kt_transfer.comparison.held_out import HeldOut, HeldOutFolder, Points
 from kt_transfer.comparison.scoring import METRICS, contributions
 from kt_transfer.errors import UserError
+from kt_transfer.files.reading import read_json
 from kt_transfer.files.writing import replacing
 
 # The source of a method that transfers nothing.
@@ -50,6 +52,8 @@ class Table:
         self.folder = Path(folder)
         self.rows: dict[Cell, dict] = {}
         self.curves: dict[Cell, dict[int, float]] = {}
+        # What methods that search their settings have chosen.
+        self.choices: dict[Cell, dict] = {}
         self.held_out = HeldOutFolder(self.folder / "checkpoint" / "held_out")
         self._points: dict[tuple[Cell, str], Points] = {}
         for row in read_rows(self.folder / "comparison.csv", COLUMNS):
@@ -59,16 +63,30 @@ class Table:
         for row in read_rows(self.folder / "curves.csv", _CURVE_COLUMNS):
             if (cell := cell_of(row)) in self.rows:
                 self.curves.setdefault(cell, {})[int(row["epoch"])] = row["accuracy"]
+        if (self.folder / "choices.json").is_file():
+            for *cell, choice in read_json(self.folder / "choices.json"):
+                self.choices[Cell(*cell)] = choice
 
     def __contains__(self, cell: Cell) -> bool:
         return cell in self.rows
 
-    def add(self, cell: Cell, curve: dict[int, float], answers: HeldOut, **numbers) -> None:
+    def add(
+        self,
+        cell: Cell,
+        curve: dict[int, float],
+        answers: HeldOut,
+        choice: dict | None = None,
+        **numbers,
+    ) -> None:
         """Add a cell, and write all that is known of it."""
         self.held_out.write(cell, answers)
         self._points = {key: points for key, points in self._points.items() if key[0] != cell}
         if curve:
             self.curves[cell] = curve
+        if choice:
+            self.choices[cell] = choice
+            with replacing(self.folder / "choices.json") as temporary:
+                temporary.write_text(json.dumps([[*c, own] for c, own in self.choices.items()]))
         self.rows[cell] = {**cell._asdict(), **numbers}
         self._write()
 

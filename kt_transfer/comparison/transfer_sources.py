@@ -120,6 +120,20 @@ def _given_source(config, name: str, data: Dataset) -> Source:
     return Source(name, encoder, for_folds(adapted(data, expected), data))
 
 
+def require_unseen_labels(name: str, run: Run | None, data: Dataset) -> None:
+    """Refuse a source that has learned from the labels of the target, which folds judge by.
+
+    That it has seen the examples without their labels is of no matter where settings are ranked,
+    since it has for all of them.
+    """
+    for ancestor in _lineage(run):
+        settings = ancestor.settings
+        unlabelled = ancestor.is_autoencoder and not settings.get("labels")
+        if _data_of(ancestor) == data.fingerprint and not unlabelled:
+            how = "it has learned from their labels"
+            raise _has_seen(name, data, how if ancestor is run else f"{ancestor.path} has")
+
+
 def _require_same_size(config, name: str, run: Run | None) -> None:
     """Refuse a run on the target's own pictures in another size, in which it is not known again."""
     same = run is not None and run.data == config.data and run.data.startswith("images:")

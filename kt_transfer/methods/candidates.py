@@ -133,6 +133,8 @@ def require_candidates(candidates: Mapping) -> dict:
 
 def to_json(method) -> dict:
     """A method as a candidate's entry, without its name."""
+    if hasattr(method, "to_json"):  # one around another
+        return method.to_json(to_json)
     settings = {field.name: getattr(method, field.name) for field in dataclasses.fields(method)}
     if method.teacher is not None:
         settings["teacher"] = to_json(method.teacher)
@@ -145,6 +147,8 @@ def describe(name: str, method) -> str:
         return method.description
     if isinstance(method, Estimator):
         return f"{method.estimator}, on the scaled inputs: no network, so it is not exported"
+    if hasattr(method, "to_json"):
+        return method.description
     defaults = type(method)()
     differing = [
         f"{field.name} {_shown(getattr(method, field.name))}"

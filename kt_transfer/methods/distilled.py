@@ -15,7 +15,7 @@ from kt_transfer.methods.bounds import (
     require_fewer_epochs,
 )
 from kt_transfer.methods.parameters import Parameters
-from kt_transfer.methods.steps import Steps
+from kt_transfer.methods.steps import GIVEN_ANEW, Steps
 from kt_transfer.methods.views import augmentation_of
 
 
@@ -43,6 +43,7 @@ class Distilled(Steps):
         "a small student, taught by another method on the unlabelled data as well"
     )
     sees_unlabelled: ClassVar[bool] = True
+    given_anew: ClassVar[tuple[str, ...]] = (*GIVEN_ANEW, "temperature", "alpha")
 
     epochs: AtLeastOne = 40
     max_steps: AtLeastOne | None = None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from kt_transfer.methods.bounds import Share
-from kt_transfer.methods.steps import Steps
+from kt_transfer.methods.steps import GIVEN_ANEW, Steps
 from kt_transfer.methods.views import augmentation_of
 
 
@@ -29,6 +29,7 @@ class Features(Steps):
     needs_source: ClassVar[bool] = True
     sees_unlabelled: ClassVar[bool] = False
     teacher: ClassVar[None] = None
+    given_anew: ClassVar[tuple[str, ...]] = GIVEN_ANEW
 
     head: Literal["logistic_regression", "dense"] = "logistic_regression"
     features_from: str = "bottleneck"

@@ -48,6 +48,12 @@ class FeaturesLearner:
             names, 1.0
         )
 
+    def take(self, method: Features) -> None:
+        """Go on with other settings of those that the method may be given anew."""
+        self.method = method
+        if self._fit is not None:
+            self._fit.settings = method
+
     def initialize(self, seed: int, start: Start) -> None:
         """Give the encoder the weights that are transferred, and the head fresh ones."""
         if start.encoder_weights is not None:

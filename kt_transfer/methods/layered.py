@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from kt_transfer.methods.bounds import (
     AtLeastOne,
@@ -12,7 +12,7 @@ from kt_transfer.methods.bounds import (
     Share,
     require_fewer_epochs,
 )
-from kt_transfer.methods.steps import Steps
+from kt_transfer.methods.steps import GIVEN_ANEW, Steps
 from kt_transfer.methods.views import augmentation_of
 
 
@@ -33,6 +33,8 @@ class Layered(Steps):
             data, or ``"none"``; ``"auto"`` is affine for images where no layer is ever locked,
             else none: what locked layers make of an example is computed once.
     """
+
+    given_anew: ClassVar[tuple[str, ...]] = GIVEN_ANEW
 
     freeze: NotNegative | Literal["all"] = 0
     head_epochs: NotNegative | None = None

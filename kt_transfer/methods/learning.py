@@ -148,6 +148,9 @@ class Learned(NamedTuple):
         strength: Inverse regularization strength of that regression; ``None`` without one.
         execution: How the steps were executed; ``None`` without steps.
         note: What else is to be said of it, in one sentence.
+        choice: What was chosen, of a method that searches its settings: ``settings``, their mean
+            ``score`` in the folds that chose them, that of the settings ``as_given``, and the
+            number of ``trials``.
     """
 
     network: keras.Model
@@ -159,6 +162,7 @@ class Learned(NamedTuple):
     strength: float | None = None
     execution: str | None = None
     note: str | None = None
+    choice: dict | None = None
 
     def logits(self, x) -> np.ndarray:
         """Logits of raw examples, ``(n, ...)`` to ``(n, classes)``."""

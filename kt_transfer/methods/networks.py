@@ -69,6 +69,12 @@ class NetworkLearner:
         names = layers_with_weights(self.network)
         return self.method.learning_rate, decayed_rates(names, self.method.layer_decay)
 
+    def take(self, method: Layered) -> None:
+        """Go on with other settings of those that the method may be given anew."""
+        self.method = method
+        for _, fit in self._prepared.values():
+            fit.settings = method
+
     def initialize(self, seed: int, start: Start) -> None:
         """Give the network the weights that it starts from; the head has fresh ones."""
         start_fresh(self.network, seed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from kt_transfer.methods.bounds import (
     AtLeastOne,
@@ -14,6 +14,8 @@ from kt_transfer.methods.bounds import (
 )
 
 LearningRateDecay = Literal["none", "exponential", "step", "cosine", "plateau"]
+# Settings of steps that a compiled program is given anew in every fit.
+GIVEN_ANEW = ("learning_rate", "lr_decay", "warmup_epochs", "patience")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +31,9 @@ class Steps:
         patience: Epochs without a better validation loss before training stops, with the best
             weights; ``None`` trains to the end.
     """
+
+    # Settings that a learner can be given anew, with the program that it has: see `reused`.
+    given_anew: ClassVar[tuple[str, ...]] = ()
 
     epochs: AtLeastOne = 100
     batch_size: AtLeastOne = 32

@@ -87,6 +87,11 @@ class StudentLearner:
         """The initial learning rate; no layer has a factor of its own."""
         return self.method.learning_rate, {}
 
+    def take(self, method: Distilled) -> None:
+        """Go on with other settings of those that the method may be given anew."""
+        self.method, self._fit.settings = method, method
+        self.distiller.temperature, self.distiller.alpha = method.temperature, method.alpha
+
     def epochs(self, num_examples: int) -> int:
         """Passes over so many examples."""
         return self._fit.epochs(num_examples)

@@ -88,18 +88,11 @@ def comparison_page(
     Returns:
         HTML without scripts or external references.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
     metric = comparison["metric"]
-    pages = Environment(
-        loader=PackageLoader("kt_transfer", "reporting"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-    )
     made = reconstructions or ((), ())
     budgets = sorted({row["labels"] for row in scores})
-    return pages.get_template("report.html").render(
+    return fill_template(
+        "report.html",
         title=f"kt_transfer compare: {settings['data']}",
         eyebrow=f"kt_transfer compare · {settings['data']} · {environment['finished']}",
         headline=headline(comparison),
@@ -130,12 +123,30 @@ def comparison_page(
         why=on_page(why),
         reconstructions=pairs(*made, answers.value_range, _MOST_RECONSTRUCTIONS),
         looks={name: look_of(scores, name) for name in _present(scores)},
-        colours={"light": colour_variables(dark=False), "dark": colour_variables(dark=True)},
         again=again,
         commands=commands,
         settings=settings.items(),
         environment=environment.items(),
     )
+
+
+def fill_template(name: str, **values) -> str:
+    """A page of this package: HTML without scripts or external references.
+
+    Args:
+        name: A template beside this module.
+        **values: What stands in it; texts are escaped.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    pages = Environment(
+        loader=PackageLoader("kt_transfer", "reporting"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+    )
+    colours = {"light": colour_variables(dark=False), "dark": colour_variables(dark=True)}
+    return pages.get_template(name).render(colours=colours, **values)
 
 
 def _present(rows: Sequence[dict]) -> list[str]:

@@ -24,7 +24,12 @@ from kt_transfer.settings.pretrain import (
     Sparsity,
 )
 from kt_transfer.settings.quickstart import QuickstartConfig
-from kt_transfer.settings.tune import TuneDistillConfig, TuneFinetuneConfig, TunePretrainConfig
+from kt_transfer.settings.tune import (
+    TuneCompareConfig,
+    TuneDistillConfig,
+    TuneFinetuneConfig,
+    TunePretrainConfig,
+)
 
 __all__ = [
     "CONV_LATENT_DIM",
@@ -47,6 +52,7 @@ __all__ = [
     "REFERENCE_UNITS",
     "Sparsity",
     "Training",
+    "TuneCompareConfig",
     "TuneDistillConfig",
     "TuneFinetuneConfig",
     "TunePretrainConfig",

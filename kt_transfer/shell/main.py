@@ -43,7 +43,7 @@ COMMANDS = {
         settings.CompareConfig,
         "cross-validate the ways of transferring, and export the winner",
     ),
-    "tune": (None, "search the settings of pretrain, finetune or distill"),
+    "tune": (None, "search the settings of pretrain, finetune, distill or compare"),
     "evaluate": (settings.EvaluateConfig, "measure a run on a data set"),
     "predict": (settings.PredictConfig, "write predictions to a CSV file"),
     "label": (settings.LabelConfig, "choose which unlabelled examples to label next"),
@@ -54,13 +54,16 @@ SEARCHES = {
     "pretrain": settings.TunePretrainConfig,
     "finetune": settings.TuneFinetuneConfig,
     "distill": settings.TuneDistillConfig,
+    "compare": settings.TuneCompareConfig,
 }
 TUNE_USAGE = """\
-usage: python -m kt_transfer.tune {pretrain,finetune,distill} [flags]
+usage: python -m kt_transfer.tune {pretrain,finetune,distill,compare} [flags]
 
-Search the settings of a command with KerasTuner; the best trial is the run folder
-OUT/best. `python -m kt_transfer.tune COMMAND --help` lists the flags: --search,
---max-trials and the command's own."""
+Search the settings of a command with KerasTuner, each trial judged by folds of the labels
+where they are few; the best one is the run folder OUT/best, and OUT/report.html shows all.
+`tune compare` compares each method as it is with one whose settings are searched in every
+fold anew. `python -m kt_transfer.tune COMMAND --help` lists the flags: --search,
+--max-trials, --space and the command's own."""
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -118,8 +121,8 @@ def _settings(command: str, flags: list[str]):
     searched, *flags = flags
     if searched not in SEARCHES:
         raise UserError(
-            f"{searched!r} was given, expected pretrain, finetune or distill: name the command "
-            "whose settings to search."
+            f"{searched!r} was given, expected pretrain, finetune, distill or compare: name the "
+            "command whose settings to search."
         )
     return parse(f"tune-{searched}", SEARCHES[searched], flags)
 

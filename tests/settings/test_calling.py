@@ -49,8 +49,8 @@ def test_names_that_are_no_settings_are_refused_with_the_nearest():
         tune.run("pretrain", epoch=3)
     with pytest.raises(UserError, match="no source was given, .*give source="):
         finetune.run()
-    with pytest.raises(UserError, match=r"tune.run\('compare'\) was given, expected pretrain, fi"):
-        tune.run("compare")
+    with pytest.raises(UserError, match=r"tune.run\('export'\) was given, expected pretrain, fi"):
+        tune.run("export")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,165 @@
+"""A KerasTuner tuner whose trials are judged fold by fold."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import keras_tuner
+import numpy as np
+import tensorflow as tf
+from keras_tuner.errors import FatalError
+
+from kt_transfer.errors import TrainingFailed, UserError
+from kt_transfer.files.writing import disk_errno
+from kt_transfer.tuning.oracles import write_state
+from kt_transfer.tuning.pruning import cannot_win, estimate
+
+
+class TrialTuner(keras_tuner.Tuner):
+    """Runs trials that yield one score a fold, and ends those that cannot win.
+
+    Args:
+        scores: Function of a trial that yields its score in one fold after the other, the same
+            folds for all trials. It raises :class:`~kt_transfer.errors.TrainingFailed` where the
+            trial, but not the search, has failed.
+        num_folds: How many it yields.
+        metric: What they are.
+        say: Where a line for each finished trial goes.
+        oracle: As from :func:`~.oracles.oracle_of`.
+        folder: Of KerasTuner's state, which a search goes on from.
+    """
+
+    def __init__(
+        self,
+        scores: Callable[[keras_tuner.engine.trial.Trial], Iterator[float]],
+        *,
+        num_folds: int,
+        metric: str,
+        say: Callable[[str], None],
+        oracle: keras_tuner.Oracle,
+        folder: Path,
+    ):
+        self.scores, self.num_folds = scores, num_folds
+        self.metric, self.say = metric, say
+        # KerasTuner prints that it goes on with a search, whatever is asked of it.
+        with contextlib.redirect_stdout(io.StringIO()):
+            super().__init__(
+                oracle=oracle,
+                hypermodel=_no_model,
+                directory=str(folder.parent),
+                project_name=folder.name,
+                overwrite=False,
+            )
+
+    def _populate_initial_space(self):
+        # The space is in the oracle from the start; building a model to find it is not needed.
+        return
+
+    def save(self):
+        """Write the state as a whole."""
+        if not self._is_worker():
+            self.oracle.save()
+        write_state(self, self._get_tuner_fname())
+
+    def reload(self):
+        """Read the oracle's state; the tuner has none of its own."""
+        if not self._is_worker():
+            self.oracle.reload()
+
+    def run_all(self) -> None:
+        """Run every trial that the oracle asks for and that has not ended yet."""
+        try:
+            with warnings.catch_warnings():
+                # Of a trial that diverged.
+                warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)
+                self.search(verbose=0)
+        except FatalError as error:
+            raise error.__cause__ or error from None
+
+    def run_trial(self, trial, **_):
+        """The scores of the trial's folds, and their mean by which it is judged."""
+        found, began = [], time.perf_counter()
+        sign = 1.0 if self.oracle.objective.direction == "max" else -1.0
+        best = self._best_scores()
+        signed = None if best is None else [sign * score for score in best]
+        try:
+            for score in self.scores(trial):
+                found.append(float(score))
+                if signed and cannot_win([sign * s for s in found], signed, self.num_folds):
+                    break
+        except (TrainingFailed, MemoryError, tf.errors.ResourceExhaustedError) as error:
+            reason = str(error).split("\n")[0] if isinstance(error, TrainingFailed) else ""
+            trial.message = reason or "out of memory"
+            self.say(f"trial {trial.trial_id} failed: {trial.message}")
+            # Of an exception KerasTuner prints the traceback; with this score it has failed too.
+            return {self.oracle.objective.name: math.nan}
+        except Exception as error:
+            # The same in every trial: KerasTuner would count it as failed and go on.
+            if isinstance(error, UserError) or disk_errno(error):
+                raise FatalError(str(error)) from error
+            raise
+        mean = estimate(found, best)
+        self._tell(trial, found, mean, best, sign)
+        return {
+            self.oracle.objective.name: mean,
+            **{_fold(number): score for number, score in enumerate(found)},
+            "seconds": time.perf_counter() - began,
+        }
+
+    def _best_scores(self) -> list[float] | None:
+        """The scores by fold of the best trial so far, if any."""
+        complete = [t for t in self.oracle.get_best_trials(1) if t.status == "COMPLETED"]
+        return scores_of(complete[0]) if complete else None
+
+    def _tell(self, trial, found: list[float], mean: float, best, sign: float) -> None:
+        line = f"trial {trial.trial_id}: validation {self.metric} {mean:.4f}"
+        if self.num_folds > 1:
+            line += f" ± {np.std(found, ddof=1) if len(found) > 1 else 0:.4f}"
+        if len(found) < self.num_folds:
+            line += f", ended after {len(found)} of {self.num_folds} folds: it cannot win any more"
+        elif best is None or sign * (mean - np.mean(best)) > 0:
+            line += ", the best so far"
+        self.say(line)
+
+
+def scores_of(trial) -> list[float]:
+    """The scores by fold of a trial that has ended."""
+    names = (_fold(number) for number in range(len(trial.metrics.metrics)))
+    return [
+        float(trial.metrics.get_last_value(name)) for name in names if trial.metrics.exists(name)
+    ]
+
+
+def message_of(trial) -> str | None:
+    """Why a trial failed, in a line: where KerasTuner keeps a traceback, its last one."""
+    return trial.message and trial.message.strip().split("\n")[-1]
+
+
+def row_of(trial) -> dict:
+    """A trial as the table shows it."""
+    values, scores = trial.hyperparameters.values, scores_of(trial)
+    done = trial.status == "COMPLETED"
+    seconds = trial.metrics.get_last_value("seconds") if trial.metrics.exists("seconds") else None
+    return {
+        "trial": trial.trial_id,
+        "score": float(trial.score) if done else None,
+        "scores": scores,
+        "settings": {k: v for k, v in values.items() if not k.startswith("tuner/")},
+        "status": str(trial.status),
+        "message": message_of(trial),
+        "seconds": seconds if seconds is None else round(float(seconds), 3),
+    }
+
+
+def _fold(number: int) -> str:
+    return f"fold_{number}"
+
+
+def _no_model(hp):
+    raise AssertionError("trials yield scores, not models")
