@@ -7,8 +7,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
-# Compiled programs that are kept. TensorFlow never frees what it keeps of a traced update of a Keras
-# optimizer, some 3 MB: one that is let go too early, and is traced again, costs that once more.
+# Compiled programs that are kept. What TensorFlow keeps of a traced update of a Keras optimizer,
+# some 3 MB, is never freed: one that is let go too early, and is traced again, costs that again.
 MOST_KEPT = 64
 
 
