@@ -11,7 +11,7 @@ Commands
     finetune            transfers a source model to a target task with few labels
     distill             trains a small student from the soft targets of a teacher
     compare             cross-validates the ways of transferring, and exports the winner
-    tune                searches the settings of pretrain, finetune or distill
+    tune                searches the settings of pretrain, finetune, distill or compare
     evaluate            measures a run on a data set
     predict             writes predictions to a file
     label               chooses which unlabelled examples to label next
@@ -42,6 +42,7 @@ Training
     Distiller           a student that learns from a teacher
     ReconstructionLoss  the loss of an autoencoder
     SettingSchedule     changes a loss's setting, epoch by epoch
+    FoldedTuner         searches the hyperparameters of any Keras model, cross-validated
     UserError           a mistake that its message says how to correct
 
 The names load when they are first used, so that importing the package costs nothing.
@@ -67,6 +68,7 @@ _HOMES = {
     "SettingSchedule": "training.schedules",
     "FusedModel": "engine.fused_model",
     # selection
+    "FoldedTuner": "tuning.folded",
     "TransferClassifier": "comparison.estimator",
     # errors
     "UserError": "errors",
