@@ -66,9 +66,7 @@ def run(command: str, space: Callable | dict | None = None, **settings) -> Run:
         >>> tune.run("pretrain", epochs=1, max_trials=1, out="runs/search", quiet=True)
         Run('runs/search')
     """
-    if command == "compare":
-        return execute_compare(config_of(config.TuneCompareConfig, settings), space)
-    if command not in _CONFIGS:
+    if command not in (*_CONFIGS, "compare"):
         raise UserError(
             given=f"tune.run({command!r})",
             expected=listed([*_CONFIGS, "compare"]),
@@ -76,6 +74,8 @@ def run(command: str, space: Callable | dict | None = None, **settings) -> Run:
         )
     if space is not None and not callable(space) and not isinstance(space, dict):
         settings, space = settings | {"space": Path(space)}, None
+    if command == "compare":
+        return execute_compare(config_of(config.TuneCompareConfig, settings), space)
     return execute(config_of(_CONFIGS[command][1], settings), space)
 
 
