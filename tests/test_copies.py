@@ -60,6 +60,7 @@ def test_pictures_of_equal_pixels_are_on_one_side(invoke, pictures, words):
     assert not (train & validation) | (train & test) | (validation & test)
 
 
+@pytest.mark.slow
 def test_a_student_sees_no_copy_of_what_is_held_out(invoke, pictures):
     teacher = ("finetune", "--source", "scratch", *SMALL, "--validation-split", 0.2)
     assert invoke(*teacher, *PLAIN, "--data", pictures, "--out", "teacher").code == 0

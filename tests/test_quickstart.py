@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from write_readme import printed_by, shown_in_readme, without_numbers
 
 
@@ -14,6 +15,7 @@ def test_the_whole_chain_ends_in_a_served_model(command, tmp_path):
     assert done.stderr == ""
 
 
+@pytest.mark.slow
 def test_the_readme_shows_what_the_main_job_prints():
     assert without_numbers(shown_in_readme("quickstart")) == without_numbers(
         printed_by("quickstart")

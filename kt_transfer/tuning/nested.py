@@ -71,7 +71,7 @@ def describe_searches(searches: list[dict], metric: str) -> list[str]:
         >>> search |= {"interval": [-0.01, 0.03], "chosen_by": 0.88, "reached": 0.85}
         >>> for line in describe_searches([search | {"optimism": 0.03}], "accuracy"):
         ...     print(line)
-        searching the settings of scratch with 50 labels gains +1.2 points of accuracy (-1.0 to
+        searching the settings of scratch with 50 labels gains +1.2 points of accuracy (−1.0 to
         +3.0 points), which may be chance; the folds that chose them, of fewer labels, say 88.0 %,
         new examples give 85.0 %
     """

@@ -10,6 +10,7 @@ from typing import Literal
 import keras_tuner
 import numpy as np
 from keras_tuner.engine.hyperparameters import HyperParameters
+from threadpoolctl import threadpool_limits
 
 from kt_transfer.errors import UserError, named
 from kt_transfer.files.writing import replacing
@@ -130,7 +131,9 @@ class _Bayesian(_DefaultsFirst, keras_tuner.oracles.BayesianOptimizationOracle):
     def populate_space(self, trial_id):
         # KerasTuner does not keep this generator: a search that went on would try others.
         self._random_state = np.random.RandomState((self.seed, len(self.start_order)))
-        answer = super().populate_space(trial_id)
+        # Its matrices are tiny: threads would wait for one another.
+        with threadpool_limits(1):
+            answer = super().populate_space(trial_id)
         if answer.get("values") and self._is_tried(answer["values"]):
             # The process is certain of its best: a random one tells more than that again.
             answer = self._random_populate_space()

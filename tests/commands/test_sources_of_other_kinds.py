@@ -71,6 +71,7 @@ def conv_file(tmp_path):
     return base
 
 
+@pytest.mark.slow
 def test_a_keras_file_as_source_and_all_that_follows(conv_file, invoke, tmp_path):
     words = ("--source", "conv.keras", "--labels", 60, "--freeze", 2, "--out", "t")
     done = invoke("finetune", *words, *QUICK)

@@ -110,7 +110,7 @@ def trained(kind, replicas):
 
 
 # One of each: statistics of the batch, penalties, locked layers, a teacher beside the network.
-QUICK = ("conv", "kl", "frozen classifier", "distiller, hint")
+QUICK = ("conv", "frozen classifier", "distiller, hint")
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ def assert_same(run, expected):
 
 
 # These start, continue and answer in ways of their own; the others are run with the slow tests.
-QUICK = ("parameters", "frozen", "features", "linear", "propagated")
+QUICK = ("parameters", "features", "linear", "propagated")
 
 
 @pytest.mark.parametrize(

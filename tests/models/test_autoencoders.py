@@ -138,6 +138,7 @@ def test_k_sparse_keeps_the_largest(k):
     assert (code > 0).sum(axis=1).max() == k
 
 
+@pytest.mark.slow
 def test_a_larger_weight_gives_a_smaller_code():
     norms = []
     for weight in (0.0, 1.0):

@@ -56,7 +56,9 @@ def test_that_of_a_comparison_has_its_verdicts(compared):
     assert f"{found['winner']['expected']:.4f}" in text
 
 
-@pytest.mark.parametrize("kind", ["of_table", "of_photographs"])
+@pytest.mark.parametrize(
+    "kind", ["of_photographs", pytest.param("of_table", marks=pytest.mark.slow)]
+)
 def test_no_folder_of_this_machine_is_in_a_version(kind, request):
     exported = request.getfixturevalue(kind)
     for path in exported.version.rglob("*"):
