@@ -5,6 +5,7 @@ Gradio is an extra, so that it is imported only when a page is made.
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -61,11 +62,14 @@ def demo_page(trial: Trial):
         run_history=False,
         ssr_mode=False,
         show_error=False,
+        enable_monitoring=False,
         max_file_size="30mb",
     )
     # A page that Gradio launches itself takes no files but those that were uploaded to it; with one
-    # that is mounted it would take any file of the machine that a client names.
-    page.has_launched = page.is_running = True
+    # that is mounted it would take any file of the machine that a client names, and there is no
+    # setting for it. (launch() has no place for our socket, signals and middleware.)
+    page.has_launched = True
+    app.add_middleware(_NoAddresses)
     app.add_middleware(_OffLine)
     return app
 
@@ -84,6 +88,64 @@ class _OffLine:
             await send(message)
 
         await self.app(scope, receive, send_with_policy)
+
+
+class _NoAddresses:
+    """Refuses what would make Gradio fetch a web address: it takes one wherever it takes a file."""
+
+    def __init__(self, app):
+        self.app = app
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        refused = "://" in scope["path"]
+        # Files are uploaded in forms, which name none.
+        if not refused and scope["method"] == "POST" and not _is_form(scope):
+            body, receive = await _read(receive)
+            refused = _names_address(body)
+        if refused:
+            from starlette.responses import PlainTextResponse
+
+            told = PlainTextResponse("This page fetches nothing from an address.", 403)
+            await told(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+
+def _is_form(scope) -> bool:
+    kinds = [value for name, value in scope["headers"] if name == b"content-type"]
+    return len(kinds) == 1 and kinds[0].startswith(b"multipart/form-data")
+
+
+async def _read(receive) -> tuple[bytes, Callable]:
+    """The body of a request, and what gives it to the next one who asks."""
+    parts, is_first = [], True
+    while (message := await receive())["type"] == "http.request":
+        parts.append(message.get("body", b""))
+        if not message.get("more_body"):
+            message = {"type": "http.request", "body": b"".join(parts)}
+            break
+
+    async def again():
+        nonlocal is_first
+        if is_first:
+            is_first = False
+            return message
+        return await receive()
+
+    return b"".join(parts), again
+
+
+def _names_address(body: bytes) -> bool:
+    """Whether any file in a question is one at an address."""
+    paths = []
+    try:
+        json.loads(body, object_hook=lambda one: paths.append(one.get("path")))
+    except (ValueError, RecursionError):  # which Gradio cannot read either
+        return False
+    return any("://" in path for path in paths if isinstance(path, str))
 
 
 def _theme(gr):

@@ -131,12 +131,16 @@ def dropped(trial: Trial, path: Path, match: bool) -> Given:
             ground.
 
     Raises:
-        UserError: If it is no picture that can be read.
+        UserError: If it is no picture that can be read, or an enormous one.
     """
+    from PIL.Image import DecompressionBombError
+
     shape = image_shape(trial.shape)
     try:
         header = pictures.read_header(path)
         pixels, flags = pictures.decode(path, shape)
+    except DecompressionBombError as error:
+        raise UserError("the picture has too many pixels to read: give a smaller one.") from error
     # Pillow and damaged files raise errors of any kind.
     except Exception as error:
         raise UserError(

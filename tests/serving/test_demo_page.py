@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from kt_transfer import UserError
 from kt_transfer.data.schema import Column
@@ -79,6 +80,12 @@ def test_an_answer_to_a_picture_shows_three(digits):
     assert re.search(r"(Usual|Unusual):", words(html))
 
 
+def test_a_picture_that_is_too_large_is_not_called_damaged(digits, tmp_path):
+    Image.new("1", (20_000, 20_000)).save(tmp_path / "huge.png")
+    with pytest.raises(UserError, match="too many pixels to read"):
+        pictures_given.dropped(digits, tmp_path / "huge.png", True)
+
+
 def test_dates_and_numbers_are_as_in_a_file():
     born = Column(name="born", kind="date")
     assert field_value(born, 19723.0) == "2024-01-01"
@@ -93,3 +100,33 @@ def test_a_page_of_many_columns_can_be_made(of_table, monkeypatch):
     trial = open_trial(of_table.version)
     monkeypatch.setattr(pages, "FIELDS_SHOWN", 2)
     assert demo_page(trial)
+
+
+@pytest.mark.parametrize("address", ["http://203.0.113.1/x.png", "https://huggingface.co/x.png"])
+def test_no_address_is_fetched_that_a_client_names(digits, tmp_path, monkeypatch, address):
+    pytest.importorskip("gradio", reason="gradio is not installed (kt-transfer[demo])")
+    import safehttpx
+    from starlette.testclient import TestClient
+
+    asked = []
+
+    async def noted(url, *_, **__):
+        asked.append(url)
+        raise OSError("no network in tests")
+
+    monkeypatch.setattr(safehttpx, "get", noted)
+    monkeypatch.setattr(safehttpx, "async_validate_url", noted)
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    file = {"path": address, "meta": {"_type": "gradio.FileData"}}
+    drawing = {"background": None, "layers": [], "composite": file}
+    with TestClient(demo_page(digits), raise_server_exceptions=False) as client:
+        events = client.get("/config").json()["dependencies"]
+        events = [one["id"] for one in events if one["targets"][0][1] == "change"]
+        assert len(events) == 2
+        for event, given in zip(events, (drawing, file), strict=True):
+            question = {"fn_index": event, "data": [given, True], "session_hash": "mine"}
+            for path in ("run/predict", "queue/join"):
+                said = client.post(f"/gradio_api/{path}", json=question)
+                assert (said.status_code, "fetches nothing" in said.text) == (403, True)
+        assert client.get(f"/gradio_api/file={address}").status_code == 403
+    assert not asked
