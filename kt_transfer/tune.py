@@ -27,6 +27,7 @@ from kt_transfer.runs import folder as runs
 from kt_transfer.runs import recording, session
 from kt_transfer.runs.folder import Run
 from kt_transfer.settings.calling import config_of
+from kt_transfer.settings.finetune import HELD_OUT_SHARE
 from kt_transfer.tuning import spaces
 from kt_transfer.tuning.few_labels import Folds
 from kt_transfer.tuning.nested import describe_searches, searches_of
@@ -157,7 +158,7 @@ def _space_of_method(name: str, method, space: dict) -> Callable:
     if name not in space:
         return spaces.space_of(name)
     known = {field.name for field in dataclasses.fields(method)} - {"teacher"}
-    return spaces.from_description(space[name], known)
+    return spaces.from_description(space[name], known, method)
 
 
 def _objective(command: str, search) -> tuple[str, str]:
@@ -170,7 +171,7 @@ def _space(search: config.Search, base, space: Callable | dict | None) -> Callab
     if space is None and search.space is not None:
         space = spaces.read_description(search.space)
     if isinstance(space, dict):
-        return spaces.from_description(space, _searchable(search.searched, base))
+        return spaces.from_description(space, _searchable(search.searched, base), base)
     if space is not None:
         return space
     if search.searched == "pretrain":
@@ -250,6 +251,8 @@ def _by_folds(folds: Folds, search: config.Search, strategy) -> _Judge:
 
 def _by_hold_out(base, command: str, run: Run) -> _Judge:
     def scores(settings, trial: str) -> Iterator[float]:
+        if command == "finetune" and settings.validation_split is None:
+            settings = dataclasses.replace(settings, validation_split=HELD_OUT_SHARE)
         folder = _trial_folder(run, trial)
         shutil.rmtree(folder, ignore_errors=True)
         done = _train(command, settings, folder)
@@ -258,7 +261,7 @@ def _by_hold_out(base, command: str, run: Run) -> _Judge:
         if "validation" not in metrics:
             raise UserError(
                 setting="validation_split",
-                given=getattr(base, "validation_split", 0.1),
+                given=getattr(base, "validation_split", None) or HELD_OUT_SHARE,
                 expected="some held-out examples to judge the trials by",
                 but="of so few examples it holds out none",
                 remedy=f"give more {named('labels')}, or a larger share",

@@ -405,6 +405,23 @@ def test_the_best_of_folds_is_trained_with_its_settings(folded):
     assert folded.read_json("metrics.json") == kept.read_json("metrics.json")
 
 
+def test_the_best_of_folds_learns_all_labels_that_are_given(tmp_path):
+    settings = FOLDED | {"epochs": 2, "max_trials": 1, "out": tmp_path / "search"}
+    del settings["validation_split"]
+    splits = tune.run("finetune", **settings).read_arrays("best/splits.npz")
+    assert len(splits["labelled"]) == 60
+    assert not len(splits["validation"])
+
+
+def test_hyperband_is_compared_with_the_settings_as_given_in_all_epochs():
+    from kt_transfer.tuning.report import describe_gain
+
+    short = {"trial": "0000", "score": 0.9, "scores": [0.9, 0.9], "settings": {"a": 1}, "epochs": 2}
+    full = short | {"trial": "0005", "score": 0.8, "scores": [0.8, 0.8], "epochs": 5}
+    found = {"trials": [short, full], "best": "0000", "folds": 2, "judged": 40, "direction": "max"}
+    assert "gains 0.1000 on the settings as given, trial 0005," in describe_gain(found)
+
+
 def test_a_search_by_folds_goes_on_to_the_same_table(folded, tmp_path, monkeypatch):
     from kt_transfer.tuning.few_labels import Folds
 
