@@ -135,8 +135,18 @@ def execute_compare(search: config.TuneCompareConfig, space: dict | None = None)
     """Each method as it is, and with its settings searched in every fold anew."""
     if space is None and search.space is not None:
         space = spaces.read_description(search.space)
-    tuned = {}
-    for name, method in compare.methods_of(search).items():
+    tuned, methods = {}, compare.methods_of(search)
+    searched = [name for name in methods if name in spaces.BY_METHOD]
+    other = [name for name in space or {} if name not in searched]
+    if other:
+        raise UserError(
+            setting="space",
+            given=other[0],
+            expected='what to search by method, such as {"scratch": {"dropout": [0.0, 0.5]}}',
+            but=f"no method of this name is searched, but {listed(searched)}",
+            remedy="put the settings under the methods' names",
+        )
+    for name, method in methods.items():
         if name in spaces.BY_METHOD:
             tuned[f"{name} tuned"] = Tuned(
                 method=method,
@@ -323,6 +333,11 @@ def _tell(search, run: Run, found: dict) -> None:
     elif metric == "accuracy":
         for line in describe_ranking([trial["score"] for trial in ranked], _num_judged(kept)):
             say(line)
+        if getattr(search, "patience", None):
+            say(
+                "the same examples say when each trial stops, which makes its score a little too "
+                f"high: {named('folds')} {DEFAULT_FOLDS} keeps the two apart"
+            )
     say(f"table {run.path / 'trials.csv'}   report {run.path / 'report.html'}")
     say(f"next: {runs.command_line(*_command_after(search.searched, kept))}")
 

@@ -413,6 +413,20 @@ def test_the_best_of_folds_learns_all_labels_that_are_given(tmp_path):
     assert not len(splits["validation"])
 
 
+@pytest.mark.parametrize("space", [{"batch_size": [16, 32]}, {"vat": {"epsilon": [1.0, 2.0]}}])
+def test_a_space_of_what_is_not_compared_is_refused(tmp_path, space):
+    settings = {"labels": (40,), "methods": ("scratch", "parameters"), "quiet": True}
+    with pytest.raises(UserError, match="no method of this name is searched, but"):
+        tune.run("compare", space=space, **settings, out=tmp_path / "search")
+    assert not (tmp_path / "search").exists()
+
+
+def test_that_a_hold_out_also_stops_the_trials_is_said(tmp_path, capsys):
+    settings = FOLDED | {"epochs": 2, "max_trials": 1, "folds": 1, "patience": 2, "quiet": False}
+    tune.run("finetune", **settings, out=tmp_path / "search")
+    assert "say when each trial stops" in capsys.readouterr().out
+
+
 def test_hyperband_is_compared_with_the_settings_as_given_in_all_epochs():
     from kt_transfer.tuning.report import describe_gain
 
