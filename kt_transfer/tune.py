@@ -155,7 +155,7 @@ def execute_compare(search: config.TuneCompareConfig, space: dict | None = None)
                 max_trials=search.max_trials,
                 space=_space_of_method(name, method, space or {}),
             )
-    frame = compare.execute(config.narrow(search, config.CompareConfig), tuned)
+    frame = compare.execute(config.narrow(search, config.CompareConfig), tuned, search)
     run = Run(Path(frame.attrs["run"]))
     searches = searches_of(run.path, search.metric)
     run.write_json("searches.json", {"searches": searches})
