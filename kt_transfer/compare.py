@@ -107,14 +107,24 @@ def _learns(teacher) -> bool:
     return hasattr(teacher, "fit")
 
 
-def execute(config: CompareConfig, candidates: Mapping | None = None):
-    """Strategy, data, every cell, verdicts; the winner refitted, measured once and exported."""
+def execute(config: CompareConfig, candidates: Mapping | None = None, search=None):
+    """Strategy, data, every cell, verdicts; the winner refitted, measured once and exported.
+
+    Args:
+        config: The settings.
+        candidates: Further candidates by name.
+        search: The settings of a ``tune compare`` that this is a part of: what its run folder
+            keeps, to go on with.
+    """
     began = pacing.now()
     config = session.with_image_size(config, {name: open_source(name) for name in config.source})
     methods = methods_of(config, candidates)
     # Asked for, they are refused before the data are read.
     taught = _with_students(config, config.teachers or ())
-    with session.start_run("compare", config) as run:
+    command, kept = "compare", config
+    if search is not None:
+        command, kept = "tune-compare", dataclasses.replace(search, image_size=config.image_size)
+    with session.start_run(command, kept) as run:
         strategy = recording.begin(run, config)
         data = session.load_data(config, config.data)
         data.require_labels()

@@ -27,6 +27,7 @@ from kt_transfer.runs import folder as runs
 from kt_transfer.runs import recording, session
 from kt_transfer.runs.folder import Run
 from kt_transfer.settings.calling import config_of
+from kt_transfer.settings.finetune import HELD_OUT_SHARE
 from kt_transfer.tuning import spaces
 from kt_transfer.tuning.few_labels import Folds
 from kt_transfer.tuning.nested import describe_searches, searches_of
@@ -134,8 +135,18 @@ def execute_compare(search: config.TuneCompareConfig, space: dict | None = None)
     """Each method as it is, and with its settings searched in every fold anew."""
     if space is None and search.space is not None:
         space = spaces.read_description(search.space)
-    tuned = {}
-    for name, method in compare.methods_of(search).items():
+    tuned, methods = {}, compare.methods_of(search)
+    searched = [name for name in methods if name in spaces.BY_METHOD]
+    other = [name for name in space or {} if name not in searched]
+    if other:
+        raise UserError(
+            setting="space",
+            given=other[0],
+            expected='what to search by method, such as {"scratch": {"dropout": [0.0, 0.5]}}',
+            but=f"no method of this name is searched, but {listed(searched)}",
+            remedy="put the settings under the methods' names",
+        )
+    for name, method in methods.items():
         if name in spaces.BY_METHOD:
             tuned[f"{name} tuned"] = Tuned(
                 method=method,
@@ -144,7 +155,7 @@ def execute_compare(search: config.TuneCompareConfig, space: dict | None = None)
                 max_trials=search.max_trials,
                 space=_space_of_method(name, method, space or {}),
             )
-    frame = compare.execute(config.narrow(search, config.CompareConfig), tuned)
+    frame = compare.execute(config.narrow(search, config.CompareConfig), tuned, search)
     run = Run(Path(frame.attrs["run"]))
     searches = searches_of(run.path, search.metric)
     run.write_json("searches.json", {"searches": searches})
@@ -157,7 +168,7 @@ def _space_of_method(name: str, method, space: dict) -> Callable:
     if name not in space:
         return spaces.space_of(name)
     known = {field.name for field in dataclasses.fields(method)} - {"teacher"}
-    return spaces.from_description(space[name], known)
+    return spaces.from_description(space[name], known, method)
 
 
 def _objective(command: str, search) -> tuple[str, str]:
@@ -170,7 +181,7 @@ def _space(search: config.Search, base, space: Callable | dict | None) -> Callab
     if space is None and search.space is not None:
         space = spaces.read_description(search.space)
     if isinstance(space, dict):
-        return spaces.from_description(space, _searchable(search.searched, base))
+        return spaces.from_description(space, _searchable(search.searched, base), base)
     if space is not None:
         return space
     if search.searched == "pretrain":
@@ -250,6 +261,8 @@ def _by_folds(folds: Folds, search: config.Search, strategy) -> _Judge:
 
 def _by_hold_out(base, command: str, run: Run) -> _Judge:
     def scores(settings, trial: str) -> Iterator[float]:
+        if command == "finetune" and settings.validation_split is None:
+            settings = dataclasses.replace(settings, validation_split=HELD_OUT_SHARE)
         folder = _trial_folder(run, trial)
         shutil.rmtree(folder, ignore_errors=True)
         done = _train(command, settings, folder)
@@ -258,7 +271,7 @@ def _by_hold_out(base, command: str, run: Run) -> _Judge:
         if "validation" not in metrics:
             raise UserError(
                 setting="validation_split",
-                given=getattr(base, "validation_split", 0.1),
+                given=getattr(base, "validation_split", None) or HELD_OUT_SHARE,
                 expected="some held-out examples to judge the trials by",
                 but="of so few examples it holds out none",
                 remedy=f"give more {named('labels')}, or a larger share",
@@ -320,6 +333,11 @@ def _tell(search, run: Run, found: dict) -> None:
     elif metric == "accuracy":
         for line in describe_ranking([trial["score"] for trial in ranked], _num_judged(kept)):
             say(line)
+        if getattr(search, "patience", None):
+            say(
+                "the same examples say when each trial stops, which makes its score a little too "
+                f"high: {named('folds')} {DEFAULT_FOLDS} keeps the two apart"
+            )
     say(f"table {run.path / 'trials.csv'}   report {run.path / 'report.html'}")
     say(f"next: {runs.command_line(*_command_after(search.searched, kept))}")
 

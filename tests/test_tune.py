@@ -405,6 +405,37 @@ def test_the_best_of_folds_is_trained_with_its_settings(folded):
     assert folded.read_json("metrics.json") == kept.read_json("metrics.json")
 
 
+def test_the_best_of_folds_learns_all_labels_that_are_given(tmp_path):
+    settings = FOLDED | {"epochs": 2, "max_trials": 1, "out": tmp_path / "search"}
+    del settings["validation_split"]
+    splits = tune.run("finetune", **settings).read_arrays("best/splits.npz")
+    assert len(splits["labelled"]) == 60
+    assert not len(splits["validation"])
+
+
+@pytest.mark.parametrize("space", [{"batch_size": [16, 32]}, {"vat": {"epsilon": [1.0, 2.0]}}])
+def test_a_space_of_what_is_not_compared_is_refused(tmp_path, space):
+    settings = {"labels": (40,), "methods": ("scratch", "parameters"), "quiet": True}
+    with pytest.raises(UserError, match="no method of this name is searched, but"):
+        tune.run("compare", space=space, **settings, out=tmp_path / "search")
+    assert not (tmp_path / "search").exists()
+
+
+def test_that_a_hold_out_also_stops_the_trials_is_said(tmp_path, capsys):
+    settings = FOLDED | {"epochs": 2, "max_trials": 1, "folds": 1, "patience": 2, "quiet": False}
+    tune.run("finetune", **settings, out=tmp_path / "search")
+    assert "say when each trial stops" in capsys.readouterr().out
+
+
+def test_hyperband_is_compared_with_the_settings_as_given_in_all_epochs():
+    from kt_transfer.tuning.report import describe_gain
+
+    short = {"trial": "0000", "score": 0.9, "scores": [0.9, 0.9], "settings": {"a": 1}, "epochs": 2}
+    full = short | {"trial": "0005", "score": 0.8, "scores": [0.8, 0.8], "epochs": 5}
+    found = {"trials": [short, full], "best": "0000", "folds": 2, "judged": 40, "direction": "max"}
+    assert "gains 0.1000 on the settings as given, trial 0005," in describe_gain(found)
+
+
 def test_a_search_by_folds_goes_on_to_the_same_table(folded, tmp_path, monkeypatch):
     from kt_transfer.tuning.few_labels import Folds
 

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 from kt_transfer.methods.bounds import AtLeastOne, Bound, FolderName, Share, require
 from kt_transfer.settings.compare import CompareConfig, Method
 from kt_transfer.settings.distill import DistillConfig
-from kt_transfer.settings.finetune import HELD_OUT_SHARE, FinetuneConfig
+from kt_transfer.settings.finetune import FinetuneConfig
 from kt_transfer.settings.pretrain import PretrainConfig
 
 
@@ -50,9 +50,9 @@ class TuneFinetuneConfig(Search, FinetuneConfig):
     any more ends early (default: 5 for fewer than 1,000 labels; 1, a single hold-out of
     --validation-split, for more)."""
 
-    validation_split: Share = HELD_OUT_SHARE
-    """Share of the labelled examples held out to judge the trials by, with --folds 1; with more it
-    is only the best trial's own, as in finetune."""
+    validation_split: Share | None = None
+    """Share of the labelled examples held out to judge the trials by, with --folds 1 (default:
+    0.1); with more it is only the best trial's own, as in finetune."""
 
 
 @dataclass(frozen=True, kw_only=True)

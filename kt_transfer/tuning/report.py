@@ -123,17 +123,25 @@ def describe_gain(found: Mapping) -> str:
     by_number = {trial["trial"]: trial for trial in found["trials"]}
     best, first = by_number[found["best"]], found["trials"][0]
     tried = [trial for trial in found["trials"] if trial["score"] is not None]
+    # Hyperband gives them first the fewest epochs, and more later if it comes so far.
+    same = [
+        trial
+        for trial in tried
+        if trial.get("settings") == first.get("settings") and len(trial["scores"]) == found["folds"]
+    ]
+    if not same:
+        return f"the settings as given, trial {first['trial']}, failed: {first.get('message')}"
+    first = max(same, key=lambda trial: trial.get("epochs") or 0)
+    given = f"the settings as given, trial {first['trial']}"
     if best is first:
-        return f"none of {len(tried)} trials is better than the settings as given, trial 0"
-    if first["score"] is None or len(first["scores"]) < found["folds"]:
-        return f"the settings as given, trial 0, failed: {first.get('message')}"
+        return f"none of {len(tried)} trials is better than {given}"
     sign = 1.0 if found["direction"] == "max" else -1.0
     gained = sign * (np.array(best["scores"]) - np.array(first["scores"]))
     held_out = found["judged"] / found["folds"]
     interval = corrected_interval(gained, found["judged"] - held_out, held_out)
     beyond = "" if interval.low > 0 else ", so that it may be chance"
     return (
-        f"the best gains {interval.mean:.4f} on the settings as given, trial 0, interval "
+        f"the best gains {interval.mean:.4f} on {given}, interval "
         f"{interval.low:.4f} to {interval.high:.4f}{beyond}; as the best of {len(tried)} it is "
         "less on new examples"
     )

@@ -153,15 +153,16 @@ def read_description(path: Path) -> dict:
     return described
 
 
-def from_description(described: Mapping, known: Collection[str]) -> Callable:
+def from_description(described: Mapping, known: Collection[str], base) -> Callable:
     """A space from what :func:`read_description` gives.
 
     Args:
         described: Settings with their values or ranges.
         known: The settings that can be searched.
+        base: The settings to search around.
 
     Raises:
-        UserError: If it has others, or describes one in no such way.
+        UserError: If it has others, describes one in no such way, or has a value that cannot be.
     """
     for name, values in described.items():
         if name not in known:
@@ -174,7 +175,11 @@ def from_description(described: Mapping, known: Collection[str]) -> Callable:
                 remedy=f"did you mean {near[0]}?" if near else f"give some of {listed(known)}",
             )
         try:
-            _require_described(name, values)
+            _require_described(name, values, getattr(base, name))
+            ends = values if isinstance(values, list) else (values["min"], values["max"])
+            for value in ends:
+                value = tuple(value) if isinstance(value, list) else value
+                dataclasses.replace(base, **{name: value})
         except (ValueError, TypeError) as error:
             raise UserError(
                 setting="space",
@@ -192,7 +197,7 @@ def from_description(described: Mapping, known: Collection[str]) -> Callable:
     return suggest
 
 
-def _require_described(name: str, values) -> None:
+def _require_described(name: str, values, default) -> None:
     if isinstance(values, list) and values:
         return
     if not isinstance(values, dict) or not {"min", "max"} <= set(values) <= {
@@ -201,10 +206,24 @@ def _require_described(name: str, values) -> None:
         "sampling",
     }:
         raise ValueError(f"{name} is neither a list of values nor a range with min and max")
+    ends = values["min"], values["max"]
+    if not all(_is_number(end) for end in ends):
+        raise ValueError(f"{name}: min and max are not both numbers")
+    if default is not None and not _is_number(default):
+        raise ValueError(f"{name} is {default}, not a number: give a list of values")
     if not values["min"] < values["max"]:
         raise ValueError(f"{name}: min is not below max")
     if values.get("sampling", "linear") not in ("linear", "log"):
         raise ValueError(f"{name}: sampling is neither linear nor log")
+    least = values["min"] if default is None else min(values["min"], default)
+    if values.get("sampling") == "log" and least <= 0:
+        raise ValueError(
+            f"{name}: sampling log needs numbers above 0, in the range and as the setting is given"
+        )
+
+
+def _is_number(value) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _described(hp, base, name: str, values):
@@ -212,6 +231,11 @@ def _described(hp, base, name: str, values):
     if isinstance(values, list):
         if any(isinstance(value, list | tuple) for value in (*values, default)):
             return _widths(hp, name, tuple(default or ()), *map(tuple, values))
+        kinds = {type(value) for value in (*values, default)}
+        if len(kinds) > 1 and not kinds <= {int, float}:
+            # KerasTuner chooses among values of one kind only.
+            options = {str(value): value for value in (default, *values)}
+            return options[hp.Choice(name, list(options), default=str(default))]
         return _choice(hp, base, name, *values)
     low, high = values["min"], values["max"]
     whole = all(isinstance(number, int) for number in (low, high, default))

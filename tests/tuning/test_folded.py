@@ -13,6 +13,7 @@ from sklearn.model_selection import StratifiedKFold
 
 from kt_transfer.engine.feeds import epoch_order
 from kt_transfer.errors import TrainingFailed, UserError
+from kt_transfer.methods.learning import start_fresh
 from kt_transfer.tuning import FoldedTuner, folded
 
 X, Y = load_iris(return_X_y=True)
@@ -60,7 +61,7 @@ def test_a_score_is_what_keras_gets_in_that_fold(tmp_path):
     splits = StratifiedKFold(3, shuffle=True, random_state=0).split(X, Y)
     for number, (train, judging) in enumerate(splits):
         model = build(keras_tuner.HyperParameters())
-        folded.start_fresh(model, number)
+        start_fresh(model, number)
         for epoch in range(4):
             rows = train[epoch_order(len(train), number, epoch)]
             model.fit(X[rows], Y[rows], batch_size=32, shuffle=False, verbose=0)
@@ -181,6 +182,122 @@ def test_a_model_that_cannot_be_described_is_built_anew_in_every_fold(tmp_path):
     search.search(X, Y, epochs=2)
     assert len(built) == 1 + 5  # the space, then once a fold
     assert len(search.trials[0]["scores"]) == 5
+
+
+def compiled(hp, model):
+    rate = hp.Float("learning_rate", 1e-3, 1e-1, sampling="log", default=1e-2)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(rate), loss, metrics=["accuracy"])
+    return model
+
+
+def test_weights_that_a_model_is_built_with_are_what_each_fold_starts_from(tmp_path):
+    """Such as those of an encoder that was trained before."""
+    learned = np.random.default_rng(0).normal(size=(4, 8)).astype("float32")
+
+    def pretrained(hp):
+        encoder = keras.layers.Dense(8, use_bias=False, name="encoder")
+        model = keras.Sequential([keras.Input((4,)), encoder, keras.layers.Dense(3)])
+        encoder.set_weights([learned])
+        encoder.trainable = False
+        return compiled(hp, model)
+
+    search = tuner(tmp_path, pretrained, max_trials=2)
+    search.search(X, Y, epochs=2)
+    kept = [p.fused.model.get_layer("encoder").get_weights()[0] for p in search._programs.values()]
+    kept.append(search.train_best(X, Y).get_layer("encoder").get_weights()[0])
+    for weights in kept:
+        np.testing.assert_array_equal(weights, learned)
+
+
+def test_a_layer_that_all_models_share_starts_as_it_was_in_every_fold(tmp_path):
+    """One that went on from the other folds would have seen what judges it."""
+    first = np.random.default_rng(0).normal(size=(4, 8)).astype("float32")
+    encoder = keras.layers.Dense(8, use_bias=False)
+    encoder.build((None, 4))
+    encoder.set_weights([first])
+
+    def shared(hp):
+        return compiled(hp, keras.Sequential([keras.Input((4,)), encoder, keras.layers.Dense(3)]))
+
+    def own(hp):
+        head = keras.layers.Dense(3)  # first, so that it draws what it draws above
+        copied = keras.layers.Dense(8, use_bias=False)
+        model = keras.Sequential([keras.Input((4,)), copied, head])
+        copied.set_weights([first])
+        return compiled(hp, model)
+
+    one = tuner(tmp_path / "one", shared, max_trials=2)
+    other = tuner(tmp_path / "other", own, max_trials=2)
+    one.search(X, Y, epochs=8)
+    np.testing.assert_array_equal(encoder.get_weights()[0], first)
+    other.search(X, Y, epochs=8)
+    assert [t["scores"] for t in one.trials] == [t["scores"] for t in other.trials]
+
+
+@pytest.mark.parametrize("kind", ["function", "lambda", "class"])
+def test_what_closes_over_a_hyperparameter_has_a_program_of_its_own(tmp_path, kind):
+    plain = keras.losses.sparse_categorical_crossentropy
+
+    def closing(hp):
+        weight = hp.Choice("weight", [1.0, 3.0], default=1.0)
+
+        def loss(y_true, y_pred):
+            return weight * plain(y_true, y_pred, from_logits=True)
+
+        class Scaled(keras.layers.Layer):
+            def call(self, inputs):
+                return weight * inputs
+
+        layers = [keras.Input((4,)), keras.layers.Dense(3)]
+        model = keras.Sequential([*layers, Scaled()] if kind == "class" else layers)
+        of = {
+            "function": loss,
+            "lambda": lambda y_true, y_pred: loss(y_true, y_pred),
+            "class": keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        }
+        model.compile("adam", of[kind], metrics=["accuracy"])
+        return model
+
+    search = tuner(tmp_path, closing, search="grid", objective="loss", folds=2)
+    search.search(X, Y, epochs=2)
+    one, other = (trial["scores"] for trial in search.trials)
+    assert not np.allclose(one, other, rtol=0.05)
+
+
+def test_a_model_that_is_not_built_yet_is_the_same_in_every_trial(tmp_path):
+    """As in KerasTuner's first example: without an Input."""
+
+    def unbuilt(hp):
+        return compiled(hp, keras.Sequential([keras.layers.Dense(3)]))
+
+    scores = []
+    for name in "ab":
+        search = tuner(tmp_path / name, unbuilt, max_trials=2)
+        search.search(X, Y, epochs=3)
+        scores.append([trial["scores"] for trial in search.trials])
+    assert scores[0] == scores[1]
+
+
+def test_a_directory_with_another_search_is_refused(tmp_path):
+    tuner(tmp_path, max_trials=1).search(X, Y, epochs=1)
+    with pytest.raises(UserError, match="other epochs"):
+        tuner(tmp_path, max_trials=1).search(X, Y, epochs=2)
+    with pytest.raises(UserError, match="other x, y"):
+        tuner(tmp_path, max_trials=1).search(X[:100], Y[:100], epochs=1)
+    with pytest.raises(UserError, match="other folds"):
+        tuner(tmp_path, max_trials=1, folds=3).search(X, Y, epochs=1)
+    tuner(tmp_path, max_trials=1).search(X, Y, epochs=1)
+
+
+def test_more_folds_than_examples_of_a_class_are_refused(tmp_path):
+    with pytest.raises(UserError, match="folds=51 .* at most 50"):
+        tuner(tmp_path, folds=51).search(X, Y, epochs=1)
+    with pytest.raises(UserError, match="y as floats"):
+        tuner(tmp_path).search(X, np.arange(150), epochs=1)
+    with pytest.raises(UserError, match="at most 3, the groups"):
+        tuner(tmp_path).search(X, Y, groups=np.arange(150) % 3, epochs=1)
+    assert not list(tmp_path.iterdir())
 
 
 def test_groups_stay_in_one_fold_and_on_one_side_of_the_inner_split():

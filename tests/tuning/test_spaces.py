@@ -86,7 +86,7 @@ DESCRIBED = {
 
 def test_a_described_space_has_what_it_says_and_the_settings_as_defaults():
     base = FinetuneConfig(source="scratch")
-    suggest = spaces.from_description(DESCRIBED, set(DESCRIBED))
+    suggest = spaces.from_description(DESCRIBED, set(DESCRIBED), base)
     space = keras_tuner.HyperParameters()
     assert suggest(space, base) == base
     assert {hp.name for hp in space.space} == set(DESCRIBED)
@@ -106,6 +106,13 @@ def test_a_described_space_has_what_it_says_and_the_settings_as_defaults():
         ('{"dropout": 0.5}', "neither a list of values nor a range"),
         ('{"dropout": {"min": 0.5, "max": 0.1}}', "min is not below max"),
         ('{"dropout": {"min": 0, "max": 0.5, "sampling": "cubic"}}', "sampling"),
+        ('{"learning_rate": {"min": 0, "max": 0.5, "sampling": "log"}}', "above 0"),
+        ('{"learning_rate": {"min": "a", "max": "b"}}', "not both numbers"),
+        ('{"head_start": {"min": 1, "max": 2}}', "give"),
+        ('{"dropout": [0.1, 2.0]}', "dropout"),
+        ('{"dropout": {"min": 0.1, "max": 2.0}}', "dropout"),
+        ('{"batch_size": ["a", 32]}', "batch_size"),
+        ('{"lr_decay": ["none", "bogus"]}', "lr_decay"),
     ],
 )
 def test_a_space_that_says_something_else_is_refused_before_anything_is_trained(
@@ -116,6 +123,18 @@ def test_a_space_that_says_something_else_is_refused_before_anything_is_trained(
     with pytest.raises(UserError, match=told):
         tune.run("finetune", source="scratch", space=file, out=tmp_path / "search", quiet=True)
     assert not (tmp_path / "search").exists()
+
+
+def test_numbers_and_words_may_be_values_of_one_setting():
+    base = FinetuneConfig(source="run", batch_size=32, patience=None)
+    described = {"freeze": [0, "all"], "patience": [3]}
+    suggest = spaces.from_description(described, set(described), base)
+    space = keras_tuner.HyperParameters()
+    assert suggest(space, base) == base
+    chosen = space.copy()
+    chosen.values |= {"freeze": "all", "patience": "3"}
+    tried = suggest(chosen, base)
+    assert (tried.freeze, tried.patience) == ("all", 3)
 
 
 def test_a_space_in_python_is_what_such_a_file_holds(tmp_path):

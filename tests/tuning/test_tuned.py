@@ -101,6 +101,13 @@ def _rows(path):
             yield {**row, "fold": int(row["fold"]), "accuracy": float(row["accuracy"])}
 
 
+def test_a_comparison_goes_on_as_the_search_that_it_was(nested):
+    """Its folder has all settings, and names the command that takes them."""
+    kept = json.loads((nested.path / "config.json").read_text())
+    assert (kept["max_trials"], kept["inner_folds"], kept["search"]) == (2, 2, "random")
+    assert json.loads((nested.path / "run.json").read_text())["command"] == "tune-compare"
+
+
 def test_the_report_has_both(nested):
     page = (nested.path / "report.html").read_text()
     assert "scratch tuned" in page
