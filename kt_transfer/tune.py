@@ -112,6 +112,8 @@ def execute(search: config.Search, space: Callable | dict | None = None) -> Run:
             )
         best = (min if direction == "min" else max)(done, key=lambda trial: trial["score"])
         if judge.num_folds > 1:
+            # What an interruption may have left of it.
+            shutil.rmtree(run.path / "best", ignore_errors=True)
             _train(command, best["suggested"], run.path / "best")
         else:
             _keep_best(run, _trial_folder(run, best["trial"]))

@@ -455,6 +455,22 @@ def test_a_search_by_folds_goes_on_to_the_same_table(folded, tmp_path, monkeypat
         assert one | {"seconds": 0} == other | {"seconds": 0}
 
 
+def test_a_search_that_was_interrupted_in_training_the_best_goes_on(folded, tmp_path, monkeypatch):
+    execute = finetune.execute
+
+    def interrupted(config):
+        execute(config)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(finetune, "execute", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        tune.run("finetune", **FOLDED, out=tmp_path / "search")
+    assert (tmp_path / "search" / "best" / "run.json").exists()
+    monkeypatch.setattr(finetune, "execute", execute)
+    resumed = tune.run("finetune", **FOLDED, out=tmp_path / "search", resume=True)
+    assert resumed.read_json("metrics.json") == folded.read_json("metrics.json")
+
+
 def test_a_table_a_page_and_summaries_are_written(folded):
     with open(folded.path / "trials.csv") as file:
         rows = list(csv.DictReader(file))
