@@ -22,7 +22,7 @@ import numpy as np
 from kt_transfer import compare, distill, finetune, pretrain
 from kt_transfer import settings as config
 from kt_transfer.errors import TrainingFailed, UserError, counted, listed, named
-from kt_transfer.reporting.terminal import format_table
+from kt_transfer.reporting.terminal import format_table, short_value
 from kt_transfer.runs import folder as runs
 from kt_transfer.runs import recording, session
 from kt_transfer.runs.folder import Run
@@ -321,7 +321,7 @@ def _tell(search, run: Run, found: dict) -> None:
             trial["trial"],
             trial["score"],
             *(np.std(trial["scores"], ddof=1) for _ in spread),
-            *(_short(trial["settings"][name]) for name in names),
+            *(short_value(trial["settings"][name]) for name in names),
         ]
         for trial in ranked[:10]
     ]
@@ -393,7 +393,3 @@ def _command_after(command: str, best: Path) -> tuple:
     if command == "finetune":
         return "distill", "--teacher", best
     return "export", "--run", best, "--name", "NAME"
-
-
-def _short(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

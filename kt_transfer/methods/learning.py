@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import random
 import time
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import keras
@@ -217,16 +219,25 @@ def on_raw(network: keras.Model, preprocessing: keras.Model) -> keras.Model:
     return keras.Model(preprocessing.input, network(preprocessing.output), name=network.name)
 
 
-def start_fresh(network: keras.Model, seed: int) -> None:
-    """Give a network the initial weights and random states that belong to a seed.
+@contextlib.contextmanager
+def initial_weights_of(seed: int) -> Iterator[None]:
+    """What is built within has the initial weights that belong to a seed.
 
     Keras draws the seed of what has none from Python's generator. TensorFlow's own is left
     alone: setting it makes every compiled program be prepared anew.
     """
     state = random.getstate()
     random.seed(seed)
-    fresh = type(network).from_config(network.get_config())
-    random.setstate(state)
+    try:
+        yield
+    finally:
+        random.setstate(state)
+
+
+def start_fresh(network: keras.Model, seed: int) -> None:
+    """Give a network the initial weights and random states that belong to a seed."""
+    with initial_weights_of(seed):
+        fresh = type(network).from_config(network.get_config())
     for variable, value in zip(network.variables, fresh.variables, strict=True):
         variable.assign(value.numpy())
 

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from kt_transfer.errors import counted
 from kt_transfer.reporting.comparison_plots import as_svg
 from kt_transfer.reporting.page import fill_template
+from kt_transfer.reporting.terminal import short_value
 
 _CAPTIONS = {
     "scores": "Every trial in the order in which they ran, and the best score so far.",
@@ -56,7 +57,10 @@ def search_page(
         f"{best['score']:.4f}",
         gain=gain and f"{gain[0].upper()}{gain[1:]}.",
         facts=[
-            ("best settings", ", ".join(f"{k} {_short(v)}" for k, v in best["settings"].items())),
+            (
+                "best settings",
+                ", ".join(f"{k} {short_value(v)}" for k, v in best["settings"].items()),
+            ),
             ("judged by", judged),
             ("trials", f"{len(done)} complete or ended early, {len(failed)} failed"),
         ],
@@ -70,15 +74,9 @@ def search_page(
         rows=[
             {
                 **by_number[trial["trial"]],
-                "values": [_short(trial["settings"].get(name)) for name in names],
+                "values": [short_value(trial["settings"].get(name)) for name in names],
                 "is_best": trial is best,
             }
             for trial in (*done, *failed)
         ],
     )
-
-
-def _short(value: object) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -30,6 +30,18 @@ def accuracy(metrics: dict) -> str:
     return f"{metrics['accuracy']:.4f}" if "accuracy" in metrics else "unknown (no test labels)"
 
 
+def short_value(value: object) -> str:
+    """A setting in a table: three digits of a number, a dash for none.
+
+    Example:
+        >>> short_value(0.00123456), short_value(None), short_value("cosine")
+        ('0.00123', '–', 'cosine')
+    """
+    if value is None:
+        return "–"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
 def _cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4f}"

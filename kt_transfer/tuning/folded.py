@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import random
 import warnings
 import weakref
 from collections import OrderedDict
@@ -20,6 +19,7 @@ from kt_transfer.engine.fused_model import FusedModel
 from kt_transfer.errors import TrainingFailed, UserError, listed
 from kt_transfer.files.reading import read_json
 from kt_transfer.files.writing import replacing
+from kt_transfer.methods.learning import initial_weights_of
 from kt_transfer.methods.reusing import MOST_KEPT
 from kt_transfer.training.diverging import StopOnDivergence
 from kt_transfer.tuning.oracles import Search, oracle_of
@@ -235,18 +235,11 @@ class FoldedTuner:
         return self._programs[key]
 
     def _built(self, hp, seed: int, x: np.ndarray) -> keras.Model:
-        """A model with the initial weights that belong to a seed, where the function draws them.
-
-        Keras draws the seed of what has none from Python's generator.
-        """
-        state = random.getstate()
-        random.seed(seed)
-        try:
+        """A model with the initial weights that belong to a seed, where the function draws them."""
+        with initial_weights_of(seed):
             model = self.build(hp)
             if not model.built:
                 model(x[:1])
-        finally:
-            random.setstate(state)
         self._first_weights.give(model)
         return model
 

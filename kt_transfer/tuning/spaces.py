@@ -15,11 +15,11 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import json
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from kt_transfer.errors import UserError, listed
+from kt_transfer.files.reading import read_json
 
 DECAYS = ("none", "exponential", "step", "cosine")
 
@@ -138,7 +138,7 @@ def read_description(path: Path) -> dict:
         UserError: If it cannot be read, or a setting in it is described in no such way.
     """
     try:
-        described = json.loads(Path(path).read_text())
+        described = read_json(path)
         if not isinstance(described, dict) or not described:
             raise ValueError("it is not an object with a setting")
     except (OSError, ValueError) as error:
