@@ -11,7 +11,6 @@ from keras import ops
 
 from kt_transfer.engine.replicas import bounds_of_share, share_of_batch
 
-
 # What the chief of several workers can send the others as the first value of a variable.
 _SENT_TO_WORKERS = ("bool", "float16", "float32", "float64", "int32", "int64")
 
