@@ -1,47 +1,17 @@
-"""Two workers equal one process, in a network namespace of their own.
-
-TensorFlow's server listens on every interface, so the workers get a network without any.
-"""
+"""Two workers equal one process, in a network namespace of their own."""
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from clusters import needs_namespace, run_workers
 
 WORKER = Path(__file__).with_name("multi_worker.py")
-CLUSTER = {"worker": ["127.0.0.1:24501", "127.0.0.1:24502"]}
-
-
-def namespace_works() -> bool:
-    if not shutil.which("unshare") or not shutil.which("ip"):
-        return False
-    command = ["unshare", "-rn", "ip", "link", "set", "lo", "up"]
-    return subprocess.run(command, capture_output=True).returncode == 0
-
-
-pytestmark = pytest.mark.skipif(
-    not namespace_works(), reason="needs unshare -rn and ip (Debian: util-linux, iproute2)"
-)
-
-
-def run_workers(*words):
-    """The same command as two workers; their outputs."""
-    lines = ["ip link set lo up"]
-    for index in range(2):
-        setting = json.dumps({"cluster": CLUSTER, "task": {"type": "worker", "index": index}})
-        command = " ".join(str(word).format(index=index) for word in (sys.executable, *words))
-        lines.append(f"TF_CONFIG='{setting}' timeout -k 5 120 {command} 2>&1 & pids+=($!)")
-    lines.append('for pid in "${pids[@]}"; do wait "$pid" || exit 1; done')
-    done = subprocess.run(
-        ["unshare", "-rn", "bash", "-c", "\n".join(lines)], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stdout
-    return done.stdout
+pytestmark = needs_namespace
 
 
 def test_two_workers_equal_one_process(tmp_path):

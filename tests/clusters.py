@@ -1,0 +1,40 @@
+"""Workers in a network namespace of their own, where TensorFlow's server reaches nothing else.
+
+TensorFlow's server listens on every interface, so the workers get a network without any.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+CLUSTER = {"worker": ["127.0.0.1:24501", "127.0.0.1:24502"]}
+
+
+def namespace_works() -> bool:
+    if not shutil.which("unshare") or not shutil.which("ip"):
+        return False
+    command = ["unshare", "-rn", "ip", "link", "set", "lo", "up"]
+    return subprocess.run(command, capture_output=True).returncode == 0
+
+
+needs_namespace = pytest.mark.skipif(
+    not namespace_works(), reason="needs unshare -rn and ip (Debian: util-linux, iproute2)"
+)
+
+
+def run_workers(*words):
+    """The same command as two workers; their outputs."""
+    lines = ["ip link set lo up"]
+    for index in range(2):
+        setting = json.dumps({"cluster": CLUSTER, "task": {"type": "worker", "index": index}})
+        command = " ".join(str(word).format(index=index) for word in (sys.executable, *words))
+        lines.append(f"TF_CONFIG='{setting}' timeout -k 5 120 {command} 2>&1 & pids+=($!)")
+    lines.append('for pid in "${pids[@]}"; do wait "$pid" || exit 1; done')
+    done = subprocess.run(
+        ["unshare", "-rn", "bash", "-c", "\n".join(lines)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
