@@ -25,6 +25,14 @@ needs_namespace = pytest.mark.skipif(
 )
 
 
+def in_namespace(words, **options) -> subprocess.CompletedProcess:
+    """A command, in a network namespace of its own."""
+    script = 'ip link set lo up; exec "$@"'
+    words = ["unshare", "-rn", "bash", "-c", script, "-", *map(str, words)]
+    options = {"capture_output": True, "text": True, "timeout": 300} | options
+    return subprocess.run(words, **options)
+
+
 def run_workers(*words):
     """The same command as two workers; their outputs."""
     lines = ["ip link set lo up"]
