@@ -16,6 +16,7 @@ TEXT = README.read_text()
 CONFIGS = {
     name: getattr(config, f"{name.capitalize()}Config") for name in COMMANDS if name != "tune"
 }
+LAUNCH = {"--workers", "--restart"}
 TUNE = [
     config.TunePretrainConfig,
     config.TuneFinetuneConfig,
@@ -38,7 +39,7 @@ def test_every_command_is_in_the_table():
 
 
 def test_every_command_that_is_called_exists():
-    called = set(re.findall(r"kt_transfer\.(\w+)", TEXT)) - {"COMMAND"}
+    called = set(re.findall(r"kt_transfer\.(\w+)", TEXT)) - {"COMMAND", "engine"}
     called |= set(re.findall(r"kt-transfer (\w+)", TEXT)) - {"COMMAND"}
     assert called
     assert called <= set(COMMANDS)
@@ -49,12 +50,13 @@ def test_every_flag_of_a_command_line_exists():
     assert len(lines) >= 6
     for command, rest in lines:
         known = flags(*TUNE) if command == "tune" else flags(CONFIGS.get(command, config.Common))
+        known |= LAUNCH if command == "engine" else set()
         used = set(re.findall(r"--[a-z-]+", rest.split("&&")[0].split("`")[0]))
         assert used <= known | {"--help"}, command
 
 
 def test_every_flag_that_is_named_exists():
-    known = flags(*CONFIGS.values(), *TUNE) | {"--help", "--quiet", "--editable"}
+    known = flags(*CONFIGS.values(), *TUNE) | LAUNCH | {"--help", "--quiet", "--editable"}
     ours = re.sub(r".*docker run.*", "", TEXT)  # a program with flags of its own
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", ours))
     assert named <= known

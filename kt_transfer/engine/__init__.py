@@ -44,5 +44,6 @@ another one, its attribute ``student``, that model's input dtypes are respected.
 ``results.py``         logs and predictions in the form in which Keras returns them
 ``randomness.py``      the same random numbers with XLA as without
 ``strategy.py``        the ``tf.distribute`` strategy
+``launch.py``          starts several workers on this machine
 =====================  =============================================================
 """
