@@ -10,6 +10,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from kt_transfer.errors import UserError, named, settings_named
 from kt_transfer.files import printing
@@ -56,6 +57,26 @@ def start_run(command: str, config):
     with runs.start(command, settings, out=os.path.join(_scratch(), "run")) as run:
         run.checkpoint, run.is_chief = config.out / "checkpoint", False
         yield run
+        _exit_together()
+
+
+def devices(config):
+    """The strategy of a command that only answers; models are to be loaded in its ``scope()``."""
+    from kt_transfer.engine.strategy import choose_strategy
+
+    return choose_strategy(config.strategy, config.num_devices)
+
+
+def output(config, path: Path) -> Path:
+    """What this process writes: of several workers, all but the chief a temporary file."""
+    if config.strategy != "multi_worker" or _is_chief():
+        return path
+    return Path(_scratch(), "output").with_suffix(path.suffix)
+
+
+def exit_together(config) -> None:
+    """Return once all workers have called this, where there are several."""
+    if config.strategy == "multi_worker":
         _exit_together()
 
 
