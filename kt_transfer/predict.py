@@ -59,8 +59,9 @@ def run(config: PredictConfig) -> Path:
         The table: ``split`` and ``row`` of the example in its source, its name there (``id`` of a
         table, ``file`` of a picture; pictures without any class come in the order of their files,
         and have no ``split``), ``class_id``, ``label``, a column ``probability_LABEL`` for
-        each class, and, of a SavedModel with an autoencoder, ``unusual``: whether that reconstructs
-        the example worse than 99 % of its training examples.
+        each class, and, of a run or a SavedModel with an autoencoder, ``unusual``: whether that
+        reconstructs the example worse than 99 % of its training examples. LiteRT and ONNX files,
+        and servers, do not tell.
 
     Example:
         >>> from kt_transfer import predict

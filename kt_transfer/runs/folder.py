@@ -31,6 +31,7 @@ from kt_transfer.files.writing import (
     require_writable,
 )
 from kt_transfer.runs.checks import (
+    UNUSUAL_BEYOND,
     check_description,
     check_examples,
     check_folder,
@@ -167,6 +168,12 @@ class Run:
             )
         return self.load_models()
 
+    def load_autoencoder(self) -> tuple:
+        """The autoencoder beside a classifier, and its preprocessing where that is another than the
+        classifier's; ``None`` for those that the run lacks."""
+        names = ("autoencoder.keras", "autoencoder_preprocessing.keras")
+        return tuple(self.load_model(name) if self.has(name) else None for name in names)
+
     def read_splits(self, num_examples: int) -> dict:
         """Read the rows of ``splits.npz``, for data with that many training examples."""
         splits = self.read_arrays("splits.npz")
@@ -196,6 +203,15 @@ class Run:
         ``None`` for runs without one, or of versions that did not record them."""
         note = self.read_json("run.json").get("reconstruction_error")
         return None if note is None else check_usual_errors(self.path, note)
+
+    @property
+    def unusual_above(self) -> float | None:
+        """The largest reconstruction error that is not unusual; ``None`` where it was not
+        recorded."""
+        quantiles = self.usual_errors
+        # A little more, so that training examples which lie at the limit are not called unusual
+        # here and usual there, by rounding.
+        return None if quantiles is None else quantiles[UNUSUAL_BEYOND] * (1 + 1e-4) + 1e-6
 
     def has(self, name: str) -> bool:
         """Whether the run has a file of that name."""

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import tensorflow as tf
 
 from kt_transfer.data.dataset import Dataset, Like
 from kt_transfer.data.example_summary import ExampleSummary
@@ -17,7 +18,10 @@ from kt_transfer.reporting.classification import softmax
 from kt_transfer.runs.folder import Run
 from kt_transfer.serving.loading import load_served
 from kt_transfer.serving.remote import RemoteClassifier
+from kt_transfer.serving.signatures import served_functions
 from kt_transfer.sources.loading import adaptation_to, like, preprocessing_for_new
+
+_ROWS_AT_ONCE = 4096
 
 
 class Predictor(NamedTuple):
@@ -59,7 +63,30 @@ def predictor_of_run(source: Run) -> Predictor:
         return lambda x: softmax(model.answers(x))
 
     wanted = like(raw, schema=source.schema)
-    return Predictor(source.label_names, wanted, source.settings.get("data"), prepare, [])
+    unusual = _unusual_of_run(source, raw)
+    return Predictor(source.label_names, wanted, source.settings.get("data"), prepare, [], unusual)
+
+
+def _unusual_of_run(source: Run, preprocessing) -> Callable[[np.ndarray], np.ndarray] | None:
+    """Which raw examples its export would call unusual; ``None`` where that would not say."""
+    limit = source.unusual_above
+    autoencoder, own_preprocessing = (None, None) if limit is None else source.load_autoencoder()
+    if autoencoder is None:
+        return None
+    # What the export does, so that both say the same. Of its outputs, only this one is computed.
+    _, functions, spec = served_functions(
+        preprocessing=preprocessing,
+        autoencoder=autoencoder,
+        autoencoder_preprocessing=own_preprocessing,
+        unusual_above=limit,
+    )
+    tell = tf.function(lambda x: functions["reconstruct"](x)["unusual"], input_signature=[spec])
+
+    def unusual(x):
+        pieces = [x[start : start + _ROWS_AT_ONCE] for start in range(0, len(x), _ROWS_AT_ONCE)]
+        return np.concatenate([tell(piece.astype(spec.dtype.name)).numpy() for piece in pieces])
+
+    return unusual
 
 
 def predictor_of_export(path: Path, trust: bool = False) -> Predictor:
