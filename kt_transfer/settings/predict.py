@@ -37,7 +37,8 @@ class PredictConfig(OnDevices):
 
     out: Path | None = None
     """Table to write, .csv, .parquet or .jsonl, or - for CSV on standard output (default:
-    runs/predict-TIME.csv)."""
+    runs/predict-TIME.csv). A run or a SavedModel with an autoencoder also says what is unusual; a
+    .tflite or .onnx file has none."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

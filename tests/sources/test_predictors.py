@@ -1,5 +1,7 @@
 """What predicts, as a function of raw examples: a run and its export."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -26,6 +28,12 @@ def test_a_run_and_its_export_say_the_same_and_know_their_data(chain):
     assert np.array_equal(is_unusual, of_export.unusual(x))
     # Of another type that holds the same values, as a table's rows may be.
     assert np.array_equal(is_unusual, of_run.unusual(x.astype("int64")))
+
+
+def test_a_run_without_an_autoencoder_does_not_tell_what_is_unusual(chain, tmp_path):
+    shutil.copytree(chain.student, tmp_path / "run")
+    (tmp_path / "run" / "autoencoder.keras").unlink()
+    assert predictor_of_run(open_run(tmp_path / "run")).unusual is None
 
 
 def test_examples_of_another_shape_are_refused(chain, tmp_path):
