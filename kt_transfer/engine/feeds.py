@@ -17,6 +17,7 @@ from keras import tree
 
 from kt_transfer.data.rows import DiskRows, take_rows
 from kt_transfer.engine.fallback import NeedsStockKeras
+from kt_transfer.engine.replicas import Shares, own_replicas, without_small_batches
 
 # Small enough for several blocks per epoch, so that most of the reading overlaps with training.
 BLOCK_BYTES = 8 * 2**20
@@ -121,11 +122,12 @@ def batches_of(data, size: int) -> Iterator:
         yield _take(data, slice(start, start + size))
 
 
-def make_feed(data, batch_size: int, memory_budget: int):
+def make_feed(data, batch_size: int, memory_budget: int, strategy: tf.distribute.Strategy):
     """A feed of these arrays: in memory if they fit the budget, else streamed."""
     if sum(leaf.nbytes for leaf in tree.flatten(data) if leaf is not None) <= memory_budget:
         return ResidentFeed(data, batch_size)
-    return StreamedFeed(data, batch_size)
+    num_replicas = strategy.num_replicas_in_sync
+    return StreamedFeed(data, batch_size, num_replicas, own_replicas(strategy))
 
 
 def batch_sizes(rows: int, batch_size: int) -> np.ndarray:
@@ -187,40 +189,69 @@ class Prefetcher:
 
 
 class StreamedFeed:
-    """Arrays larger than the memory budget, read in blocks."""
+    """Arrays larger than the memory budget, read in blocks.
+
+    Of several workers, each reads the rows of its own replicas alone.
+
+    Args:
+        data: The arrays.
+        batch_size: Rows of a batch, over all replicas.
+        num_replicas: Of all workers.
+        replicas: The first of this process, and the one after its last (default: all).
+    """
 
     kind = "data streamed"
 
-    def __init__(self, data, batch_size: int):
+    def __init__(
+        self,
+        data,
+        batch_size: int,
+        num_replicas: int = 1,
+        replicas: tuple[int, int] | None = None,
+    ):
         self.array = data
         self.batch_size = batch_size
+        self.replicas = replicas or (0, num_replicas)
         self.num_rows = num_rows(data)
+        self.shares = Shares(num_replicas, *self.replicas, equal=False)
+        self.sizes = without_small_batches(batch_sizes(self.num_rows, batch_size), num_replicas)
         leaves = [leaf for leaf in tree.flatten(data) if leaf is not None]
         on_disk = any(isinstance(leaf, DiskRows) for leaf in leaves)
-        batch_bytes = batch_size * sum(leaf[:1].nbytes for leaf in leaves)
+        row_bytes = sum(leaf[:1].nbytes for leaf in leaves)
+        batch_bytes = self.shares.num_read(batch_size) * row_bytes
         self.block_steps = steps_per_block(batch_bytes, on_disk)
-        self.num_steps = -(-self.num_rows // batch_size)
-        rows = self.block_steps * batch_size
+        self.num_steps = len(self.sizes)
+        # The last batch may be larger than others, by fewer rows than there are replicas.
+        self.block_rows = self.block_steps * self.shares.num_read(batch_size) + num_replicas - 1
         self.spec = map_arrays(
-            lambda leaf: tf.TensorSpec((rows, *leaf.shape[1:]), leaf.dtype), data
+            lambda leaf: tf.TensorSpec((self.block_rows, *leaf.shape[1:]), leaf.dtype), data
         )
         self.blocks = Prefetcher(self._blocks).blocks
 
     def _blocks(self, seed: int | None, epoch: int) -> Iterator:
         """The blocks of the epoch; all but the last have the same number of rows."""
         order = epoch_order(self.num_rows, seed, epoch)
-        size = self.block_steps * self.batch_size
-        for start in range(0, len(order), size):
-            yield self._block(order[start : start + size], size)
+        ends = np.cumsum(self.sizes, dtype=np.int64)
+        for step in range(0, self.num_steps, self.block_steps):
+            sizes = self.sizes[step : step + self.block_steps]
+            first = ends[step] - sizes[0]
+            yield self._block(order[first : first + sizes.sum()], sizes)
 
-    def _block(self, rows: np.ndarray, size: int):
+    def _block(self, rows: np.ndarray, sizes: np.ndarray):
+        own = rows[self._is_read(sizes)]
         # Read in ascending order, which is fast on disk, and visited in the order of the epoch.
-        ascending = np.argsort(rows, kind="stable")
-        position = np.empty(len(rows), np.int32)
-        position[ascending] = np.arange(len(rows), dtype=np.int32)
-        data = _take(self.array, rows[ascending])
-        data = map_arrays(lambda leaf: tf.constant(pad(leaf, size)), data)
-        return data, position, batch_sizes(len(rows), self.batch_size)
+        ascending = np.argsort(own, kind="stable")
+        position = np.empty(len(own), np.int32)
+        position[ascending] = np.arange(len(own), dtype=np.int32)
+        data = _take(self.array, own[ascending])
+        data = map_arrays(lambda leaf: tf.constant(pad(leaf, self.block_rows)), data)
+        return data, position, sizes
+
+    def _is_read(self, sizes: np.ndarray) -> np.ndarray:
+        """Which rows of these batches are those of this process's replicas."""
+        start, end = (np.repeat(bounds, sizes) for bounds in self.shares.bounds(sizes))
+        within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        return (within >= start) & (within < end)
 
 
 def steps_per_block(batch_bytes: int, on_disk: bool = False) -> int:

@@ -26,6 +26,7 @@ from kt_transfer.engine.fallback import NeedsStockKeras
 from kt_transfer.engine.feeds import map_arrays
 from kt_transfer.engine.model_proxy import ModelProxy
 from kt_transfer.engine.program import Program
+from kt_transfer.engine.replicas import on_own_replicas, synchronized_batch_statistics
 from kt_transfer.engine.results import concatenate, to_numpy, to_python
 
 logger = logging.getLogger("kt_transfer")
@@ -178,6 +179,31 @@ class FusedModel(ModelProxy):
     ) -> keras.callbacks.History:
         """Train; arguments and result are those of ``keras.Model.fit``."""
         arguments = {name: value for name, value in locals().items() if name != "self"}
+        with synchronized_batch_statistics(self.model, self.strategy.num_replicas_in_sync) as count:
+            if count:
+                self._say_once(f"the batch statistics of {count} layers are those of all replicas")
+            return self._fit(**arguments)
+
+    def _fit(
+        self,
+        x,
+        y,
+        batch_size,
+        epochs,
+        verbose,
+        callbacks,
+        validation_split,
+        validation_data,
+        shuffle,
+        class_weight,
+        sample_weight,
+        initial_epoch,
+        steps_per_epoch,
+        validation_steps,
+        validation_batch_size,
+        validation_freq,
+    ) -> keras.callbacks.History:
+        arguments = {name: value for name, value in locals().items() if name != "self"}
         try:
             fallback.check_model(self.model, "fit", steps_per_epoch or validation_steps)
             feed, validation = self._feeds_of_fit(
@@ -298,9 +324,7 @@ class FusedModel(ModelProxy):
         self._num_predicted += num_steps
         step = self._predict_step
         if self._num_predicted >= MIN_BATCHES_TO_TRACE:
-            self._traced_predict = self._traced_predict or tf.function(
-                step, reduce_retracing=True, autograph=False
-            )
+            self._traced_predict = self._traced_predict or on_own_replicas(self.strategy, step)
             step = self._traced_predict
         self.model.stop_predicting = False
         callbacks.on_predict_begin()
@@ -375,10 +399,14 @@ class FusedModel(ModelProxy):
     def _with_stock_keras(self, method: str, reason: NeedsStockKeras, arguments: dict):
         """Call stock Keras with the same arguments, ``transform`` and ``augment`` applied."""
         model = self.model
+        if isinstance(self.strategy, tf.distribute.MultiWorkerMirroredStrategy):
+            raise ValueError(
+                f"{method} of {model.name} needs stock Keras ({reason}), which cannot run on "
+                "several workers: give arrays or a tf.data.Dataset of arrays, and a model that "
+                "FusedModel can run itself"
+            ) from reason
         self.execution = f"stock Keras: {reason}"
-        if self.execution not in self._logged:
-            self._logged.add(self.execution)
-            logger.warning("%s of %s: %s", method, model.name, self.execution)
+        self._say_once(f"{method} of {model.name}: {self.execution}", logging.WARNING)
         x = arguments["x"]
         if method == "fit" and hasattr(model, "complete_targets") and feeds.is_arrays(x):
             # Here, since the model's own fit would predict from examples not yet transformed.
@@ -442,7 +470,10 @@ class FusedModel(ModelProxy):
         if not feeds.is_arrays(x):
             raise NeedsStockKeras(f"x of type {type(x).__name__} was given")
         data = self._pack(x, self._targets(x, y), sample_weight)
-        return feeds.make_feed(data, batch_size or 32, self.memory_budget)
+        return self._arrays_feed(data, batch_size)
+
+    def _arrays_feed(self, data, batch_size: int | None):
+        return feeds.make_feed(data, batch_size or 32, self.memory_budget, self.strategy)
 
     def _feeds_of_fit(
         self,
@@ -476,7 +507,7 @@ class FusedModel(ModelProxy):
         data = self._pack(x, self._targets(x, y, reuse=self.augment is None), sample_weight)
         if validation_split and validation is None:
             data, held = feeds.split_tail(data, validation_split)
-            validation = feeds.make_feed(held, validation_batch_size or 32, self.memory_budget)
+            validation = self._arrays_feed(held, validation_batch_size)
         if class_weight is not None:
             # After the split: class weights do not apply to the validation loss.
             x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
@@ -485,7 +516,7 @@ class FusedModel(ModelProxy):
             if tree.is_nested(y) and not hasattr(self.model, "complete_targets"):
                 raise NeedsStockKeras("class_weight was given with several outputs")
             data = keras.utils.pack_x_y_sample_weight(x, y, feeds.class_weights(y, class_weight))
-        return feeds.make_feed(data, batch_size or 32, self.memory_budget), validation
+        return self._arrays_feed(data, batch_size), validation
 
     def _clear_if_changed(self) -> None:
         # compile() creates a new loss tracker. The tuple keeps the old one alive, so that the two
@@ -591,9 +622,13 @@ class FusedModel(ModelProxy):
         program = self._summary_programs.get(kind, self._programs[kind])
         how = "XLA" if program.jit else "graph"
         self.execution = f"{how}, {feed.kind}, {replicas} replica{'s' * (replicas > 1)}"
-        if self.execution not in self._logged:
-            self._logged.add(self.execution)
-            logger.info("training %s: %s (%d steps)", self.model.name, self.execution, num_steps)
+        about = f"training {self.model.name}: {self.execution}"
+        self._say_once(about, logging.INFO, f" ({num_steps} steps)")
+
+    def _say_once(self, message: str, level: int = logging.INFO, more: str = "") -> None:
+        if message not in self._logged:
+            self._logged.add(message)
+            logger.log(level, "%s%s", message, more)
 
     def _epoch_logs(self, logs) -> dict:
         """The results of the metrics, or the logs of an overridden ``train_step``."""

@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from kt_transfer.engine.feeds import map_arrays
 from kt_transfer.engine.randomness import graph_random_numbers
+from kt_transfer.engine.replicas import Shares, counting_examples, without_small_batches
 
 logger = logging.getLogger("kt_transfer")
 
@@ -47,15 +48,16 @@ class Program:
         # A graph on one replica is traced once for batches of every size.
         self.takes_any_size = not jit and self.num_replicas == 1
 
-        def replica_step(batch):
-            replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-            share = map_arrays(lambda leaf: _share(leaf, replica, self.num_replicas), batch)
-            return self.step(share)
-
-        def one_step(data, rows):
+        def one_step(data, rows, size, shares):
             # Gathered outside strategy.run: other devices are sent the batch, not all the data.
             batch = map_arrays(lambda leaf: tf.gather(leaf, rows), data)
-            with graph_random_numbers() if jit else contextlib.nullcontext():
+
+            def replica_step(batch):
+                replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+                return self.step(map_arrays(lambda leaf: shares.of(leaf, replica, size), batch))
+
+            random_numbers = graph_random_numbers() if jit else contextlib.nullcontext()
+            with random_numbers, counting_examples(None if shares.equal else size):
                 logs = self.strategy.run(replica_step, args=(batch,))
             if self.num_replicas > 1:
                 return map_arrays(lambda v: self.strategy.reduce("MEAN", v, axis=None), logs)
@@ -63,15 +65,16 @@ class Program:
 
         one_step = tf.function(one_step, reduce_retracing=True, autograph=False)
 
-        def many_steps(data, indices, num_steps, sizes):
-            def rows(i):
-                return indices[i, : sizes[i]] if self.takes_any_size else indices[i]
+        def many_steps(data, indices, num_steps, sizes, shares):
+            def batch(i):
+                rows = indices[i, : sizes[i]] if self.takes_any_size else indices[i]
+                return rows, sizes[i], shares
 
-            outputs = one_step.get_concrete_function(data, rows(0)).structured_outputs
+            outputs = one_step.get_concrete_function(data, *batch(0)).structured_outputs
             initial_logs = map_arrays(lambda spec: tf.zeros(spec.shape, spec.dtype), outputs)
             return tf.while_loop(
                 lambda i, _: i < num_steps,
-                lambda i, _: (i + 1, one_step(data, rows(i))),
+                lambda i, _: (i + 1, one_step(data, *batch(i))),
                 (tf.constant(0), initial_logs),
             )[1]
 
@@ -90,10 +93,15 @@ class Program:
             any_rows = map_arrays(lambda s: tf.TensorSpec((None, *s.shape[1:]), s.dtype), feed.spec)
             indices, num_steps = tf.TensorSpec((None, None), tf.int32), tf.TensorSpec((), tf.int32)
             sizes = tf.TensorSpec((None,), tf.int32)
-            self.many_steps.get_concrete_function(any_rows, indices, num_steps, sizes)
+            shares = self._shares(feed, feed.batch_size)
+            self.many_steps.get_concrete_function(any_rows, indices, num_steps, sizes, shares)
             return
-        rows = tf.TensorSpec((feed.batch_size,), tf.int32)
-        outputs = self.one_step.get_concrete_function(feed.spec, rows).structured_outputs
+        shares = self._shares(feed, feed.batch_size)
+        num_read = None if feed.batch_size is None else shares.num_read(feed.batch_size)
+        rows = tf.TensorSpec((num_read,), tf.int32)
+        size = tf.TensorSpec((), tf.int32)
+        traced = self.one_step.get_concrete_function(feed.spec, rows, size, shares)
+        outputs = traced.structured_outputs
         map_arrays(lambda spec: tf.zeros(spec.shape, spec.dtype), outputs)
 
     def run(
@@ -111,14 +119,15 @@ class Program:
         step = 0
         logs = None
         for data, rows, sizes in blocks:
-            sizes = self._merge_small_batches(sizes)
-            ends = np.cumsum(sizes)
+            sizes = without_small_batches(sizes, self.num_replicas)
+            read = self._shares(feed).num_read(sizes)
+            ends = np.cumsum(read)
             done = 0
             while done < len(sizes):
                 if not every or step % every == 0:
                     on_begin(step)
                 count = self._num_steps(sizes[done:], feed, every and every - step % every)
-                start = ends[done] - sizes[done]
+                start = ends[done] - read[done]
                 visited = rows[start : ends[done + count - 1]]
                 logs = self._execute(data, visited, sizes[done : done + count], feed, every)
                 done, step = done + count, step + count
@@ -139,17 +148,25 @@ class Program:
 
     def _execute(self, data, rows: np.ndarray, sizes: np.ndarray, feed, every: int | None):
         if not self.takes_any_size and sizes[0] != feed.batch_size:
-            return self.one_step(data, tf.constant(rows))
+            shares = self._shares(feed, int(sizes[0]))
+            return self.one_step(data, tf.constant(rows), tf.constant(sizes[0]), shares)
+        shares = self._shares(feed, feed.batch_size)
         width = _block_width(every or feed.block_steps)
-        indices = np.zeros((width, max(sizes.max(), feed.batch_size)), np.int32)
-        if (sizes == indices.shape[1]).all():
+        largest = max(int(sizes.max()), feed.batch_size)
+        indices = np.zeros((width, shares.num_read(largest)), np.int32)
+        if (sizes == largest).all():
             indices[: len(sizes)] = rows.reshape(len(sizes), -1)
         else:
             indices[: len(sizes)][np.arange(indices.shape[1]) < sizes[:, None]] = rows
         padded_sizes = np.zeros(width, np.int32)
         padded_sizes[: len(sizes)] = sizes
         began = time.perf_counter()
-        arguments = (tf.constant(indices), tf.constant(len(sizes)), tf.constant(padded_sizes))
+        arguments = (
+            tf.constant(indices),
+            tf.constant(len(sizes)),
+            tf.constant(padded_sizes),
+            shares,
+        )
         try:
             logs = self.many_steps(data, *arguments)
         except tf.errors.OpError as error:
@@ -164,17 +181,11 @@ class Program:
         self.seconds_per_step = (time.perf_counter() - began) / len(sizes)
         return logs
 
-    def _merge_small_batches(self, sizes: np.ndarray) -> np.ndarray:
-        """Merge a batch with fewer rows than replicas into the batch before it."""
-        if self.num_replicas == 1 or sizes.min() >= self.num_replicas:
-            return sizes
-        merged = []
-        for size in sizes.tolist():
-            if merged and size < self.num_replicas:
-                merged[-1] += size
-            else:
-                merged.append(size)
-        return np.array(merged, np.int32)
+    def _shares(self, feed, size: int | None = None) -> Shares:
+        """How the replicas share a batch of this size, of which the feed may have read a part."""
+        first, end = getattr(feed, "replicas", None) or (0, self.num_replicas)
+        equal = self.num_replicas == 1 or (size is not None and size % self.num_replicas == 0)
+        return Shares(self.num_replicas, first, end, equal)
 
     def _steps_in_half_a_second(self, feed) -> int:
         width = _block_width(feed.block_steps)
@@ -183,17 +194,6 @@ class Program:
         if not self.seconds_per_step or self.several_workers:
             return width
         return int(np.clip(SECONDS_PER_EXECUTION / self.seconds_per_step, 1, width))
-
-
-def _share(leaf: tf.Tensor, replica, num_replicas: int) -> tf.Tensor:
-    """A replica's rows of a global batch, regardless of the number of workers."""
-    if num_replicas == 1:
-        return leaf
-    if leaf.shape[0] is not None and leaf.shape[0] % num_replicas == 0:
-        # A reshape keeps the shapes static where the batch divides evenly.
-        return tf.reshape(leaf, (num_replicas, -1, *leaf.shape[1:]))[replica]
-    rows = tf.shape(leaf)[0]
-    return leaf[replica * rows // num_replicas : (replica + 1) * rows // num_replicas]
 
 
 def _block_width(steps: int) -> int:

@@ -102,7 +102,7 @@ class AdversarialModel(MeanTeacher):
     def pass_through(self, labelled, unlabelled, seeds) -> dict:
         """Logits of both, and of the unlabelled ones as perturbed."""
         labelled, unlabelled = self.preprocessing(labelled), self.preprocessing(unlabelled)
-        size = labelled.shape[0]
+        size = ops.shape(labelled)[0]
         # Copied before the pass that moves it on: masks of dropout are drawn by it.
         state = [tf.identity(v.value) for v in self.network.non_trainable_variables]
 

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from kt_transfer.engine.replicas import share_of_batch
 from kt_transfer.training.mean_teacher import MeanTeacher
 
 # Of the class shares among the teacher's answers, which are averaged over steps as well.
@@ -122,7 +123,7 @@ class ConsistencyModel(MeanTeacher):
                 for x, seed in zip((labelled, unlabelled), seeds, strict=True)
             ]
         )
-        logits, size = self.network(seen, training=True), labelled.shape[0]
+        logits, size = self.network(seen, training=True), ops.shape(labelled)[0]
         return {
             "labelled": logits[:size],
             "unlabelled": logits[size:],
@@ -144,7 +145,8 @@ class ConsistencyModel(MeanTeacher):
     def _aligned(self, answers):
         """Probabilities with the class shares of the prior, as far as they are known."""
         context = tf.distribute.get_replica_context()
-        mean = context.all_reduce(tf.distribute.ReduceOp.MEAN, ops.mean(answers, axis=0))
+        own = ops.mean(answers, axis=0) * ops.cast(share_of_batch(), answers.dtype)
+        mean = context.all_reduce(tf.distribute.ReduceOp.SUM, own)
         self.shares.assign(SHARES_DECAY * self.shares + (1 - SHARES_DECAY) * mean)
         prior = self._held()["prior"]
         aligned = answers * (prior / ops.maximum(self.shares, _LEAST_SHARE))

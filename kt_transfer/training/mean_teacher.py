@@ -9,6 +9,8 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from kt_transfer.engine.replicas import bounds_of_share, share_of_batch
+
 
 class MeanTeacher(keras.Model):
     """A network beside its teacher, whose weights are averages of the network's over the steps.
@@ -124,9 +126,18 @@ class MeanTeacher(keras.Model):
         share = step * num_replicas + replica
         seed = tf.cast(self.seed.value, tf.int32)
         held = self._held()
-        size = -(-self.labelled_batch_size // num_replicas)
-        rows = (share * size + tf.range(size)) % tf.cast(held["count"].value, tf.int32)
+        size = self.labelled_batch_size
+        if size % num_replicas == 0:
+            first, own = replica * (size // num_replicas), size // num_replicas
+        else:
+            first, end = bounds_of_share(size, replica, num_replicas)
+            own = end - first
+        rows = (step * size + first + tf.range(own)) % tf.cast(held["count"].value, tf.int32)
         x, labels, weights = (tf.gather(held[name].value, rows) for name in ("x", "y", "weights"))
+        if num_replicas > 1:
+            # The loss of a replica counts by its share of the unlabelled examples.
+            share_of_labelled = tf.cast(own, "float32") / size
+            weights = weights * tf.cast(share_of_labelled / share_of_batch(), weights.dtype)
         seeds = [tf.stack([seed, 2 * share + number]) for number in range(2)]
         return {"labels": labels, "weights": weights, **self.pass_through(x, inputs, seeds)}
 
