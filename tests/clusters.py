@@ -10,8 +10,6 @@ import sys
 
 import pytest
 
-CLUSTER = {"worker": ["127.0.0.1:24501", "127.0.0.1:24502"]}
-
 
 def namespace_works() -> bool:
     if not shutil.which("unshare") or not shutil.which("ip"):
@@ -33,11 +31,12 @@ def in_namespace(words, **options) -> subprocess.CompletedProcess:
     return subprocess.run(words, **options)
 
 
-def run_workers(*words):
-    """The same command as two workers; their outputs."""
+def run_workers(*words, count=2):
+    """The same command as several workers; their outputs."""
+    cluster = {"worker": [f"127.0.0.1:{24501 + index}" for index in range(count)]}
     lines = ["ip link set lo up"]
-    for index in range(2):
-        setting = json.dumps({"cluster": CLUSTER, "task": {"type": "worker", "index": index}})
+    for index in range(count):
+        setting = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}})
         command = " ".join(str(word).format(index=index) for word in (sys.executable, *words))
         lines.append(f"TF_CONFIG='{setting}' timeout -k 5 120 {command} 2>&1 & pids+=($!)")
     lines.append('for pid in "${pids[@]}"; do wait "$pid" || exit 1; done')

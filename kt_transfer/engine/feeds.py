@@ -218,11 +218,11 @@ class StreamedFeed:
         leaves = [leaf for leaf in tree.flatten(data) if leaf is not None]
         on_disk = any(isinstance(leaf, DiskRows) for leaf in leaves)
         row_bytes = sum(leaf[:1].nbytes for leaf in leaves)
-        batch_bytes = self.shares.num_read(batch_size) * row_bytes
+        batch_bytes = self.shares.most_read(batch_size) * row_bytes
         self.block_steps = steps_per_block(batch_bytes, on_disk)
         self.num_steps = len(self.sizes)
         # The last batch may be larger than others, by fewer rows than there are replicas.
-        self.block_rows = self.block_steps * self.shares.num_read(batch_size) + num_replicas - 1
+        self.block_rows = self.block_steps * self.shares.most_read(batch_size) + num_replicas - 1
         self.spec = map_arrays(
             lambda leaf: tf.TensorSpec((self.block_rows, *leaf.shape[1:]), leaf.dtype), data
         )

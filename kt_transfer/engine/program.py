@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import tensorflow as tf
 
-from kt_transfer.engine.feeds import map_arrays
+from kt_transfer.engine.feeds import map_arrays, pad
 from kt_transfer.engine.randomness import graph_random_numbers
 from kt_transfer.engine.replicas import Shares, counting_examples, without_small_batches
 
@@ -97,8 +97,8 @@ class Program:
             self.many_steps.get_concrete_function(any_rows, indices, num_steps, sizes, shares)
             return
         shares = self._shares(feed, feed.batch_size)
-        num_read = None if feed.batch_size is None else shares.num_read(feed.batch_size)
-        rows = tf.TensorSpec((num_read,), tf.int32)
+        width = None if feed.batch_size is None else shares.most_read(feed.batch_size)
+        rows = tf.TensorSpec((width,), tf.int32)
         size = tf.TensorSpec((), tf.int32)
         traced = self.one_step.get_concrete_function(feed.spec, rows, size, shares)
         outputs = traced.structured_outputs
@@ -149,15 +149,19 @@ class Program:
     def _execute(self, data, rows: np.ndarray, sizes: np.ndarray, feed, every: int | None):
         if not self.takes_any_size and sizes[0] != feed.batch_size:
             shares = self._shares(feed, int(sizes[0]))
-            return self.one_step(data, tf.constant(rows), tf.constant(sizes[0]), shares)
+            rows = tf.constant(pad(rows, shares.most_read(int(sizes[0]))))
+            return self.one_step(data, rows, tf.constant(sizes[0]), shares)
         shares = self._shares(feed, feed.batch_size)
         width = _block_width(every or feed.block_steps)
         largest = max(int(sizes.max()), feed.batch_size)
-        indices = np.zeros((width, shares.num_read(largest)), np.int32)
-        if (sizes == largest).all():
+        indices, read = (
+            np.zeros((width, shares.most_read(largest)), np.int32),
+            shares.num_read(sizes),
+        )
+        if (read == indices.shape[1]).all():
             indices[: len(sizes)] = rows.reshape(len(sizes), -1)
         else:
-            indices[: len(sizes)][np.arange(indices.shape[1]) < sizes[:, None]] = rows
+            indices[: len(sizes)][np.arange(indices.shape[1]) < read[:, None]] = rows
         padded_sizes = np.zeros(width, np.int32)
         padded_sizes[: len(sizes)] = sizes
         began = time.perf_counter()

@@ -87,6 +87,14 @@ class Shares(NamedTuple):
         start, end = self.bounds(sizes)
         return end - start
 
+    def most_read(self, size: int) -> int:
+        """The most rows of a batch that any process with as many replicas has at hand.
+
+        To this, the rows of a batch are padded: shapes that only some workers have would have only
+        these trace a step again, after which the workers would wait for one another for ever.
+        """
+        return -(-size * (self.end - self.first) // self.num_replicas)
+
 
 def bounds_of_share(rows, replica, num_replicas: int):
     """First row of a replica's share of a batch, and the row after its last."""

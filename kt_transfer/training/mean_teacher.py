@@ -11,6 +11,9 @@ from keras import ops
 
 from kt_transfer.engine.replicas import bounds_of_share, share_of_batch
 
+# What the chief of several workers can send the others as the first value of a variable.
+_SENT_TO_WORKERS = ("bool", "float16", "float32", "float64", "int32", "int64")
+
 
 class MeanTeacher(keras.Model):
     """A network beside its teacher, whose weights are averages of the network's over the steps.
@@ -85,12 +88,15 @@ class MeanTeacher(keras.Model):
         values |= {"count": np.int64(len(y)), **further}
         held = self._held()
         if held is None or held["x"].shape != values["x"].shape:
-            with self.distribute_strategy.scope():
+            strategy = self.distribute_strategy
+            with strategy.scope():
                 held = {
-                    name: keras.Variable(value, trainable=False, dtype=str(value.dtype), name=name)
+                    name: keras.Variable(
+                        value, trainable=False, dtype=_dtype_held(value, strategy), name=name
+                    )
                     for name, value in values.items()
                 }
-            self._held = lambda: held
+            self._held, self._dtype = lambda: held, x.dtype
         for name, value in values.items():
             held[name].assign(value)
 
@@ -134,6 +140,7 @@ class MeanTeacher(keras.Model):
             own = end - first
         rows = (step * size + first + tf.range(own)) % tf.cast(held["count"].value, tf.int32)
         x, labels, weights = (tf.gather(held[name].value, rows) for name in ("x", "y", "weights"))
+        x = tf.cast(x, self._dtype)
         if num_replicas > 1:
             # The loss of a replica counts by its share of the unlabelled examples.
             share_of_labelled = tf.cast(own, "float32") / size
@@ -172,3 +179,9 @@ class MeanTeacher(keras.Model):
             if "float" in variable.dtype:  # others are states of random layers
                 average.assign(average + (1 - kept) * (variable - average))
         return logs
+
+
+def _dtype_held(value: np.ndarray, strategy: tf.distribute.Strategy) -> str:
+    """The type of the variable that holds these values."""
+    several = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+    return "int32" if several and value.dtype.name not in _SENT_TO_WORKERS else value.dtype.name

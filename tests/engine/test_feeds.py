@@ -26,6 +26,27 @@ def test_a_streamed_epoch_visits_every_row_once_in_the_order_of_the_epoch(monkey
     np.testing.assert_array_equal(np.concatenate(seen), feeds.epoch_order(50, 1, 2))
 
 
+@pytest.mark.parametrize("replicas_of_a_worker", [1, 2])
+def test_workers_read_their_own_rows_of_each_batch_alone(monkeypatch, replicas_of_a_worker):
+    monkeypatch.setattr(feeds, "BLOCK_BYTES", 40)
+    x = np.arange(42, dtype=np.float32).reshape(42, 1)
+    seen = {}
+    for first in range(0, 4, replicas_of_a_worker):
+        own = (first, first + replicas_of_a_worker)
+        feed = feeds.StreamedFeed(feeds.pack(x), 10, num_replicas=4, replicas=own)
+        visited, sizes = [], []
+        for block, order, of_block in feed.blocks(7, 3):
+            visited.extend(np.asarray(block)[order, 0].astype(int))
+            sizes.extend(of_block)
+        # The last two rows are fewer than the replicas, and a part of the batch before.
+        assert sizes == [10, 10, 10, 12]
+        shares = [feed.shares.num_read(size) for size in sizes]
+        assert sum(shares) == len(visited) < 42
+        for batch, part in enumerate(np.split(visited, np.cumsum(shares)[:-1])):
+            seen.setdefault(batch, []).extend(part)
+    assert [row for rows in seen.values() for row in rows] == list(feeds.epoch_order(42, 7, 3))
+
+
 def test_what_is_begun_before_an_epoch_ends_is_the_next_epoch(monkeypatch):
     monkeypatch.setattr(feeds, "BLOCK_BYTES", 64)
     x = np.arange(50, dtype=np.float32)[:, None]
