@@ -9,6 +9,7 @@ if __name__ == "__main__":  # answers --help and reports errors before TensorFlo
 
     sys.exit(main(["evaluate", *sys.argv[1:]]))
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from kt_transfer.comparison.scoring import scores
 from kt_transfer.data.rows import take_rows
 from kt_transfer.data.splits import of_every_class
 from kt_transfer.engine.fused_model import predict_raw
+from kt_transfer.engine.replicas import among_workers
 from kt_transfer.errors import UserError, named
 from kt_transfer.explaining.explanation import explain
 from kt_transfer.files.writing import require_writable
@@ -56,7 +58,7 @@ def execute(config: EvaluateConfig) -> dict:
     source = runs.open_run(config.run)
     config = session.reading_as(source, config)
     spec = config.data or source.data
-    out = Path(config.out or source.path)
+    out = session.output(config, Path(config.out or source.path))
     if config.explain and source.is_autoencoder:
         raise UserError(
             setting="run",
@@ -68,7 +70,9 @@ def execute(config: EvaluateConfig) -> dict:
         )
     require_writable(out)
     _require_free(out / "evaluation.json", spec, config)
-    network, preprocessing = source.load_models()
+    strategy = session.devices(config)
+    with strategy.scope():
+        network, preprocessing = source.load_models()
     data = session.load_data(config, spec, like=like(preprocessing, schema=source.schema))
     preprocessing = preprocessing_for_new(source, preprocessing, data, session.say(config))
     measure = _reconstruction if source.is_autoencoder else _classification
@@ -80,6 +84,7 @@ def execute(config: EvaluateConfig) -> dict:
         **measure(config, source, network, preprocessing, data, out),
     }
     Run(out).write_json("evaluation.json", results)
+    session.exit_together(config)
     session.say(config)(f"  evaluation {out / 'evaluation.json'}   plots {out / 'plots'}")
     if not source.is_autoencoder:
         following = runs.command_line("export", "--run", source.path, "--name", "NAME")
@@ -120,7 +125,10 @@ def _classification(config, source: Run, network, preprocessing, data, out: Path
             if data.schema is None
             else f"name their column with {named('label_column', 'COLUMN')}, or use predict",
         )
-    logits = np.concatenate([predict_raw(network, preprocessing, part.x) for part in parts])
+    answer = among_workers(
+        network.distribute_strategy, functools.partial(predict_raw, network, preprocessing)
+    )
+    logits = np.concatenate([answer(part.x) for part in parts])
     logits, y = logits[y >= 0], y[y >= 0]
     predicted = logits.argmax(axis=1)
     counts = classification.confusion_matrix(y, predicted, len(names))
@@ -166,9 +174,11 @@ def _explained(config, network, preprocessing, data, plots: Path) -> dict:
 
 def _reconstruction(config, source: Run, network, preprocessing, data, out: Path) -> dict:
     parts = data.parts(config.split)
-    errors = np.concatenate(
-        [recording.squared_errors(network, preprocessing, part.x) for part in parts]
+    squared_errors = among_workers(
+        network.distribute_strategy,
+        functools.partial(recording.squared_errors, network, preprocessing),
     )
+    errors = np.concatenate([squared_errors(part.x) for part in parts])
     plots, summary = Run(out).folder("plots"), examples_of(source)
     scaling_range = data.value_range if summary is None else summary.scaling_range
     rows = of_every_class(parts[0].y)

@@ -73,10 +73,11 @@ def run(config: PredictConfig) -> Path:
 def execute(config: PredictConfig) -> Path:
     """Run the command."""
     path = Path(config.out or f"runs/predict-{time.strftime('%Y%m%d-%H%M%S')}.csv")
-    to = STANDARD_OUTPUT if str(path) == STANDARD_OUTPUT else path
+    _require_files_of_workers(config)
+    to = STANDARD_OUTPUT if str(path) == STANDARD_OUTPUT else session.output(config, path)
     require_format(to)
-    if to == path:
-        require_free_file(path, overwrite=config.overwrite)
+    if to != STANDARD_OUTPUT:
+        require_free_file(to, overwrite=config.overwrite)
     config, spec, asked = _asked(config)
     say = session.say(config)
     if to == STANDARD_OUTPUT and not config.quiet:
@@ -93,22 +94,39 @@ def execute(config: PredictConfig) -> Path:
         # Whoever reads has seen enough, as after a pipe into head.
         print_to_nobody()
         return path
+    session.exit_together(config)
     of_parts = f" ({' and '.join(counts)})" if counts and None not in counts else ""
     number = sum(counts.values())
     s = "s" if number != 1 else ""
     source = "standard input" if spec == STANDARD_INPUT else spec
-    where = f"in {path}" if to == path else "on standard output"
+    where = f"in {path}" if to != STANDARD_OUTPUT else "on standard output"
     say(f"{number} prediction{s} of {source}{of_parts} {where}")
     if asked.unanswered:
         raise _unanswered(config, asked, to)
     return path
 
 
+def _require_files_of_workers(config: PredictConfig) -> None:
+    if config.strategy != "multi_worker":
+        return
+    for name, use in (("data", "every worker reads"), ("out", "the chief writes")):
+        if str(getattr(config, name)) == "-":
+            raise UserError(
+                setting=name,
+                given=getattr(config, name),
+                when=f"with {named('strategy', config.strategy)}",
+                expected=f"a file, which {use}",
+                remedy="give one",
+            )
+
+
 def _asked(config: PredictConfig) -> tuple[PredictConfig, str, Predictor]:
     """The config with what it does not say of how a table is read, the data, and what predicts."""
     if config.run is not None:
         source = runs.open_run(config.run)
-        predictor, config = predictor_of_run(source), session.reading_as(source, config)
+        with session.devices(config).scope():
+            predictor = predictor_of_run(source)
+        config = session.reading_as(source, config)
         return config, config.data or source.data, predictor
     if config.url is not None:
         predictor = predictor_of_server(config.url, config.model)

@@ -9,6 +9,7 @@ if __name__ == "__main__":  # answers --help and reports errors before TensorFlo
 
     sys.exit(main(["pretrain", *sys.argv[1:]]))
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -39,6 +40,8 @@ from kt_transfer.runs.folder import Run, command_line
 from kt_transfer.settings import PretrainConfig
 from kt_transfer.settings.calling import takes
 from kt_transfer.training import semi_supervised
+from kt_transfer.training.augmentation import resample
+from kt_transfer.training.denoising import beside_the_original
 from kt_transfer.training.fitting import fit
 
 # Share of the examples held out for validation.
@@ -67,6 +70,7 @@ def execute(config: PretrainConfig) -> Run:
     with session.start_run("pretrain", config) as run:
         strategy = recording.begin(run, config)
         data = session.load_data(config, config.data)
+        _require_rows(config, data)
         recording.check_data(session.say(config), data)
         train, validation, labelled = _split(config, data)
         recording.note_data(run, data, train=train, labelled=labelled, validation=validation)
@@ -146,7 +150,7 @@ def _split(config: PretrainConfig, data) -> tuple[np.ndarray, np.ndarray, np.nda
 def _reconstruct(config, autoencoder, preprocessing, data, train, labelled) -> _Task:
     """An autoencoder alone."""
     trained, callbacks = reconstructing(autoencoder, config, metrics=["mse"])
-    model = _fused(trained, reconstruct_itself(preprocessing), config)
+    model = _fused(trained, reconstruct_itself(preprocessing), config, _views(config))
     return _Task(autoencoder, model, train, None, lambda rows: None, callbacks)
 
 
@@ -156,7 +160,7 @@ def _reconstruct_and_classify(config, autoencoder, preprocessing, data, train, l
     semi_supervised.compile_joint(joint, _adam(config), config.label_weight)
     labels = np.where(np.isin(train, labelled), data.y[train], -1)
     positions, targets = semi_supervised.repeat_labelled(labels)
-    model = _fused(joint, semi_supervised.joint_transform(preprocessing), config)
+    model = _fused(joint, semi_supervised.joint_transform(preprocessing), config, _views(config))
     only_reconstruct = semi_supervised.only_reconstruct
     return _Task(
         autoencoder, model, train[positions], targets, lambda rows: only_reconstruct(len(rows))
@@ -175,18 +179,20 @@ def _adam(config: PretrainConfig):
     return keras.optimizers.Adam(config.learning_rate)
 
 
-def _fused(network, transform, config: PretrainConfig):
+def _fused(network, transform, config: PretrainConfig, views: Callable | None = None):
     return FusedModel(
-        network, transform=transform, seed=config.seed, jit_compile=session.jit_choice(config)
+        network,
+        transform=transform,
+        augment=views,
+        seed=config.seed,
+        jit_compile=session.jit_choice(config),
     )
 
 
 def _build(config: PretrainConfig, data):
-    shape = {
-        "latent_dim": config.latent_dim,
-        "noise": config.noise,
-        "noise_kind": config.noise_kind,
-    }
+    shape = {"latent_dim": config.latent_dim}
+    if config.noise_kind != "resample":
+        shape |= {"noise": config.noise, "noise_kind": config.noise_kind}
     if config.model == "conv":
         _require_images(data)
         return conv_autoencoder(image_shape(data.input_shape), config.filters, **shape)
@@ -202,6 +208,24 @@ def _build(config: PretrainConfig, data):
         num_active=config.num_active,
         **shape,
     )
+
+
+def _views(config: PretrainConfig):
+    """What the autoencoder sees instead of the raw examples, by ``augment`` of ``FusedModel``."""
+    if config.noise_kind != "resample" or not config.noise:
+        return None
+    return beside_the_original(functools.partial(resample, share=config.noise))
+
+
+def _require_rows(config: PretrainConfig, data) -> None:
+    if config.noise_kind == "resample" and len(data.input_shape) > 1:
+        raise UserError(
+            setting="noise_kind",
+            given=config.noise_kind,
+            when=f"with {data.spec}, whose examples have the shape {data.input_shape}",
+            expected="rows of a table",
+            remedy=f"give {named('noise_kind', 'masking')}",
+        )
 
 
 def _require_images(data) -> None:

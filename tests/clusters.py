@@ -38,7 +38,7 @@ def run_workers(*words, count=2):
     for index in range(count):
         setting = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}})
         command = " ".join(str(word).format(index=index) for word in (sys.executable, *words))
-        lines.append(f"TF_CONFIG='{setting}' timeout -k 5 120 {command} 2>&1 & pids+=($!)")
+        lines.append(f"TF_CONFIG='{setting}' timeout -k 5 300 {command} 2>&1 & pids+=($!)")
     lines.append('for pid in "${pids[@]}"; do wait "$pid" || exit 1; done')
     done = subprocess.run(
         ["unshare", "-rn", "bash", "-c", "\n".join(lines)], capture_output=True, text=True

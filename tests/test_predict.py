@@ -172,6 +172,9 @@ def test_pictures_have_their_file_beside_them(tmp_path, monkeypatch, invoke):
         ("--data - --split test", "--split test was given with --data -, expected all"),
         ("--out p.xlsx", "--out p.xlsx was given, expected a file that ends in .csv, .parquet"),
         ("--url http://127.0.0.1:1/v1/models/m", "both --run and --url were given"),
+        ("--data - --strategy multi_worker", "expected a file, which every worker reads"),
+        ("--out - --strategy multi_worker", "expected a file, which the chief writes"),
+        ("--num-devices 99", "already runs with 2"),
     ],
 )
 def test_mistakes(chain, invoke, tmp_path, words, message):
@@ -179,6 +182,20 @@ def test_mistakes(chain, invoke, tmp_path, words, message):
     assert done.code == 2
     assert message in done.err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--model m --strategy mirrored", "--strategy mirrored was given with --model"),
+        ("--model m --num-devices 2", "--num-devices 2 was given with --model"),
+        ("--url http://127.0.0.1:1/v1/models/m --strategy mirrored", "a server has devices"),
+    ],
+)
+def test_an_export_has_its_own_devices(invoke, words, message):
+    done = invoke("predict", *words.split(), "--data", "digits")
+    assert done.code == 2
+    assert message in done.err
 
 
 def test_a_mistake_late_in_a_stream_leaves_nothing(people, tmp_path, monkeypatch):

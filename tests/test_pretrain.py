@@ -4,10 +4,12 @@ import json
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 
 from kt_transfer import UserError, finetune, load_data, pretrain
 from kt_transfer.runs.folder import Run
+from kt_transfer.training.callbacks import read_history
 
 PLAIN = {"quiet": True, "strategy": "one_device", "jit_compile": "no"}
 QUICK = PLAIN | {"epochs": 2, "hidden_units": (16,)}
@@ -95,6 +97,32 @@ def test_the_kind_of_noise(tmp_path, settings, layer):
 
 
 @pytest.mark.slow
+def test_columns_are_resampled_while_training(tmp_path):
+    rng = np.random.default_rng(0)
+    size = rng.normal(size=300)
+    colour = np.where(size > 0, "red", "blue")
+    table = pd.DataFrame({"size": size, "double": 2 * size + 0.1, "colour": colour})
+    table.to_csv(tmp_path / "rows.csv", index=False)
+    settings = QUICK | {"data": f"csv:{tmp_path / 'rows.csv'}", "epochs": 40, "latent_dim": 4}
+    losses = []
+    for noise in (0.0, 0.3):
+        run = pretrain.run(
+            **settings, noise=noise, noise_kind="resample", out=tmp_path / f"noise-{noise}"
+        )
+        assert "noise" not in [layer.name for layer in run.load_model().layers]
+        losses.append(read_history(run.path / "history.csv")[-1])
+    plain, noisy = losses
+    assert plain["loss"] == pytest.approx(plain["val_loss"], rel=0.5)
+    # What was replaced is reconstructed from the other columns, and not known in validation.
+    assert noisy["loss"] > 2 * noisy["val_loss"]
+
+
+def test_pixels_are_not_resampled(invoke):
+    done = invoke("pretrain", "--noise-kind", "resample")
+    assert done.code == 2
+    assert "expected rows of a table" in done.err
+
+
 def test_every_penalty_has_its_flags(tmp_path):
     k_sparse = pretrain.run(
         out=tmp_path / "k", model="sparse", sparsity="k_sparse", num_active=3, latent_dim=9, **QUICK

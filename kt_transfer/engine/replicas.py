@@ -182,6 +182,47 @@ def on_own_replicas(strategy: tf.distribute.Strategy, step: Callable) -> Callabl
     return step_of_all
 
 
+def among_workers(strategy: tf.distribute.Strategy, answer: Callable) -> Callable:
+    """A function of rows that the workers share; each is given the answers to all of them.
+
+    Every worker has to call it with the same rows, and has read all of them.
+
+    Args:
+        strategy: The strategy under which the variables of ``answer`` were created.
+        answer: From rows, ``(n, ...)``, to an array with as many, by this process alone.
+
+    Returns:
+        A function of the same argument and value; ``answer`` itself where there is one process.
+    """
+    first, end = own_replicas(strategy)
+    num_replicas = strategy.num_replicas_in_sync
+    if end - first == num_replicas:
+        return answer
+
+    @tf.function(reduce_retracing=True, autograph=False)
+    def sum_of_all(own):
+        def told(own):
+            context = tf.distribute.get_replica_context()
+            # Each of a worker's replicas would tell the same.
+            is_first = context.replica_id_in_sync_group == first
+            own = tf.where(is_first, own, tf.zeros_like(own))
+            return context.all_reduce(tf.distribute.ReduceOp.SUM, own)
+
+        return strategy.experimental_local_results(strategy.run(told, args=(own,)))[0]
+
+    def answer_to_all(rows):
+        if len(rows) < num_replicas:
+            return answer(rows)
+        start, _ = bounds_of_share(len(rows), first, num_replicas)
+        _, stop = bounds_of_share(len(rows), end - 1, num_replicas)
+        own = answer(rows[start:stop])
+        answers = np.zeros((len(rows), *own.shape[1:]), own.dtype)
+        answers[start:stop] = own
+        return sum_of_all(answers).numpy()
+
+    return answer_to_all
+
+
 @contextlib.contextmanager
 def synchronized_batch_statistics(model: keras.Model, num_replicas: int) -> Iterator[int]:
     """Within this context, batch normalization goes by the whole batch, not by a replica's share.

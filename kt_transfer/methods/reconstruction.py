@@ -14,6 +14,7 @@ from kt_transfer.models.autoencoders import (
     tie_initial_weights,
     transferable_encoder,
 )
+from kt_transfer.training.denoising import inputs_and_targets
 from kt_transfer.training.k_sparse import with_falling_k
 from kt_transfer.training.losses import reconstruction_loss
 
@@ -77,10 +78,9 @@ def reconstructing(autoencoder: keras.Model, settings: Steps, **compile_options)
 
 
 def reconstruct_itself(preprocessing: keras.Model):
-    """A ``transform`` of ``FusedModel``: the inputs are the targets."""
+    """A ``transform`` of ``FusedModel``: the inputs are the targets, as they were before views."""
 
     def transform(x, y, sample_weight):
-        features = preprocessing(x)
-        return features, features, sample_weight
+        return *inputs_and_targets(preprocessing, x), sample_weight
 
     return transform

@@ -137,6 +137,26 @@ def _note(config) -> Callable[[str], None]:
     return lambda line: print(line, file=sys.stderr)
 
 
+def devices(config):
+    """The strategy of a command that only answers; models are to be loaded in its ``scope()``."""
+    from kt_transfer.engine.strategy import choose_strategy
+
+    return choose_strategy(config.strategy, config.num_devices)
+
+
+def output(config, path: Path) -> Path:
+    """What this process writes: of several workers, all but the chief a temporary file."""
+    if config.strategy != "multi_worker" or _is_chief():
+        return path
+    return Path(_scratch(), "output").with_suffix(path.suffix)
+
+
+def exit_together(config) -> None:
+    """Return once all workers have called this, where there are several."""
+    if config.strategy == "multi_worker":
+        _exit_together()
+
+
 def _scratch() -> str:
     """A folder that is deleted when the process exits."""
     folder = tempfile.mkdtemp(prefix="kt_transfer-worker-")

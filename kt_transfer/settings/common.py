@@ -69,7 +69,18 @@ class Reading(Common):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Training(Reading):
+class OnDevices(Reading):
+    """What every command understands whose work several devices or workers can share."""
+
+    strategy: Literal["auto", "one_device", "mirrored", "multi_worker"] = "auto"
+    """tf.distribute strategy; auto is mirrored where there are several devices."""
+
+    num_devices: AtLeastOne | None = None
+    """Split the CPU into this many logical devices, to try a strategy without GPUs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training(OnDevices):
     """What every command that trains understands."""
 
     out: Path | None = None
@@ -91,12 +102,6 @@ class Training(Reading):
     """Pictures of images:DIR are scaled down to so many pixels on their longer side if they have
     more, or resized to a height and a width (default: 32; as the run's own for what starts from a
     run, and 128 for what starts from FILE.keras or an application)."""
-
-    strategy: Literal["auto", "one_device", "mirrored", "multi_worker"] = "auto"
-    """tf.distribute strategy; auto is mirrored where there are several devices."""
-
-    num_devices: AtLeastOne | None = None
-    """Split the CPU into this many logical devices, to try a strategy without GPUs."""
 
     jit_compile: Literal["auto", "yes", "no"] = "auto"
     """Compile training with XLA; auto compiles where the run is long enough to pay for it."""

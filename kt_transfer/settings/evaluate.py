@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from kt_transfer.settings.common import Reading
+from kt_transfer.settings.common import OnDevices
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateConfig(Reading):
+class EvaluateConfig(OnDevices):
     """Measure a run on a data set."""
 
     run: Path

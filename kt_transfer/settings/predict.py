@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Literal
 
 from kt_transfer.errors import UserError, named
-from kt_transfer.settings.common import Reading
+from kt_transfer.settings.common import OnDevices
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictConfig(Reading):
+class PredictConfig(OnDevices):
     """Write the predictions of a run, an exported model or a running TF Serving to a table."""
 
     run: Path | None = None
@@ -51,6 +51,8 @@ class PredictConfig(Reading):
                 f"folder, {named('model', 'saved_models/NAME/N')} for an export, or "
                 f"{named('url', 'http://HOST:8501/v1/models/NAME')} for a server."
             )
+        if self.run is None:
+            self._require_own_devices()
         if self.url is not None and self.model is None and self.data is None:
             raise UserError(
                 setting="url",
@@ -59,3 +61,17 @@ class PredictConfig(Reading):
                 expected="what the server is to be asked about",
                 remedy=f"give {named('data', 'SPEC')}",
             )
+
+    def _require_own_devices(self) -> None:
+        """Refuse to share the work of what has its devices by itself."""
+        for name in ("strategy", "num_devices"):
+            if (given := getattr(self, name)) not in ("auto", None):
+                what = "a server has devices of its own" if self.url else "an export runs on one"
+                raise UserError(
+                    setting=name,
+                    given=given,
+                    when=f"with {named('url' if self.url else 'model')}",
+                    expected=named("run", "RUN"),
+                    but=what,
+                    remedy="leave it out",
+                )

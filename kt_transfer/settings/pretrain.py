@@ -65,8 +65,9 @@ class PretrainConfig(Training):
     """Denoising: share of the inputs dropped during training, or the standard deviation of the
     noise added to them (default: 0.7 with the wide layers and with --model conv, 0 otherwise)."""
 
-    noise_kind: Literal["masking", "gaussian"] = "masking"
-    """Kind of that noise."""
+    noise_kind: Literal["masking", "gaussian", "resample"] = "masking"
+    """Kind of that noise: inputs are dropped, have noise added, or (rows of a table) are replaced
+    by values of the same column in other rows."""
 
     labels: AtLeastOne | None = None
     """Semi-supervised: this many labelled examples add a classification loss to the
@@ -87,7 +88,7 @@ class PretrainConfig(Training):
             0 <= self.noise < 1 or (self.noise == 1 and self.noise_kind == "gaussian"),
             "noise",
             self.noise,
-            "a share from 0 to below 1 (masking), or a deviation from 0 to 1 (gaussian)",
+            "a share from 0 to below 1 (masking, resample), or a deviation from 0 to 1 (gaussian)",
         )
         require(
             self.num_active is None or 1 <= self.num_active <= self.latent_dim,

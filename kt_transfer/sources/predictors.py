@@ -12,6 +12,7 @@ import pyarrow as pa
 from kt_transfer.data.dataset import Dataset, Like
 from kt_transfer.data.example_summary import ExampleSummary
 from kt_transfer.engine.fused_model import FusedModel, scaling
+from kt_transfer.engine.replicas import among_workers
 from kt_transfer.errors import UserError
 from kt_transfer.reporting.classification import softmax
 from kt_transfer.runs.folder import Run
@@ -56,7 +57,8 @@ def predictor_of_run(source: Run) -> Predictor:
     def prepare(data, say):
         preprocessing = preprocessing_for_new(source, raw, data, say)
         model = FusedModel(network, transform=scaling(preprocessing))
-        return lambda x: softmax(model.answers(x))
+        answers = among_workers(model.strategy, model.answers)
+        return lambda x: softmax(answers(x))
 
     wanted = like(raw, schema=source.schema)
     return Predictor(source.label_names, wanted, source.settings.get("data"), prepare, [])

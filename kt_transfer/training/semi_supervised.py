@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from kt_transfer.models.autoencoders import corrupted_input
+from kt_transfer.training.denoising import inputs_and_targets
 from kt_transfer.training.losses import reconstruction_loss
 
 # Minimum share of labelled examples in an epoch. Rare ones would give rare, large gradients, for
@@ -83,8 +84,8 @@ def joint_transform(preprocessing: keras.Model):
     """The transform of raw examples and :class:`Targets` to inputs of :func:`joint_model`."""
 
     def transform(x, y, sample_weight):
-        features = preprocessing(x)
+        inputs, features = inputs_and_targets(preprocessing, x)
         labels, reconstruction, label = y
-        return features, (features, keras.ops.maximum(labels, 0)), (reconstruction, label)
+        return inputs, (features, keras.ops.maximum(labels, 0)), (reconstruction, label)
 
     return transform

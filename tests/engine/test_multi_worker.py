@@ -7,9 +7,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from clusters import needs_namespace, run_workers
 
+from kt_transfer import evaluate, finetune, predict
 from kt_transfer.methods import BY_NAME
 
 WORKER = Path(__file__).with_name("multi_worker.py")
@@ -42,12 +44,32 @@ def test_workers_equal_one_process(tmp_path, count, what):
 
 
 @pytest.mark.slow
-def test_a_command_on_two_workers_writes_one_run(tmp_path):
-    printed = run_workers(
-        *("-m", "kt_transfer.pretrain", "--strategy", "multi_worker"),
-        *("--epochs", 3, "--out", tmp_path / "run"),
-    )
+def test_commands_on_two_workers_write_what_one_process_does(tmp_path):
+    def on_workers(command, *words):
+        together = ("--strategy", "multi_worker")
+        return run_workers("-m", f"kt_transfer.{command}", *together, *words)
+
+    run = tmp_path / "run"
+    printed = on_workers("pretrain", "--epochs", 3, "--out", run)
     assert printed.count("pretrained on digits") == 1
-    run = json.loads((tmp_path / "run" / "run.json").read_text())
-    assert (run["status"], run["num_replicas"]) == ("complete", 2)
+    note = json.loads((run / "run.json").read_text())
+    assert (note["status"], note["num_replicas"]) == ("complete", 2)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
+    settings = {"labels": 100, "epochs": 3, "quiet": True}
+    finetune.run(source=run, out=tmp_path / "fine", **settings)
+
+    for name in ("run", "fine"):
+        printed = on_workers("evaluate", "--run", tmp_path / name, "--out", tmp_path / f"{name}-2")
+        assert printed.count("359 examples") == 1
+        evaluate.run(run=tmp_path / name, out=tmp_path / f"{name}-1", quiet=True)
+        one, two = (
+            json.loads((tmp_path / f"{name}-{count}" / "evaluation.json").read_text())
+            for count in (1, 2)
+        )
+        assert one == pytest.approx(two) if name == "run" else one["accuracy"] == two["accuracy"]
+    printed = on_workers("predict", "--run", tmp_path / "fine", "--out", tmp_path / "2.csv")
+    assert printed.count("1797 predictions") == 1
+    predict.run(run=tmp_path / "fine", out=tmp_path / "1.csv", quiet=True)
+    one, two = (pd.read_csv(tmp_path / f"{count}.csv") for count in (1, 2))
+    pd.testing.assert_frame_equal(one, two, rtol=1e-5, atol=1e-6)
+    assert len([*tmp_path.iterdir()]) == 8
