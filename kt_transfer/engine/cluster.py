@@ -325,7 +325,7 @@ class Cluster:
             os.kill(os.getpid(), signal.SIGTERM)
 
     def _end_process(self) -> None:
-        """End the process unless it does so itself: TensorFlow may keep its main thread for good."""
+        """End the process unless it does so itself: TensorFlow may keep its main thread."""
         time.sleep(GRACE_SECONDS)
         self._stopped.scratch = self.scratch
         end_process(self._stopped)

@@ -141,20 +141,24 @@ def devices(config):
     """The strategy of a command that only answers; models are to be loaded in its ``scope()``."""
     from kt_transfer.engine.strategy import choose_strategy
 
-    return choose_strategy(config.strategy, config.num_devices)
+    name = config.strategy if place_of(config) is None else "multi_worker"
+    return choose_strategy(name, config.num_devices)
 
 
 def output(config, path: Path) -> Path:
     """What this process writes: of several workers, all but the chief a temporary file."""
-    if config.strategy != "multi_worker" or _is_chief():
+    place = place_of(config)
+    if place is None or place.is_chief:
         return path
     return Path(_scratch(), "output").with_suffix(path.suffix)
 
 
 def exit_together(config) -> None:
     """Return once all workers have called this, where there are several."""
-    if config.strategy == "multi_worker":
-        _exit_together()
+    if place_of(config) is not None:
+        from kt_transfer.engine.strategy import wait_for_workers
+
+        wait_for_workers()
 
 
 def _scratch() -> str:
