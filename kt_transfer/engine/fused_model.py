@@ -26,7 +26,11 @@ from kt_transfer.engine.fallback import NeedsStockKeras
 from kt_transfer.engine.feeds import map_arrays
 from kt_transfer.engine.model_proxy import ModelProxy
 from kt_transfer.engine.program import Program
-from kt_transfer.engine.replicas import on_own_replicas, synchronized_batch_statistics
+from kt_transfer.engine.replicas import (
+    on_own_replicas,
+    require_same_update,
+    synchronized_batch_statistics,
+)
 from kt_transfer.engine.results import concatenate, to_numpy, to_python
 
 logger = logging.getLogger("kt_transfer")
@@ -179,6 +183,7 @@ class FusedModel(ModelProxy):
     ) -> keras.callbacks.History:
         """Train; arguments and result are those of ``keras.Model.fit``."""
         arguments = {name: value for name, value in locals().items() if name != "self"}
+        require_same_update(self.model.optimizer, self.strategy.num_replicas_in_sync)
         with synchronized_batch_statistics(self.model, self.strategy.num_replicas_in_sync) as count:
             if count:
                 self._say_once(f"the batch statistics of {count} layers are those of all replicas")

@@ -49,6 +49,37 @@ def without_small_batches(sizes: np.ndarray, num_replicas: int) -> np.ndarray:
     return np.array(merged, np.int32)
 
 
+def require_same_update(optimizer, num_replicas: int) -> None:
+    """Refuse an optimizer whose updates on several replicas are not those of one device.
+
+    Keras clips each replica's gradient before they are added, and with it noise that the sum does
+    not have: after 24 steps of SGD on two replicas weights differed by 0.01 to 0.03, where without
+    clipping they differ by 1e-4. What it accumulates or overwrites under a condition, TensorFlow
+    cannot add up between replicas at all.
+
+    Raises:
+        ValueError: Naming the argument of the optimizer.
+    """
+    if num_replicas == 1 or optimizer is None:
+        return
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # of a loss scale
+    clipped = "Keras clips the gradient of each replica, not their sum"
+    conditional = "TensorFlow cannot add up between replicas what is updated only now and then"
+    overwrites = optimizer.use_ema and optimizer.ema_overwrite_frequency
+    for name, value, why in (
+        ("clipnorm", optimizer.clipnorm, clipped),
+        ("clipvalue", optimizer.clipvalue, clipped),
+        ("global_clipnorm", optimizer.global_clipnorm, clipped),
+        ("gradient_accumulation_steps", optimizer.gradient_accumulation_steps, conditional),
+        ("ema_overwrite_frequency", overwrites or None, conditional),
+    ):
+        if value is not None:
+            raise ValueError(
+                f"an optimizer with {name}={value} was given with {num_replicas} replicas, but "
+                f"{why}: train on one device, or without {name}."
+            )
+
+
 class Shares(NamedTuple):
     """How replicas share the rows of a batch, of which a process may hold a part.
 

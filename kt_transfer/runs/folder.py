@@ -67,12 +67,14 @@ class Run:
     Attributes:
         checkpoint: Folder of its checkpoints; with several workers, the chief's.
         is_chief: Whether this process writes them.
+        cluster: The workers of the run, if there are several.
     """
 
     def __init__(self, path: Path):
         self.path = Path(path)
         self.checkpoint = self.path / "checkpoint"
         self.is_chief = True
+        self.cluster = None
 
     def __fspath__(self) -> str:
         return str(self.path)
@@ -611,6 +613,11 @@ def _check_resumable(run: Run, command: str, settings: dict, out) -> None:
         )
     check_description(run.path, run.read_json("run.json"), run.settings)
     check_written_folders(run.path)
+    require_same_settings(run, command, settings)
+
+
+def require_same_settings(run: Run, command: str, settings: dict) -> None:
+    """Refuse to go on with a run with another command or other settings than its own."""
     if run.command != command:
         raise UserError(
             setting="out",
@@ -625,10 +632,7 @@ def _check_resumable(run: Run, command: str, settings: dict, out) -> None:
         for key, value in settings.items()
         # A setting that the run's version did not have has its default there; one that is left to
         # the command is what the command found then.
-        if key in old
-        and value is not None
-        and key not in SESSION_SETTINGS | MAY_CHANGE
-        and old[key] != value
+        if key in old and value is not None and is_of_result(key) and old[key] != value
     ]
     if changed:
         raise UserError(
@@ -666,10 +670,20 @@ def _description(command: str, settings: dict) -> dict:
         "status": "running",
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "seed": settings.get("seed"),
-        "versions": {"python": platform.python_version()}
-        | {name: _version(name) for name in _PACKAGES},
+        "versions": versions(),
         "git_commit": _git_commit(),
     }
+
+
+def versions() -> dict[str, str | None]:
+    """The versions of what a run's results may depend on."""
+    packages = {name: _version(name) for name in _PACKAGES}
+    return {"python": platform.python_version()} | packages
+
+
+def is_of_result(setting: str) -> bool:
+    """Whether a setting affects the results, rather than where they go and what is said."""
+    return setting not in SESSION_SETTINGS | MAY_CHANGE
 
 
 def _version(package: str) -> str | None:

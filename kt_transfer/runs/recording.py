@@ -26,6 +26,7 @@ from kt_transfer.models.preprocessing import (
 from kt_transfer.reporting.classification import classification_metrics
 from kt_transfer.reporting.plots import plot_history
 from kt_transfer.runs.folder import Run
+from kt_transfer.runs.session import agree_on_data
 from kt_transfer.training.callbacks import Checkpoint, EpochLog, read_history
 from kt_transfer.training.progress import Progress
 
@@ -40,7 +41,8 @@ _QUANTILES, _MOST_RECONSTRUCTED = (0.5, 0.9, 0.95, 0.99, 0.999), 10_000
 
 def begin(run: Run, config):
     """Fix every seed and choose the strategy; noted in ``run.json``."""
-    strategy = choose_strategy(config.strategy, config.num_devices)
+    name = config.strategy if run.cluster is None else "multi_worker"
+    strategy = choose_strategy(name, config.num_devices)
     keras.utils.set_random_seed(config.seed)
     run.update_json(
         "run.json",
@@ -58,7 +60,11 @@ def check_data(say: Callable, data: Dataset, num_folds: int | None = None) -> No
 
 
 def note_data(run: Run, data: Dataset, **splits: np.ndarray) -> None:
-    """Record the data, its classes, the rows of each split, and some examples of ``train``."""
+    """Record the data, its classes, the rows of each split, and some examples of ``train``.
+
+    Of several workers, all have to have the same.
+    """
+    agree_on_data(run, data.spec, data.fingerprint)
     run.write_json("labels.json", {"labels": list(data.class_names)})
     run.write_arrays("splits.npz", **splits, test=np.arange(len(data.x_test)))
     note = {"spec": data.spec, "fingerprint": data.fingerprint, "notes": data.notes}

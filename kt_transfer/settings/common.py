@@ -73,7 +73,8 @@ class OnDevices(Reading):
     """What every command understands whose work several devices or workers can share."""
 
     strategy: Literal["auto", "one_device", "mirrored", "multi_worker"] = "auto"
-    """tf.distribute strategy; auto is mirrored where there are several devices."""
+    """tf.distribute strategy; auto is multi_worker where TF_CONFIG or a Slurm step names several
+    workers, else mirrored where there are several devices."""
 
     num_devices: AtLeastOne | None = None
     """Split the CPU into this many logical devices, to try a strategy without GPUs."""

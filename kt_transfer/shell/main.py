@@ -1,6 +1,7 @@
 """From the command line to a command: flags, messages, exit codes.
 
-Exit codes: 0 done; 2 a mistake of the user's; 1 anything else; 130 and 143 interrupted.
+Exit codes: 0 done; 2 a mistake of the user's; 1 anything else; 130 and 143 interrupted; 75 where
+another worker was lost, and a supervisor is to start all workers again.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import sys
 import traceback
 
 from kt_transfer import __version__, settings
+from kt_transfer.engine.cluster import LostWorker, end_process
 from kt_transfer.errors import UserError, settings_named
 from kt_transfer.files.writing import describe_disk_error
 from kt_transfer.runs import folder
@@ -90,6 +92,8 @@ def main(argv: list[str] | None = None) -> None:
         if debug:
             traceback.print_exc()
         _leave(_in_a_line(error.as_flags(), error), 2)
+    except LostWorker as error:
+        end_process(error)
     except KeyboardInterrupt as error:
         _leave(_with_notes("interrupted", error), 130)
     except Terminated as error:
@@ -142,16 +146,21 @@ def parse(command: str, config_class: type, argv: list[str]):
 
 def _defaults(config_class: type, argv: list[str]):
     """The settings of an earlier run, where the flags ask to start from them."""
-    earlier = _value_after("--from-run", argv)
-    if "--resume" in argv:
-        earlier = _value_after("--out", argv) or earlier
-    if earlier is None or not os.path.isfile(os.path.join(earlier, "config.json")):
+    earlier, out = _value_after("--from-run", argv), _value_after("--out", argv)
+    # Of several workers' run that is yet to begin, --resume is there from the start.
+    if "--resume" in argv and out and (not earlier or _is_run(out)):
+        earlier = out
+    if earlier is None or not _is_run(earlier):
         if _value_after("--from-run", argv):
             folder.open_run(earlier, "from_run")
         return None
     given = folder.Run(earlier).settings
     given = {k: v for k, v in given.items() if k not in folder.SESSION_SETTINGS}
     return settings.from_settings(config_class, given)
+
+
+def _is_run(path: str) -> bool:
+    return os.path.isfile(os.path.join(path, "config.json"))
 
 
 def _value_after(flag: str, argv: list[str]) -> str | None:

@@ -213,3 +213,29 @@ def test_a_prediction_on_two_replicas_is_that_on_one(rows):
     with choose_strategy("mirrored").scope():
         answers = FusedModel(two).predict(x, **options)
     np.testing.assert_allclose(answers, FusedModel(one).predict(x, **options), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        {"clipnorm": 0.1},
+        {"clipvalue": 0.01},
+        {"global_clipnorm": 0.1},
+        {"gradient_accumulation_steps": 2},
+        {"use_ema": True, "ema_overwrite_frequency": 5},
+    ],
+    ids=lambda argument: list(argument)[-1],
+)
+def test_optimizers_that_differ_on_replicas_are_refused(argument):
+    with choose_strategy("mirrored", 2).scope():
+        model = keras.Sequential([keras.Input((12,)), keras.layers.Dense(1)])
+        model.compile(keras.optimizers.SGD(0.05, **argument), "mse")
+    with pytest.raises(ValueError, match=f"{list(argument)[-1]}=.* with 2 replicas, but"):
+        FusedModel(model).fit(X, LABELS, verbose=0)
+
+
+def test_moving_averages_of_weights_are_taken_on_replicas():
+    with choose_strategy("mirrored", 2).scope():
+        model = keras.Sequential([keras.Input((12,)), keras.layers.Dense(1)])
+        model.compile(keras.optimizers.SGD(0.05, use_ema=True), "mse")
+    FusedModel(model).fit(X, LABELS, verbose=0)
