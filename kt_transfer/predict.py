@@ -32,7 +32,7 @@ from kt_transfer.data.streams import (
     can_stream,
     dataset_of,
 )
-from kt_transfer.errors import UserError, listed, named, settings_named
+from kt_transfer.errors import UserError, counted, listed, named, settings_named
 from kt_transfer.files.printing import print_to_nobody
 from kt_transfer.files.table_writing import STANDARD_OUTPUT, require_format, writing_table
 from kt_transfer.files.writing import require_free_file
@@ -107,14 +107,15 @@ def execute(config: PredictConfig) -> Path:
 
 
 def _require_files_of_workers(config: PredictConfig) -> None:
-    if config.strategy != "multi_worker":
+    place = session.place_of(config)
+    if place is None:
         return
     for name, use in (("data", "every worker reads"), ("out", "the chief writes")):
         if str(getattr(config, name)) == "-":
             raise UserError(
                 setting=name,
                 given=getattr(config, name),
-                when=f"with {named('strategy', config.strategy)}",
+                when=f"with {counted(place.count, 'worker')} in TF_CONFIG",
                 expected=f"a file, which {use}",
                 remedy="give one",
             )
