@@ -13,6 +13,7 @@ from kt_transfer.comparison.folds import resolve_budgets
 from kt_transfer.comparison.planning import LEAST_FOLDS, not_enough, planned
 from kt_transfer.comparison.racing import raced_out
 from kt_transfer.comparison.shifting import Shift, shift_of
+from kt_transfer.comparison.spreading import take_what_is_left, train_by_workers
 from kt_transfer.comparison.table import Table
 from kt_transfer.comparison.transfer_sources import for_folds, sources_of
 from kt_transfer.comparison.verdicts import (
@@ -100,7 +101,10 @@ def fill(
     if not config.time_budget_seconds:
         comparison = comparison_of(config, methods, data, run)
         _ask_too(comparison, shift, table)
-        _train(config, comparison, table)
+        if config.workers == 1:
+            _train(config, comparison, table)
+        else:
+            _train_by_workers(config, comparison, table, run)
         return comparison
     # Seconds of an interrupted run count as well.
     began = (pacing.now() if began is None else began) - run.read_json("run.json").get(
@@ -151,6 +155,27 @@ def _train(config, comparison: Comparison, table: Table) -> None:
             if cell not in table:
                 comparison.measure(table, cell, part)
                 advance(f"{cell.method}, {cell.labels} labels")
+
+
+def _train_by_workers(config, comparison: Comparison, table: Table, run: Run) -> None:
+    """The same by several processes, which train different folds."""
+
+    def take(folder) -> None:
+        if comparison.shift is not None:
+            # Before the row is there that marks a cell as finished.
+            comparison.shift.take(folder)
+        table.take(Table(folder))
+
+    take_what_is_left(run.path, take)
+    cells = [cell for cell, _ in comparison.cells(config.repeats)]
+    missing = [cell for cell in cells if cell not in table]
+    folds = list(dict.fromkeys((cell.repeat, cell.fold) for cell in missing))
+    done = len(cells) - len(missing)
+    with progress_bar(f"compare {config.data}", len(cells), done, config.quiet) as advance:
+        train_by_workers(config, comparison.methods, run.path, folds, take, advance)
+    table.order(cells)
+    if comparison.shift is not None:
+        comparison.shift.order(cells)
 
 
 def _planned(config, comparison: Comparison, began: float) -> dict:

@@ -10,7 +10,7 @@ import numpy as np
 from kt_transfer.comparison.folds import derived_seed
 from kt_transfer.comparison.generalization import CLEAN, SECOND_SET
 from kt_transfer.comparison.scoring import METRICS, scores
-from kt_transfer.comparison.table import Cell, Table, read_rows, write_rows
+from kt_transfer.comparison.table import Cell, Table, cell_of, read_rows, write_rows
 from kt_transfer.data import Dataset, Like
 from kt_transfer.data.example_summary import summarize
 from kt_transfer.data.overlap import shared_rows
@@ -81,9 +81,24 @@ class Shift:
         if second is not None:
             self.changes += (Change(SECOND_SET, f"labelled examples of {second.spec}"),)
         self.rows: dict[tuple[Cell, str], dict] = {}
-        for row in read_rows(self.path, COLUMNS):
-            self.rows[Cell(*(row[name] for name in Cell._fields)), row["change"]] = row
+        self._read(self.path)
         self._usual: tuple = (None, None, None)
+
+    def _read(self, path: Path) -> None:
+        for row in read_rows(path, COLUMNS):
+            self.rows[cell_of(row), row["change"]] = row
+
+    def take(self, folder: Path) -> None:
+        """Add what another has found in a folder."""
+        self._read(Path(folder) / "shift.csv")
+        write_rows(self.path, COLUMNS, self.rows.values())
+
+    def order(self, cells: list[Cell]) -> None:
+        """Put the rows in the order of these cells."""
+        places = {cell: place for place, cell in enumerate(cells)}
+        own = sorted(self.rows.items(), key=lambda item: places.get(item[0][0], len(places)))
+        self.rows = dict(own)
+        write_rows(self.path, COLUMNS, self.rows.values())
 
     def has(self, cell: Cell) -> bool:
         """Whether a cell was asked about all."""

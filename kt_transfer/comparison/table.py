@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -88,6 +89,21 @@ class Table:
             with replacing(self.folder / "choices.json") as temporary:
                 temporary.write_text(json.dumps([[*c, own] for c, own in self.choices.items()]))
         self.rows[cell] = {**cell._asdict(), **numbers}
+        self._write()
+
+    def take(self, other: Table) -> None:
+        """Add the cells of another table that this one does not hold."""
+        for cell, row in other.rows.items():
+            if cell not in self:
+                numbers = {name: value for name, value in row.items() if name not in Cell._fields}
+                answers = other.held_out.read(cell)
+                self.add(cell, other.curves.get(cell), answers, other.choices.get(cell), **numbers)
+
+    def order(self, cells: Iterable[Cell]) -> None:
+        """Put the cells in this order; others, if there are any, follow."""
+        order = dict.fromkeys([*cells, *self.rows])
+        self.rows = {cell: self.rows[cell] for cell in order if cell in self.rows}
+        self.curves = {cell: self.curves[cell] for cell in order if cell in self.curves}
         self._write()
 
     def _write(self) -> None:

@@ -51,8 +51,8 @@ _UNFINISHED = {
     "failed": "failed",
     "running": "did not end",
 }
-# A setting that a resumed run keeps but may change, since that disk may be full.
-MAY_CHANGE = frozenset({"export_dir"})
+# Settings that a resumed run keeps but may change: a disk may be full, a machine have more cores.
+MAY_CHANGE = frozenset({"export_dir", "workers"})
 # Prefix of sources that are models of keras.applications.
 APPLICATION = "keras_applications:"
 _PACKAGES = ("kt-transfer", "tensorflow", "keras", "numpy", "scikit-learn", "keras-tuner")

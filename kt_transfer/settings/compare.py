@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from kt_transfer.errors import UserError
+from kt_transfer.errors import UserError, named
 from kt_transfer.methods import BY_NAME
 from kt_transfer.methods.bounds import AtLeastOne, Bound, FolderName, Positive, Units, require
 from kt_transfer.methods.pretraining import WIDE_LATENT_DIM, WIDE_UNITS
@@ -132,6 +132,10 @@ class CompareConfig(Training):
     fit, then folds, then epochs as far as networks still learn, then the slowest methods; what
     cannot fit is refused."""
 
+    workers: AtLeastOne = 1
+    """Processes of this machine that train different folds at the same time, each with its share of
+    the cores and a copy of the data; the table is the same."""
+
     name: FolderName = "compare"
     """Name of the served model."""
 
@@ -148,6 +152,14 @@ class CompareConfig(Training):
             "scratch and at least one other",
         )
         require("scratch" not in self.source, "source", "scratch", "a model to transfer from")
+        if self.workers > 1 and self.time_budget is not None:
+            raise UserError(
+                setting="workers",
+                given=self.workers,
+                when=f"with {named('time_budget', self.time_budget)}",
+                expected="one process, whose speed tells what fits the time",
+                remedy="leave one of them out",
+            )
         if self.strategy == "multi_worker":
             raise UserError(
                 setting="strategy",
