@@ -135,12 +135,14 @@ def parse(command: str, config_class: type, argv: list[str]):
     """The config that the flags ask for, over the settings of --from-run or --resume."""
     import tyro
 
+    defaults = _defaults(config_class, argv)
     return tyro.cli(
         config_class,
         prog=f"python -m kt_transfer.{command.replace('-', ' ')}",
         args=argv,
-        default=_defaults(config_class, argv),
-        config=(tyro.conf.FlagCreatePairsOff,),
+        default=defaults,
+        # A switch that is on in an earlier run can be given again, and be turned off.
+        config=(tyro.conf.FlagCreatePairsOff,) if defaults is None else (),
     )
 
 

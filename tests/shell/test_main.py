@@ -117,6 +117,17 @@ def test_resume_takes_the_settings_of_the_run(tmp_path):
     assert (given.latent_dim, given.resume) == (3, True)
 
 
+def test_a_switch_of_the_run_can_be_given_again_and_turned_off(tmp_path):
+    path = tmp_path / "run"
+    settings = to_settings(CompareConfig(shift=True))
+    with contextlib.suppress(KeyboardInterrupt), start("compare", settings, out=path):
+        raise KeyboardInterrupt
+    resumed = ["--out", str(path), "--resume"]
+    assert parse("compare", CompareConfig, resumed).shift
+    assert parse("compare", CompareConfig, [*resumed, "--shift"]).shift
+    assert not parse("compare", CompareConfig, [*resumed, "--no-shift"]).shift
+
+
 def test_without_a_command_they_are_listed(capsys):
     for argv in ([], ["--help"], ["-h"]):
         with pytest.raises(SystemExit) as leaving:
