@@ -213,13 +213,14 @@ def require_known(
     folded = [name for name in known if name.lower() == absent[0].lower()]
     near = folded or near
     has = f"did you mean {' or '.join(map(short, near))}?" if near else "it has " + shown(known)
+    several = len(absent) > 1
     if setting is None:
         raise UserError(
             setting=None if given is None else "data",
             given="a table" if given is None else given,
-            when=f"without the column {shown(absent, 5)}",
+            when=f"without the column{'s' * several} {shown(absent, 5)}",
             expected="the columns that the model was made for",
-            remedy=f"add it ({has})",
+            remedy=f"add {'them' if several else 'it'} ({has})",
         )
     raise UserError(
         setting=setting,

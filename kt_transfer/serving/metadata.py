@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kt_transfer.data.schema import Schema
-from kt_transfer.errors import UserError
+from kt_transfer.errors import UserError, named
 from kt_transfer.files.reading import read_json
+from kt_transfer.serving.versions import versions_in
 
 
 def read_metadata(folder: Path) -> tuple[dict, Schema | None]:
@@ -50,12 +51,15 @@ def reading_export(
     except UserError:
         raise
     except Exception as error:
+        but = f"it cannot be read ({in_a_line(error)})"
+        remedy = "give the folder of a version, with its metadata.json, or export it again"
+        if (Path(path) / "run.json").is_file():
+            but = "it is a run folder"
+            remedy = f"export it, or predict with {named('run', path)}"
+        elif Path(path).is_dir() and (versions := versions_in(Path(path))):
+            but, remedy = "it holds versions of one", f"give one of these, such as {versions[-1]}"
         raise UserError(
-            setting="model",
-            given=path,
-            expected=expected,
-            but=f"it cannot be read ({in_a_line(error)})",
-            remedy="give the folder of a version, with its metadata.json, or export it again",
+            setting="model", given=path, expected=expected, but=but, remedy=remedy
         ) from error
 
 

@@ -109,7 +109,7 @@ def test_a_value_of_another_kind_is_named_with_its_row(name, value, expected):
 
 def test_an_absent_column_is_named_with_those_like_it():
     frame = pd.DataFrame(VALUES).rename(columns={"color": "colour", "age": "Age"})
-    with pytest.raises(UserError, match="without the column age, color.*did you mean Age"):
+    with pytest.raises(UserError, match="the columns age, color.*add them .did you mean Age"):
         SCHEMA.matrix(frame)
     with pytest.raises(UserError, match=r"without the column color.*did you mean colour\?"):
         SCHEMA.matrix(frame.rename(columns={"Age": "age"}))

@@ -295,6 +295,11 @@ def test_features_that_are_no_images(tmp_path, unchecked, names):
 def test_what_is_no_export_is_an_error(chain, tmp_path):
     with pytest.raises(UserError, match=f"model={tmp_path}/absent .*cannot be read"):
         load_saved_model(tmp_path / "absent")
+    run, folder = chain.student, chain.exported.parent
+    with pytest.raises(UserError, match=f"it is a run folder: export it, or .* run={run}"):
+        load_saved_model(run)
+    with pytest.raises(UserError, match=f"versions of one: give .* such as {chain.exported}"):
+        load_saved_model(folder)
     broken = shutil.copytree(chain.exported, tmp_path / "1")
     (broken / "saved_model.pb").write_bytes(b"no model")
     with pytest.raises(UserError, match=f"model={broken} .*cannot be read"):
