@@ -8,6 +8,21 @@ connections stay. On them everyone says every two seconds that it is still there
 
 Where a worker is lost, all others stop within seconds, whatever they are at: a signal that Python
 answers where it can, and an end of the process where it cannot.
+
+Each worker has one connection, to the chief, and what is said on it are lines of JSON objects, read
+as data and never run. A worker says
+
+- ``{"index": 1, "workers": [...], "facts": {...}}`` as it comes, with the addresses it was given;
+- ``{"facts": {...}}`` where all are to agree once more (:meth:`Cluster.agree`);
+
+the chief says
+
+- ``{"waiting": "worker 2 (...)"}`` every two seconds until all have come;
+- ``{"refused": "..."}`` to all, where a worker has another cluster or the place of another;
+- ``{"verdict": {"differences": [...], "tell": ..., "last": false}}`` once it has heard all;
+
+and both say ``{"alive": true}``, and ``{"lost": "...", "code": 75}`` to whoever they still reach
+where one of them is lost (75), or has ended by a mistake (2).
 """
 
 from __future__ import annotations
@@ -182,7 +197,8 @@ class Cluster:
                 self._tell_all({"lost": str(error), "code": error.code})
                 raise
             come = list(self._connections.values())
-            for one in select.select([listener, *strangers, *come], [], [], _POLL_SECONDS)[0]:
+            # Those who have come first, so that one who leaves and comes again is not there twice.
+            for one in select.select([*come, *strangers, listener], [], [], _POLL_SECONDS)[0]:
                 if one is listener:
                     with contextlib.suppress(OSError):
                         strangers.append(_Connection(listener.accept()[0]))
@@ -195,8 +211,9 @@ class Cluster:
                         strangers.remove(one)
                         self._welcome(one, messages[0], hello, facts)
                 elif messages is None:  # it has left before all had come, and may come again
-                    index = next(i for i, c in self._connections.items() if c is one)
-                    del self._connections[index], facts[index]
+                    for index in [i for i, c in self._connections.items() if c is one]:
+                        self._connections.pop(index).close()
+                        del facts[index]
         for one in strangers:
             one.close()
         found = _differences([facts[index] for index in range(self.place.count)])
@@ -216,7 +233,7 @@ class Cluster:
                 f"{self.place.name(0)}, {listed(map(str, addresses or ()))} on number {index}): "
                 "set TF_CONFIG to the same cluster on all."
             )
-        elif index in facts:
+        elif index in facts and not self._is_silent(index):
             refusal = UserError(
                 f"{self.place.name(index)} is there twice: give each worker a task.index of its "
                 "own in TF_CONFIG."
@@ -225,9 +242,16 @@ class Cluster:
             stranger.send({"refused": str(refusal)})
             self._tell_all({"refused": str(refusal)})
             raise refusal
+        if index in self._connections:
+            self._connections[index].close()
         facts[index] = said["facts"]
         self._connections[index] = stranger
         stranger.send({"waiting": ""})
+
+    def _is_silent(self, index: int) -> bool:
+        """Whether a worker that came does not answer: its machine may have gone without a word."""
+        come = self._connections.get(index)
+        return come is not None and time.monotonic() - come.heard > SILENCE_SECONDS / 2
 
     def _join(self, hello: dict) -> None:
         """Find the chief, as often as it takes, and hear whether all agree."""
@@ -260,7 +284,8 @@ class Cluster:
                 if "verdict" in message:
                     self._refuse(message["verdict"]["differences"])
                     return True
-                patience = patience or _Patience(self.note, seconds=float("inf"))
+                connection.send({"alive": True})
+                patience = patience or _Patience(self.note, for_ever=True)
                 if message.get("waiting"):
                     patience.says(f"waiting for {message['waiting']}")
             if messages is None:
@@ -421,8 +446,8 @@ class _Connection:
 class _Patience:
     """Says now and then who is waited for, and not for ever."""
 
-    def __init__(self, note: Callable[[str], None], seconds: float = WAIT_SECONDS):
-        self.note, self.seconds = note, seconds
+    def __init__(self, note: Callable[[str], None], for_ever: bool = False):
+        self.note, self.seconds = note, float("inf") if for_ever else WAIT_SECONDS
         self.began = self.beat = time.monotonic()
         self.pause, self.next = SAY_SECONDS, self.began + SAY_SECONDS
 
@@ -477,7 +502,7 @@ def _listening(place: Place) -> Iterator[socket.socket]:
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 but = f"another process listens on port {port}"
-                remedy = "give each worker a place of its own, and a free port"
+                remedy = "end it if it is an earlier worker, or give each its own place and port"
             else:
                 but = f"{host} is no address of this machine ({os.strerror(error.errno)})"
                 remedy = "set task.index to the place of this machine in the cluster"
