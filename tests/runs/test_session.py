@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import sys
 import zipfile
 from pathlib import Path
@@ -100,6 +101,55 @@ def test_other_data_are_refused_on_all_workers(workers, tmp_path):
 def _task(index: int) -> dict:
     cluster = {"worker": ["127.0.0.1:24501", "127.0.0.1:24502"]}
     return {"cluster": cluster, "task": {"type": "worker", "index": index}}
+
+
+LOSING = Path(__file__).with_name("losing.py")
+
+
+def launched(folder, *words, restart=1):
+    flags = ["--workers", "2", "--restart", str(restart), "--"]
+    launch = [sys.executable, "-m", "kt_transfer.engine.launch", *flags]
+    here = os.environ | {"PYTHONPATH": str(ROOT)}
+    return in_namespace([*launch, LOSING, *words], cwd=folder, env=here)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed")
+    done = launched(folder, "0", "none", "never", *["--epochs", "5", "--out", "run", "--resume"])
+    assert done.returncode == 0, done.stderr
+    return weights(folder / "run/model.keras")
+
+
+@needs_namespace
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("victim", "how", "moment", "epoch"),
+    [
+        (1, "SIGKILL", "start", 0),
+        (0, "SIGSTOP", "start", 0),
+        (0, "SIGKILL", "before", 0),
+        (1, "SIGSTOP", "before", 0),
+        (1, "SIGKILL", "within", 2),
+        (0, "SIGSTOP", "within", 2),
+        (0, "SIGKILL", "checkpoint", 2),
+        (0, "SIGSTOP", "checkpoint", 2),
+        (1, "SIGKILL", "end", 5),
+    ],
+)
+def test_the_launcher_goes_on_after_a_loss(tmp_path, undisturbed, victim, how, moment, epoch):
+    words = (str(victim), how, moment, *["--epochs", "5", "--out", "run", "--resume"])
+    done = launched(tmp_path, *words)
+    assert done.returncode == 0, done.stderr
+    assert "starting all workers again (1 of 1)" in done.stderr
+    if how == "SIGSTOP":  # nobody has ended it yet when the other notices
+        assert f"worker {1 - victim} failed with exit code 75" in done.stderr
+    for index in range(2):
+        assert (tmp_path / f"from{index}").read_text().split()[-1] == str(epoch)
+    rows = (tmp_path / "run/history.csv").read_text().splitlines()[1:]
+    assert len(rows) == 5
+    again = weights(tmp_path / "run/model.keras")
+    assert all(np.array_equal(a, b) for a, b in zip(undisturbed, again, strict=True))
 
 
 @needs_namespace
