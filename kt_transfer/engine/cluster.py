@@ -222,10 +222,10 @@ class Cluster:
 
     def _welcome(self, stranger: _Connection, said: dict, hello: dict, facts: dict) -> None:
         """Take up a worker that has come, or refuse it and all others."""
-        if not isinstance(said.get("facts"), dict) or not isinstance(said.get("index"), int):
+        index, addresses = said.get("index"), said.get("workers")
+        if not isinstance(said.get("facts"), dict) or not isinstance(index, int):
             stranger.close()
             return
-        index, addresses = said["index"], said.get("workers")
         refusal = None
         if addresses != hello["workers"]:
             refusal = UserError(

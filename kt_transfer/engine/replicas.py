@@ -60,7 +60,7 @@ def require_same_update(optimizer, num_replicas: int) -> None:
     Raises:
         ValueError: Naming the argument of the optimizer.
     """
-    if num_replicas == 1 or optimizer is None:
+    if num_replicas == 1 or not isinstance(optimizer, keras.optimizers.Optimizer):
         return
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # of a loss scale
     clipped = "Keras clips the gradient of each replica, not their sum"
