@@ -178,7 +178,6 @@ class Cluster:
             raise
         except BaseException as error:
             if lost := self._loss_behind(error):
-                lost.scratch = self.scratch
                 raise lost from None
             said = str(error).strip().split("\n")[0][:300]
             self._leave(": ".join(filter(None, (type(error).__name__, said))), LOST_WORKER)
@@ -361,9 +360,10 @@ class Cluster:
             remedy = "" if code != LOST_WORKER else f": {self.remedy}."
             self._tell_all({"lost": f"{self.place.name()} has ended ({why}){remedy}", "code": code})
 
-    def _loss_behind(self, error: BaseException) -> LostWorker | None:
+    def _loss_behind(self, error: BaseException) -> LostWorker | UserError | None:
         """The loss that made this worker fail, if it was one."""
         if isinstance(error, LostWorker):
+            error.scratch = self.scratch
             return error
         if type(error).__module__.startswith("tensorflow.") and not self._is_over:
             # TensorFlow may notice first, and does not say who it was in words.
@@ -371,6 +371,13 @@ class Cluster:
             with self._changed:
                 while self._stopped is None and time.monotonic() < deadline:
                     self._changed.wait(_POLL_SECONDS)
+        return self._stopped and self._cause()
+
+    def _cause(self) -> LostWorker | UserError:
+        """Why this worker stops: a mistake of another is one here too, so that nothing is left."""
+        if self._stopped.code != LOST_WORKER:
+            return UserError(str(self._stopped))
+        self._stopped.scratch = self.scratch
         return self._stopped
 
     def _lost(self, index: int, what: str) -> LostWorker:
@@ -380,7 +387,7 @@ class Cluster:
         with self._changed:
             while not self._told[index]:
                 if self._stopped is not None:
-                    raise self._stopped
+                    raise self._cause()
                 if index not in self._connections:
                     raise self._lost(index, "was lost")
                 self._changed.wait(_POLL_SECONDS)
