@@ -26,7 +26,6 @@ from kt_transfer.models.preprocessing import as_image
 from kt_transfer.reporting.terminal import format_table
 from kt_transfer.runs import folder as runs
 from kt_transfer.runs import session
-from kt_transfer.runs.checks import UNUSUAL_BEYOND
 from kt_transfer.runs.describing import describe_run
 from kt_transfer.runs.folder import Run
 from kt_transfer.serving.card import model_card
@@ -157,9 +156,11 @@ def exported_of(
     """
     network, preprocessing = models
     schema = source.schema
-    classifier, autoencoder, autoencoder_preprocessing = _models(source, network)
+    classifier, (autoencoder, autoencoder_preprocessing) = network, source.load_autoencoder()
+    if source.is_autoencoder:
+        classifier, autoencoder = None, network
     kept = source.read_examples(preprocessing)
-    limit = None if autoencoder is None else _unusual_above(source)
+    limit = None if autoencoder is None else source.unusual_above
     measured = source.read_json("metrics.json").get("test") or {}
 
     def prove(ask) -> dict[str, float]:
@@ -313,22 +314,6 @@ def _data_of(config: ExportConfig, source: Run, preprocessing) -> tuple[Dataset 
     if data.fingerprint != source.read_json("run.json").get("data", {}).get("fingerprint"):
         return None, f"{source.data} has changed since the run"
     return data, ""
-
-
-def _models(source: Run, network):
-    """The classifier, the autoencoder and its preprocessing; ``None`` for those the run lacks."""
-    if source.is_autoencoder:
-        return None, network, None
-    names = ("autoencoder.keras", "autoencoder_preprocessing.keras")
-    return network, *(source.load_model(name) if source.has(name) else None for name in names)
-
-
-def _unusual_above(source: Run) -> float | None:
-    """The largest reconstruction error that is not unusual; ``None`` where it was not recorded."""
-    quantiles = source.usual_errors
-    # A little more, so that training examples which lie at the limit are not called unusual here
-    # and usual there, by rounding.
-    return None if quantiles is None else quantiles[UNUSUAL_BEYOND] * (1 + 1e-4) + 1e-6
 
 
 def _usual(source: Run, limit: float | None) -> dict:

@@ -32,7 +32,7 @@ from kt_transfer.data.streams import (
     can_stream,
     dataset_of,
 )
-from kt_transfer.errors import UserError, listed, named, settings_named
+from kt_transfer.errors import UserError, counted, listed, named, settings_named
 from kt_transfer.files.printing import print_to_nobody
 from kt_transfer.files.table_writing import STANDARD_OUTPUT, require_format, writing_table
 from kt_transfer.files.writing import require_free_file
@@ -59,8 +59,8 @@ def run(config: PredictConfig) -> Path:
         The table: ``split`` and ``row`` of the example in its source, its name there (``id`` of a
         table, ``file`` of a picture; pictures without any class come in the order of their files,
         and have no ``split``), ``class_id``, ``label``, a column ``probability_LABEL`` for
-        each class, and, of a SavedModel with an autoencoder, ``unusual``: whether that reconstructs
-        the example worse than 99 % of its training examples.
+        each class, and, of a run or a SavedModel with an autoencoder, ``unusual``: whether that
+        reconstructs the example worse than 99 % of its training examples.
 
     Example:
         >>> from kt_transfer import predict
@@ -107,14 +107,15 @@ def execute(config: PredictConfig) -> Path:
 
 
 def _require_files_of_workers(config: PredictConfig) -> None:
-    if config.strategy != "multi_worker":
+    place = session.place_of(config)
+    if place is None:
         return
     for name, use in (("data", "every worker reads"), ("out", "the chief writes")):
         if str(getattr(config, name)) == "-":
             raise UserError(
                 setting=name,
                 given=getattr(config, name),
-                when=f"with {named('strategy', config.strategy)}",
+                when=f"with {counted(place.count, 'worker')} in TF_CONFIG",
                 expected=f"a file, which {use}",
                 remedy="give one",
             )

@@ -1,6 +1,7 @@
 """What predict reads and writes, as a user gives it."""
 
 import io
+import json
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -172,8 +173,6 @@ def test_pictures_have_their_file_beside_them(tmp_path, monkeypatch, invoke):
         ("--data - --split test", "--split test was given with --data -, expected all"),
         ("--out p.xlsx", "--out p.xlsx was given, expected a file that ends in .csv, .parquet"),
         ("--url http://127.0.0.1:1/v1/models/m", "both --run and --url were given"),
-        ("--data - --strategy multi_worker", "expected a file, which every worker reads"),
-        ("--out - --strategy multi_worker", "expected a file, which the chief writes"),
         ("--num-devices 99", "already runs with 2"),
     ],
 )
@@ -182,6 +181,21 @@ def test_mistakes(chain, invoke, tmp_path, words, message):
     assert done.code == 2
     assert message in done.err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "use"), [("--data -", "every worker reads"), ("--out -", "the chief writes")]
+)
+def test_workers_share_files(chain, invoke, monkeypatch, words, use):
+    cluster = {"worker": ["127.0.0.1:24501", "127.0.0.1:24502"]}
+    task = {"type": "worker", "index": 0}
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": task}))
+    done = invoke("predict", "--run", chain.student, *words.split())
+    assert done.code == 2
+    assert f"with 2 workers in TF_CONFIG, expected a file, which {use}" in done.err
+    # An export is shared by nobody.
+    done = invoke("predict", "--model", chain.exported, "--data", "digits", "--out", "-")
+    assert done.code == 0, done.err
 
 
 @pytest.mark.parametrize(

@@ -166,10 +166,9 @@ def _reconstructions(run: Run, data: Dataset, comparison: Comparison):
 
 
 def _autoencoder(run: Run, comparison: Comparison):
-    if run.has("autoencoder.keras"):
-        own = "autoencoder_preprocessing.keras"
-        preprocessing = own if run.has(own) else "preprocessing.keras"
-        return run.load_model("autoencoder.keras"), run.load_model(preprocessing)
+    autoencoder, preprocessing = run.load_autoencoder()
+    if autoencoder is not None:
+        return autoencoder, preprocessing or run.load_model("preprocessing.keras")
     for source in comparison.sources.values():
         if source.pretraining is not None:
             return source.pretraining.autoencoder, source.preprocessing

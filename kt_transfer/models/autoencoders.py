@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import keras
@@ -230,6 +231,13 @@ def category_sizes_of(autoencoder: keras.Model) -> tuple[int, ...]:
         for layer in layers_of_decoder
         if layer.name.startswith(_CATEGORY) and isinstance(layer, layers.Softmax)
     )
+
+
+def error_model(autoencoder: keras.Model) -> keras.Model:
+    """From inputs of an autoencoder to ‖x − x̂‖², ``(n, ...)`` to ``(n,)``."""
+    x = keras.Input(autoencoder.input_shape[1:])
+    difference = ops.reshape(x - autoencoder(x), (-1, math.prod(x.shape[1:])))
+    return keras.Model(x, ops.sum(ops.square(difference), axis=1), name="reconstruction_error")
 
 
 def _autoencoder(

@@ -31,6 +31,7 @@ from kt_transfer.files.writing import (
     require_writable,
 )
 from kt_transfer.runs.checks import (
+    UNUSUAL_BEYOND,
     check_description,
     check_examples,
     check_folder,
@@ -169,6 +170,12 @@ class Run:
             )
         return self.load_models()
 
+    def load_autoencoder(self) -> tuple:
+        """The autoencoder that a classifier's chain began with, and its preprocessing where that is
+        not the classifier's; ``None`` for what there is not."""
+        names = ("autoencoder.keras", "autoencoder_preprocessing.keras")
+        return tuple(self.load_model(name) if self.has(name) else None for name in names)
+
     def read_splits(self, num_examples: int) -> dict:
         """Read the rows of ``splits.npz``, for data with that many training examples."""
         splits = self.read_arrays("splits.npz")
@@ -198,6 +205,14 @@ class Run:
         ``None`` for runs without one, or of versions that did not record them."""
         note = self.read_json("run.json").get("reconstruction_error")
         return None if note is None else check_usual_errors(self.path, note)
+
+    @property
+    def unusual_above(self) -> float | None:
+        """The largest reconstruction error that is not unusual; ``None`` where none is recorded."""
+        quantiles = self.usual_errors
+        # A little more, so that training examples which lie at the limit are not called unusual
+        # here and usual there, by rounding.
+        return None if quantiles is None else quantiles[UNUSUAL_BEYOND] * (1 + 1e-4) + 1e-6
 
     def has(self, name: str) -> bool:
         """Whether the run has a file of that name."""

@@ -14,8 +14,9 @@ from kt_transfer.data.remarks import remarks, require_variety
 from kt_transfer.data.rows import take_rows
 from kt_transfer.data.splits import without_copies_of
 from kt_transfer.data.table_features import Layout
-from kt_transfer.engine.fused_model import FusedModel, predict_raw
+from kt_transfer.engine.fused_model import predict_raw
 from kt_transfer.engine.strategy import choose_strategy, wait_no_longer_than
+from kt_transfer.models.autoencoders import error_model
 from kt_transfer.models.preprocessing import (
     can_take,
     preprocessing_model,
@@ -36,7 +37,6 @@ CHEAP_EXAMPLES, CHEAP_PRODUCT = 200_000, 5e10
 _MOST_KEPT, _MOST_BYTES_KEPT = 256, 16 * 2**20
 # What is noted of the reconstruction errors of training examples, of so many of them.
 _QUANTILES, _MOST_RECONSTRUCTED = (0.5, 0.9, 0.95, 0.99, 0.999), 10_000
-_ROWS_AT_ONCE = 1024
 # How long TensorFlow may take until all workers' servers have found one another.
 _SECONDS_TO_START = 10.0
 
@@ -118,12 +118,7 @@ def reconstructed(autoencoder, preprocessing, x, scaling_range: Range, layout: L
 
 def squared_errors(autoencoder, preprocessing, x) -> np.ndarray:
     """‖x − x̂‖² of each raw example, ``(n, ...)`` to ``(n,)``."""
-    model, errors = FusedModel(autoencoder), []
-    for start in range(0, len(x), _ROWS_AT_ONCE):
-        scaled = np.asarray(preprocessing(x[start : start + _ROWS_AT_ONCE]))
-        difference = scaled - model.answers(scaled)
-        errors.append(np.square(difference).reshape(len(scaled), -1).sum(axis=1))
-    return np.concatenate(errors)
+    return predict_raw(error_model(autoencoder), preprocessing, x)
 
 
 def note_usual_errors(run: Run, autoencoder, preprocessing, data: Dataset) -> None:

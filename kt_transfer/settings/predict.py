@@ -37,7 +37,8 @@ class PredictConfig(OnDevices):
 
     out: Path | None = None
     """Table to write, .csv, .parquet or .jsonl, or - for CSV on standard output (default:
-    runs/predict-TIME.csv)."""
+    runs/predict-TIME.csv). A run or a SavedModel with an autoencoder also says what is unusual; a
+    .tflite or .onnx file has none."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -53,6 +54,8 @@ class PredictConfig(OnDevices):
             )
         if self.run is None:
             self._require_own_devices()
+            # Not shared by workers either, whatever the environment says.
+            object.__setattr__(self, "strategy", "one_device")
         if self.url is not None and self.model is None and self.data is None:
             raise UserError(
                 setting="url",
@@ -65,7 +68,7 @@ class PredictConfig(OnDevices):
     def _require_own_devices(self) -> None:
         """Refuse to share the work of what has its devices by itself."""
         for name in ("strategy", "num_devices"):
-            if (given := getattr(self, name)) not in ("auto", None):
+            if (given := getattr(self, name)) not in ("auto", "one_device", None):
                 what = "a server has devices of its own" if self.url else "an export runs on one"
                 raise UserError(
                     setting=name,

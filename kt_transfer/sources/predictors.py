@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import keras
 import numpy as np
 import pyarrow as pa
 
@@ -14,6 +15,7 @@ from kt_transfer.data.example_summary import ExampleSummary
 from kt_transfer.engine.fused_model import FusedModel, scaling
 from kt_transfer.engine.replicas import among_workers
 from kt_transfer.errors import UserError
+from kt_transfer.models.autoencoders import error_model
 from kt_transfer.reporting.classification import softmax
 from kt_transfer.runs.folder import Run
 from kt_transfer.serving.loading import load_served
@@ -61,7 +63,19 @@ def predictor_of_run(source: Run) -> Predictor:
         return lambda x: softmax(answers(x))
 
     wanted = like(raw, schema=source.schema)
-    return Predictor(source.label_names, wanted, source.settings.get("data"), prepare, [])
+    asked = Predictor(source.label_names, wanted, source.settings.get("data"), prepare, [])
+    return asked._replace(unusual=_unusual_of_run(source, raw))
+
+
+def _unusual_of_run(source: Run, preprocessing: keras.Model) -> Callable | None:
+    """Tells which raw examples are unusual, as the run's export does."""
+    (autoencoder, own), limit = source.load_autoencoder(), source.unusual_above
+    if autoencoder is None or limit is None:
+        return None
+    own = own or preprocessing
+    model = FusedModel(error_model(autoencoder), transform=scaling(own))
+    errors = among_workers(model.strategy, model.answers)
+    return lambda x: errors(x.astype(own.input.dtype)) > limit
 
 
 def predictor_of_export(path: Path, trust: bool = False) -> Predictor:

@@ -1,5 +1,7 @@
 """What predicts, as a function of raw examples: a run and its export."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -20,7 +22,18 @@ def test_a_run_and_its_export_say_the_same_and_know_their_data(chain):
     expected, found = (p.prepare(digits, said.append)(digits.x_test) for p in (of_run, of_export))
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert said == []
-    assert of_run.unusual is None and of_export.unusual(digits.x_test[:3]).shape == (3,)
+    x = np.concatenate([digits.x_test, 16 - digits.x_test])
+    is_unusual = of_run.unusual(x)
+    assert 0.4 < is_unusual.mean() < 0.6
+    assert np.array_equal(is_unusual, of_export.unusual(x))
+    # Of another type that holds the same values, as a table's rows may be.
+    assert np.array_equal(is_unusual, of_run.unusual(x.astype("int64")))
+
+
+def test_a_run_without_an_autoencoder_does_not_tell_what_is_unusual(chain, tmp_path):
+    shutil.copytree(chain.student, tmp_path / "run")
+    (tmp_path / "run" / "autoencoder.keras").unlink()
+    assert predictor_of_run(open_run(tmp_path / "run")).unusual is None
 
 
 def test_examples_of_another_shape_are_refused(chain, tmp_path):
