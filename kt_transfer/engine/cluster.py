@@ -186,9 +186,9 @@ class Cluster:
     def _gather(self, listener: socket.socket, hello: dict) -> None:
         """The chief waits for all others, and says who is missing, to those who have come too."""
         patience = _Patience(self.note)
-        facts, strangers = {0: hello["facts"]}, []
+        facts, strangers, left = {0: hello["facts"]}, [], set()
         while missing := [i for i in range(self.place.count) if i not in facts]:
-            names = listed(self.place.name(index) for index in missing)
+            names = listed(self.place.name(i) + " again" * (i in left) for i in missing)
             try:
                 if patience.says(f"waiting for {names}"):
                     self._tell_all({"waiting": names})
@@ -213,6 +213,7 @@ class Cluster:
                     for index in [i for i, c in self._connections.items() if c is one]:
                         self._connections.pop(index).close()
                         del facts[index]
+                        left.add(index)
         for one in strangers:
             one.close()
         found = _differences([facts[index] for index in range(self.place.count)])

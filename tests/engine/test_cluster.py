@@ -120,7 +120,7 @@ def test_a_late_worker_is_waited_for_and_all_say_for_whom(workers):
         until(one, waited)
     # One that leaves meanwhile may come again.
     first[0].kill()
-    until(first[1], f"{waited}, worker 2 ({three.addresses[2]})")
+    until(first[1], f"{waited}, worker 2 ({three.addresses[2]}) again")
     first[0] = three.start(2)
     # So may one whose machine is gone without a word, once it has been silent.
     until(first[0], waited)
