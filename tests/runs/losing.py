@@ -1,4 +1,4 @@
-"""A worker of ``pretrain`` that is lost once: ``losing.py VICTIM SIGNAL MOMENT FLAGS ...``.
+"""A worker that is lost once: ``losing.py VICTIM SIGNAL MOMENT COMMAND FLAGS ...``.
 
 It sends itself the signal, at a moment that no watcher from outside would hit. The epoch that each
 start begins with is appended to ``fromN``, N being the worker.
@@ -11,7 +11,7 @@ import sys
 import threading
 from pathlib import Path
 
-victim, how, moment, *flags = sys.argv[1:]
+victim, how, moment, *words = sys.argv[1:]
 index = json.loads(os.environ["TF_CONFIG"])["task"]["index"]
 
 
@@ -73,4 +73,4 @@ if __name__ == "__main__":
 
     if how != "none":
         hook()
-    main(["pretrain", *flags])
+    main(words)

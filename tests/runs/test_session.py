@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from clusters import in_namespace, needs_namespace
 
+from kt_transfer import pretrain
+
 ROOT = Path(__file__).parents[2]
 # Starts workers with the flags that each is given, does something to one, and says how all end.
 DRIVER = r"""
@@ -104,20 +106,22 @@ def _task(index: int) -> dict:
 
 
 LOSING = Path(__file__).with_name("losing.py")
+PRETRAIN = ("pretrain", "--epochs", 5, "--out", "run", "--resume")
 
 
-def launched(folder, *words, restart=1):
-    flags = ["--workers", "2", "--restart", str(restart), "--"]
-    launch = [sys.executable, "-m", "kt_transfer.engine.launch", *flags]
+def launched(folder, *words, count=2):
+    """Workers that are lost once, and started again once."""
+    launch = [sys.executable, "-m", "kt_transfer.engine.launch", "--workers", count]
     here = os.environ | {"PYTHONPATH": str(ROOT)}
-    return in_namespace([*launch, LOSING, *words], cwd=folder, env=here)
+    done = in_namespace([*launch, "--restart", 1, "--", LOSING, *words], cwd=folder, env=here)
+    assert done.returncode == 0, done.stderr
+    return done.stderr
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed")
-    done = launched(folder, "0", "none", "never", *["--epochs", "5", "--out", "run", "--resume"])
-    assert done.returncode == 0, done.stderr
+    launched(folder, 0, "none", "never", *PRETRAIN)
     return weights(folder / "run/model.keras")
 
 
@@ -138,18 +142,28 @@ def undisturbed(tmp_path_factory):
     ],
 )
 def test_the_launcher_goes_on_after_a_loss(tmp_path, undisturbed, victim, how, moment, epoch):
-    words = (str(victim), how, moment, *["--epochs", "5", "--out", "run", "--resume"])
-    done = launched(tmp_path, *words)
-    assert done.returncode == 0, done.stderr
-    assert "starting all workers again (1 of 1)" in done.stderr
+    said = launched(tmp_path, victim, how, moment, *PRETRAIN)
+    assert "starting all workers again (1 of 1)" in said
     if how == "SIGSTOP":  # nobody has ended it yet when the other notices
-        assert f"worker {1 - victim} failed with exit code 75" in done.stderr
+        assert f"worker {1 - victim} failed with exit code 75" in said
     for index in range(2):
         assert (tmp_path / f"from{index}").read_text().split()[-1] == str(epoch)
     rows = (tmp_path / "run/history.csv").read_text().splitlines()[1:]
     assert len(rows) == 5
     again = weights(tmp_path / "run/model.keras")
     assert all(np.array_equal(a, b) for a, b in zip(undisturbed, again, strict=True))
+
+
+@needs_namespace
+@pytest.mark.slow
+def test_finetune_goes_on_with_three_workers(tmp_path):
+    pretrain.run(epochs=1, out=tmp_path / "source", quiet=True)
+    words = ["finetune", "--source", "source", "--labels", 100, "--epochs", 5, "--resume", "--out"]
+    launched(tmp_path, 0, "none", "never", *words, "whole", count=3)
+    launched(tmp_path, 2, "SIGKILL", "within", *words, "run", count=3)
+    assert (tmp_path / "lost").exists()
+    whole, again = (weights(tmp_path / name / "model.keras") for name in ("whole", "run"))
+    assert all(np.array_equal(a, b) for a, b in zip(whole, again, strict=True))
 
 
 @needs_namespace
