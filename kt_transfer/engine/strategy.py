@@ -45,10 +45,14 @@ def wait_no_longer_than(seconds: float) -> None:
     from tensorflow.python.eager import context
 
     of_context = context.context()
-    of_context.configure_coordination_service = functools.partial(
-        of_context.configure_coordination_service,
-        cluster_register_timeout_in_ms=round(1000 * seconds),
-    )
+    configure = of_context.configure_coordination_service
+
+    def with_limit(*args, **kwargs):
+        configure(*args, **kwargs, cluster_register_timeout_in_ms=round(1000 * seconds))
+        # Else the chief, once it is registered itself, waits an hour all the same.
+        of_context.coordination_service.cluster_register_with_barrier = True
+
+    of_context.configure_coordination_service = with_limit
 
 
 def wait_for_workers() -> None:

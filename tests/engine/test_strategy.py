@@ -12,3 +12,4 @@ def test_tensorflow_is_told_how_long_to_wait(monkeypatch):
     wait_no_longer_than(5)
     fresh.configure_coordination_service("standalone", service_leader="/job:worker/task:0")
     assert fresh.coordination_service.cluster_register_timeout_in_ms == 5000
+    assert fresh.coordination_service.cluster_register_with_barrier

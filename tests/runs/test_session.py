@@ -131,6 +131,7 @@ def undisturbed(tmp_path_factory):
     ("victim", "how", "moment", "epoch"),
     [
         (1, "SIGKILL", "start", 0),
+        (1, "SIGSTOP", "start", 0),
         (0, "SIGSTOP", "start", 0),
         (0, "SIGKILL", "before", 0),
         (1, "SIGSTOP", "before", 0),
