@@ -100,6 +100,7 @@ def compared(data: str, seed: int, budgets: tuple[int, ...]):
             methods=METHODS,
             seed=seed,
             out=folder,
+            export_dir=folder / "served",
             resume=folder.is_dir(),
             quiet=True,
         )

@@ -6,7 +6,8 @@
 #
 # WORKERS names both machines, as each reaches the other; RUN is a folder of a disk that they share,
 # and DATA is the same on both. A worker that comes first waits. When one is lost, the other ends with
-# exit code 75, and this starts it again: both go on from the last checkpoint. The ports are open to
+# exit code 75, and this starts it again: both go on from the last checkpoint. Where a whole machine was
+# lost, call this there again. The ports are open to
 # whoever reaches the machines, who can run what they like: use a network that you trust.
 set -u
 index=${1:?which worker is this: 0 or 1?}
@@ -18,8 +19,8 @@ export TF_CONFIG="{\"cluster\": {\"worker\": [$WORKERS]}, \"task\": {\"type\": \
 for start in 1 2 3 4 5; do
     python -m kt_transfer.pretrain --data "$DATA" --out "$RUN" --resume
     code=$?
-    # A machine that was lost itself is to run this again by hand; a mistake (2) is not repeated.
-    [ "$code" -eq 75 ] || exit "$code"
-    echo "a worker was lost: start $((start + 1))" >&2
+    # Done; a mistake, which another start would repeat; stopped by a person.
+    case $code in 0 | 2 | 130 | 143) exit "$code" ;; esac
+    echo "start $start of 5 ended with $code" >&2
 done
-exit 75
+exit "$code"

@@ -8,6 +8,21 @@ connections stay. On them everyone says every two seconds that it is still there
 
 Where a worker is lost, all others stop within seconds, whatever they are at: a signal that Python
 answers where it can, and an end of the process where it cannot.
+
+Each worker has one connection, to the chief, and what is said on it are lines of JSON objects, read
+as data and never run. A worker says
+
+- ``{"index": 1, "workers": [...], "facts": {...}}`` as it comes, with the addresses it was given;
+- ``{"facts": {...}}`` where all are to agree once more (:meth:`Cluster.agree`);
+
+the chief says
+
+- ``{"waiting": "worker 2 (...)"}`` every two seconds until all have come;
+- ``{"refused": "..."}`` to all, where a worker has another cluster or the place of another;
+- ``{"verdict": {"differences": [...], "tell": ..., "last": false}}`` once it has heard all;
+
+and both say ``{"alive": true}``, and ``{"lost": "...", "code": 75}`` to whoever they still reach
+where one of them is lost (75), or has ended by a mistake (2).
 """
 
 from __future__ import annotations
@@ -108,6 +123,8 @@ class Cluster:
         self.scratch: str | None = None
         self._stopped: LostWorker | None = None
         self._is_over = False
+        # Whether a signal finds a block that knows what to make of it.
+        self._is_together = False
         self._changed = threading.Condition()
         self._told: dict[int, list[dict]] = {index: [] for index in range(place.count)}
         self._connections: dict[int, _Connection] = {}
@@ -118,7 +135,7 @@ class Cluster:
                     self._gather(listener, hello)
             if not place.is_chief:
                 self._join(hello)
-            threading.Thread(target=self._watch, daemon=True).start()
+            threading.Thread(target=self._keep_watch, daemon=True).start()
 
     def agree(self, facts: Mapping[str, object] = (), tell=None, last: bool = False):
         """Wait for all workers to call this, and compare what they give.
@@ -157,13 +174,15 @@ class Cluster:
             LostWorker: If another is lost, whatever error this worker has because of it.
         """
         try:
+            self._is_together = True
+            if self._stopped is not None:
+                raise self._cause()
             yield
         except UserError as error:
             self._leave(error.as_flags(), 2)
             raise
         except BaseException as error:
             if lost := self._loss_behind(error):
-                lost.scratch = self.scratch
                 raise lost from None
             said = str(error).strip().split("\n")[0][:300]
             self._leave(": ".join(filter(None, (type(error).__name__, said))), LOST_WORKER)
@@ -172,9 +191,9 @@ class Cluster:
     def _gather(self, listener: socket.socket, hello: dict) -> None:
         """The chief waits for all others, and says who is missing, to those who have come too."""
         patience = _Patience(self.note)
-        facts, strangers = {0: hello["facts"]}, []
+        facts, strangers, left = {0: hello["facts"]}, [], set()
         while missing := [i for i in range(self.place.count) if i not in facts]:
-            names = listed(self.place.name(index) for index in missing)
+            names = listed(self.place.name(i) + " again" * (i in left) for i in missing)
             try:
                 if patience.says(f"waiting for {names}"):
                     self._tell_all({"waiting": names})
@@ -182,7 +201,8 @@ class Cluster:
                 self._tell_all({"lost": str(error), "code": error.code})
                 raise
             come = list(self._connections.values())
-            for one in select.select([listener, *strangers, *come], [], [], _POLL_SECONDS)[0]:
+            # Those who have come first, so that one who leaves and comes again is not there twice.
+            for one in select.select([*come, *strangers, listener], [], [], _POLL_SECONDS)[0]:
                 if one is listener:
                     with contextlib.suppress(OSError):
                         strangers.append(_Connection(listener.accept()[0]))
@@ -195,8 +215,10 @@ class Cluster:
                         strangers.remove(one)
                         self._welcome(one, messages[0], hello, facts)
                 elif messages is None:  # it has left before all had come, and may come again
-                    index = next(i for i, c in self._connections.items() if c is one)
-                    del self._connections[index], facts[index]
+                    for index in [i for i, c in self._connections.items() if c is one]:
+                        self._connections.pop(index).close()
+                        del facts[index]
+                        left.add(index)
         for one in strangers:
             one.close()
         found = _differences([facts[index] for index in range(self.place.count)])
@@ -205,10 +227,11 @@ class Cluster:
 
     def _welcome(self, stranger: _Connection, said: dict, hello: dict, facts: dict) -> None:
         """Take up a worker that has come, or refuse it and all others."""
-        if not isinstance(said.get("facts"), dict) or not isinstance(said.get("index"), int):
+        index, addresses = said.get("index"), said.get("workers")
+        is_worker = type(index) is int and 0 <= index < self.place.count
+        if not is_worker or not isinstance(said.get("facts"), dict):
             stranger.close()
             return
-        index, addresses = said["index"], said.get("workers")
         refusal = None
         if addresses != hello["workers"]:
             refusal = UserError(
@@ -216,7 +239,7 @@ class Cluster:
                 f"{self.place.name(0)}, {listed(map(str, addresses or ()))} on number {index}): "
                 "set TF_CONFIG to the same cluster on all."
             )
-        elif index in facts:
+        elif index in facts and not self._is_silent(index):
             refusal = UserError(
                 f"{self.place.name(index)} is there twice: give each worker a task.index of its "
                 "own in TF_CONFIG."
@@ -225,9 +248,16 @@ class Cluster:
             stranger.send({"refused": str(refusal)})
             self._tell_all({"refused": str(refusal)})
             raise refusal
+        if index in self._connections:
+            self._connections[index].close()
         facts[index] = said["facts"]
         self._connections[index] = stranger
         stranger.send({"waiting": ""})
+
+    def _is_silent(self, index: int) -> bool:
+        """Whether a worker that came does not answer: its machine may have gone without a word."""
+        come = self._connections.get(index)
+        return come is not None and time.monotonic() - come.heard > SILENCE_SECONDS / 2
 
     def _join(self, hello: dict) -> None:
         """Find the chief, as often as it takes, and hear whether all agree."""
@@ -260,12 +290,21 @@ class Cluster:
                 if "verdict" in message:
                     self._refuse(message["verdict"]["differences"])
                     return True
-                patience = patience or _Patience(self.note, seconds=float("inf"))
+                connection.send({"alive": True})
+                patience = patience or _Patience(self.note, for_ever=True)
                 if message.get("waiting"):
                     patience.says(f"waiting for {message['waiting']}")
             if messages is None:
                 return False
         return False
+
+    def _keep_watch(self) -> None:
+        try:
+            self._watch()
+        except Exception as error:  # a worker that hears nothing would wait for ever
+            self._stop(self._lost(self.place.index, f"cannot hear others ({error!r})"))
+        if self._stopped is not None:
+            self._end_process()
 
     def _watch(self) -> None:
         """Hear the others, and tell them that this one is there, until one is lost."""
@@ -294,7 +333,6 @@ class Cluster:
             if now - beat >= BEAT_SECONDS:
                 self._tell_all({"alive": True})
                 beat = now
-        self._end_process()
 
     def _take(self, index: int, message: dict) -> None:
         if "lost" in message:
@@ -321,7 +359,8 @@ class Cluster:
             self._stopped = lost
             self._changed.notify_all()
         # What another says to be a mistake, this one finds too, in a moment, and says it better.
-        if lost.code == LOST_WORKER and callable(signal.getsignal(signal.SIGTERM)):
+        is_told = self._is_together and callable(signal.getsignal(signal.SIGTERM))
+        if lost.code == LOST_WORKER and is_told:
             os.kill(os.getpid(), signal.SIGTERM)
 
     def _end_process(self) -> None:
@@ -336,9 +375,10 @@ class Cluster:
             remedy = "" if code != LOST_WORKER else f": {self.remedy}."
             self._tell_all({"lost": f"{self.place.name()} has ended ({why}){remedy}", "code": code})
 
-    def _loss_behind(self, error: BaseException) -> LostWorker | None:
+    def _loss_behind(self, error: BaseException) -> LostWorker | UserError | None:
         """The loss that made this worker fail, if it was one."""
         if isinstance(error, LostWorker):
+            error.scratch = self.scratch
             return error
         if type(error).__module__.startswith("tensorflow.") and not self._is_over:
             # TensorFlow may notice first, and does not say who it was in words.
@@ -346,6 +386,13 @@ class Cluster:
             with self._changed:
                 while self._stopped is None and time.monotonic() < deadline:
                     self._changed.wait(_POLL_SECONDS)
+        return self._stopped and self._cause()
+
+    def _cause(self) -> LostWorker | UserError:
+        """Why this worker stops: a mistake of another is one here too, so that nothing is left."""
+        if self._stopped.code != LOST_WORKER:
+            return UserError(str(self._stopped))
+        self._stopped.scratch = self.scratch
         return self._stopped
 
     def _lost(self, index: int, what: str) -> LostWorker:
@@ -355,7 +402,7 @@ class Cluster:
         with self._changed:
             while not self._told[index]:
                 if self._stopped is not None:
-                    raise self._stopped
+                    raise self._cause()
                 if index not in self._connections:
                     raise self._lost(index, "was lost")
                 self._changed.wait(_POLL_SECONDS)
@@ -421,8 +468,8 @@ class _Connection:
 class _Patience:
     """Says now and then who is waited for, and not for ever."""
 
-    def __init__(self, note: Callable[[str], None], seconds: float = WAIT_SECONDS):
-        self.note, self.seconds = note, seconds
+    def __init__(self, note: Callable[[str], None], for_ever: bool = False):
+        self.note, self.seconds = note, float("inf") if for_ever else WAIT_SECONDS
         self.began = self.beat = time.monotonic()
         self.pause, self.next = SAY_SECONDS, self.began + SAY_SECONDS
 
@@ -477,7 +524,7 @@ def _listening(place: Place) -> Iterator[socket.socket]:
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 but = f"another process listens on port {port}"
-                remedy = "give each worker a place of its own, and a free port"
+                remedy = "end it if it is an earlier worker, or give each its own place and port"
             else:
                 but = f"{host} is no address of this machine ({os.strerror(error.errno)})"
                 remedy = "set task.index to the place of this machine in the cluster"

@@ -36,6 +36,25 @@ def choose_strategy(name: str = "auto", num_devices: int | None = None) -> tf.di
     return _strategy(name, tuple(device.name for device in devices))
 
 
+def wait_no_longer_than(seconds: float) -> None:
+    """How long a ``MultiWorkerMirroredStrategy`` that is yet to be made waits for all workers.
+
+    By default an hour, in which TensorFlow holds Python's lock, so that no thread can find out that
+    a worker is lost. There is no public setting; the method that is wrapped is of its context.
+    """
+    from tensorflow.python.eager import context
+
+    of_context = context.context()
+    configure = of_context.configure_coordination_service
+
+    def with_limit(*args, **kwargs):
+        configure(*args, **kwargs, cluster_register_timeout_in_ms=round(1000 * seconds))
+        # Else the chief, once it is registered itself, waits an hour all the same.
+        of_context.coordination_service.cluster_register_with_barrier = True
+
+    of_context.configure_coordination_service = with_limit
+
+
 def wait_for_workers() -> None:
     """Return once every worker has called this: one that exits early takes the others down."""
     strategy = _strategy("multi_worker", ())

@@ -15,7 +15,7 @@ from kt_transfer.data.rows import take_rows
 from kt_transfer.data.splits import without_copies_of
 from kt_transfer.data.table_features import Layout
 from kt_transfer.engine.fused_model import predict_raw
-from kt_transfer.engine.strategy import choose_strategy
+from kt_transfer.engine.strategy import choose_strategy, wait_no_longer_than
 from kt_transfer.models.autoencoders import error_model
 from kt_transfer.models.preprocessing import (
     can_take,
@@ -37,11 +37,18 @@ CHEAP_EXAMPLES, CHEAP_PRODUCT = 200_000, 5e10
 _MOST_KEPT, _MOST_BYTES_KEPT = 256, 16 * 2**20
 # What is noted of the reconstruction errors of training examples, of so many of them.
 _QUANTILES, _MOST_RECONSTRUCTED = (0.5, 0.9, 0.95, 0.99, 0.999), 10_000
+# How long TensorFlow may take until all workers' servers have found one another.
+_SECONDS_TO_START = 10.0
 
 
 def begin(run: Run, config):
     """Fix every seed and choose the strategy; noted in ``run.json``."""
-    name = config.strategy if run.cluster is None else "multi_worker"
+    name = config.strategy
+    if run.cluster is not None:
+        # None is waited for that is not about to do the same.
+        run.cluster.agree()
+        wait_no_longer_than(_SECONDS_TO_START)
+        name = "multi_worker"
     strategy = choose_strategy(name, config.num_devices)
     keras.utils.set_random_seed(config.seed)
     run.update_json(

@@ -234,8 +234,14 @@ def test_optimizers_that_differ_on_replicas_are_refused(argument):
         FusedModel(model).fit(X, LABELS, verbose=0)
 
 
-def test_moving_averages_of_weights_are_taken_on_replicas():
-    with choose_strategy("mirrored", 2).scope():
-        model = keras.Sequential([keras.Input((12,)), keras.layers.Dense(1)])
-        model.compile(keras.optimizers.SGD(0.05, use_ema=True), "mse")
-    FusedModel(model).fit(X, LABELS, verbose=0)
+def test_moving_averages_of_weights_on_replicas_are_those_on_one():
+    averages = []
+    for name in ("mirrored", "one_device"):
+        keras.utils.set_random_seed(0)
+        with choose_strategy(name, 2).scope():
+            model = keras.Sequential([keras.Input((12,)), keras.layers.Dense(1)])
+            model.compile(keras.optimizers.SGD(0.05, use_ema=True, ema_momentum=0.9), "mse")
+        FusedModel(model).fit(X, LABELS, epochs=2, verbose=0)
+        averages.append(model.get_weights())
+    for two, one in zip(*averages, strict=True):
+        np.testing.assert_allclose(two, one, atol=1e-5)
