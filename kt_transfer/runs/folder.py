@@ -44,7 +44,9 @@ from kt_transfer.runs.checks import (
 )
 
 # Settings that do not affect the results: a resumed run may change them.
-SESSION_SETTINGS = frozenset({"out", "overwrite", "resume", "from_run", "quiet", "debug"})
+SESSION_SETTINGS = frozenset(
+    {"out", "overwrite", "resume", "from_run", "quiet", "debug", "workers"}
+)
 # What is said of a run that has not ended well.
 _UNFINISHED = {
     "interrupted": "was interrupted",
