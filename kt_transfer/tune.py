@@ -13,6 +13,7 @@ import contextlib
 import dataclasses
 import math
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -28,7 +29,7 @@ from kt_transfer.runs import recording, session
 from kt_transfer.runs.folder import Run
 from kt_transfer.settings.calling import config_of
 from kt_transfer.settings.finetune import HELD_OUT_SHARE
-from kt_transfer.tuning import spaces
+from kt_transfer.tuning import chief, spaces
 from kt_transfer.tuning.few_labels import Folds
 from kt_transfer.tuning.nested import describe_searches, searches_of
 from kt_transfer.tuning.report import describe_gain, write_report
@@ -88,22 +89,17 @@ def execute(search: config.Search, space: Callable | dict | None = None) -> Run:
     metric, direction = _objective(command, search)
     base = config.narrow(search, _CONFIGS[command][0])
     suggest = _space(search, base, space)
+    place = chief.place_of_environment()
+    if place or search.workers > 1:
+        chief.require_spreadable(search, space)
+    if place and not place.is_chief:
+        return _work(search, base, suggest)
     with session.start_run(f"tune-{command}", search) as run:
-        judge = _judge(search, base, run)
-        with judge.scope:
-            trials = search_settings(
-                run.path / "tuner",
-                suggest=suggest,
-                base=base,
-                scores=judge.scores,
-                num_folds=judge.num_folds,
-                metric=metric,
-                direction=direction,
-                search=search.search,
-                max_trials=search.max_trials,
-                seed=search.seed,
-                say=session.say(search),
-            )
+        judge = _judge(search, base, run, run.path / "trials")
+        spread = None
+        if place or search.workers > 1:
+            spread = _spread(search, place, run, space)
+        trials = _searched(search, base, suggest, judge, run.path / "tuner", spread)
         done = [trial for trial in trials if trial["score"] is not None]
         if not done:
             raise TrainingFailed(
@@ -133,8 +129,69 @@ def execute(search: config.Search, space: Callable | dict | None = None) -> Run:
     return run
 
 
+def _searched(search, base, suggest, judge: _Judge, folder: Path, spread=None) -> list[dict]:
+    metric, direction = _objective(search.searched, search)
+    with judge.scope:
+        return search_settings(
+            folder,
+            suggest=suggest,
+            base=base,
+            scores=judge.scores,
+            num_folds=judge.num_folds,
+            metric=metric,
+            direction=direction,
+            search=search.search,
+            max_trials=search.max_trials,
+            seed=search.seed,
+            say=session.say(search),
+            spread=spread,
+        )
+
+
+def _spread(search, place, run: Run, space: dict | None) -> chief.Spread:
+    """The same command for each worker, which reads the settings from the run folder."""
+    arguments = ["-m", "kt_transfer.tune", search.searched, "--quiet"]
+    arguments += ["--from-run", str(run.path), "--out", str(run.path)]
+    if space is not None:
+        run.write_json("space.json", space)
+        arguments += ["--space", str(run.path / "space.json")]
+    folder = run.folder("logs")
+    # Of a chief that was started by hand, so are the workers, unless it was asked for some.
+    workers = 0 if place and search.workers == 1 else search.workers
+    return chief.Spread(place, workers, arguments, folder)
+
+
+def _work(search, base, suggest: Callable) -> Run:
+    """Run trials for the chief of the search; the run folder is the chief's."""
+    if search.out is None:
+        raise UserError(
+            setting="out",
+            given="none",
+            when="to a worker of a search",
+            expected="the folder that the chief and all workers share",
+            remedy=f"give {named('out', 'RUN')}",
+        )
+    chief.require_chief()
+    search = dataclasses.replace(search, quiet=True)  # the chief tells what all have found
+    command = f"tune-{search.searched}"
+    with tempfile.TemporaryDirectory(prefix="kt-transfer-") as scratch:
+        own = Path(scratch, "run")
+        with runs.start(command, search.to_settings(), out=own) as run:
+            judge = _judge(search, base, run, search.out / "trials")
+            _searched(search, base, suggest, judge, run.path / "tuner")
+    return Run(search.out)
+
+
 def execute_compare(search: config.TuneCompareConfig, space: dict | None = None) -> Run:
     """Each method as it is, and with its settings searched in every fold anew."""
+    if place := chief.place_of_environment():
+        raise UserError(
+            given=f"{chief.VARIABLES[0]}={place.tuner}",
+            when="to tune compare",
+            expected="none of KerasTuner's variables",
+            but="its unit of work is a fold with all that is searched in it",
+            remedy=f"give {named('workers', 2)}, or search for one method, with tune finetune",
+        )
     if space is None and search.space is not None:
         space = spaces.read_description(search.space)
     tuned, methods = {}, compare.methods_of(search)
@@ -220,11 +277,11 @@ class _Judge(NamedTuple):
     scope: contextlib.AbstractContextManager = contextlib.nullcontext()
 
 
-def _judge(search: config.Search, base, run: Run) -> _Judge:
-    """Folds of few labels; or else what each trial, a run folder then, holds out."""
+def _judge(search: config.Search, base, run: Run, trials: Path) -> _Judge:
+    """Folds of few labels; or else what each trial, a run folder in ``trials``, holds out."""
     given = getattr(search, "folds", 1)
     if given == 1:
-        return _by_hold_out(base, search.searched, run)
+        return _by_hold_out(base, search.searched, trials)
     if search.searched == "finetune":
         base = finetune.reading_as(base, runs.open_source(base.source))
         data = session.load_data(base, base.data)
@@ -237,7 +294,7 @@ def _judge(search: config.Search, base, run: Run) -> _Judge:
         by_default = 1 if len(distill.rows_with_labels(base, first, data)[1]) else DEFAULT_FOLDS
     data.require_labels()
     if (given or by_default) == 1:
-        return _by_hold_out(base, search.searched, run)
+        return _by_hold_out(base, search.searched, trials)
     strategy = recording.begin(run, base)
     recording.check_data(session.say(search), data)
     with strategy.scope():
@@ -261,11 +318,11 @@ def _by_folds(folds: Folds, search: config.Search, strategy) -> _Judge:
     return _Judge(folds.num_folds, scores, folds.num_labels, strategy.scope())
 
 
-def _by_hold_out(base, command: str, run: Run) -> _Judge:
+def _by_hold_out(base, command: str, trials: Path) -> _Judge:
     def scores(settings, trial: str) -> Iterator[float]:
         if command == "finetune" and settings.validation_split is None:
             settings = dataclasses.replace(settings, validation_split=HELD_OUT_SHARE)
-        folder = _trial_folder(run, trial)
+        folder = trials / trial
         shutil.rmtree(folder, ignore_errors=True)
         done = _train(command, settings, folder)
         metrics = done.read_json("metrics.json")

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from kt_transfer.comparison.table import Table
+from kt_transfer.engine import local
 from kt_transfer.errors import TrainingFailed, UserError
 
 # So many processes may be lost at one fold before it is given up.
@@ -36,24 +37,21 @@ class _Worker:
     Args:
         folder: Where what it finds lies.
         given: A file with what it is to compare.
-        num_threads: How many threads it computes with.
+        share: How many such processes share the machine.
         events: Gets itself with each message, and with none at the end of its output.
 
     Attributes:
         fold: What it is at; ``None`` for nothing.
     """
 
-    def __init__(self, folder: Path, given: Path, num_threads: int, events: queue.Queue):
+    def __init__(self, folder: Path, given: Path, share: int, events: queue.Queue):
         self.folder, self.fold = folder, None
         self._events = events
         folder.mkdir(parents=True, exist_ok=True)
-        names = ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-        # Several processes may share a GPU, of which each would take all memory.
-        shares = dict.fromkeys(names, str(num_threads)) | {"TF_FORCE_GPU_ALLOW_GROWTH": "true"}
         with open(folder / "stderr.txt", "w") as stderr:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", __name__, given, folder],
-                env=shares | os.environ,
+                env=local.environment_of_share(share),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
@@ -78,9 +76,8 @@ class _Worker:
 
     def last_words(self) -> str:
         """How it ended."""
-        lines = (self.folder / "stderr.txt").read_text(errors="replace").split("\n")
-        said = [line for line in lines if line.strip()]
-        return said[-1] if said else f"exit code {self._process.wait()}"
+        code = self._process.wait()
+        return f"signal {-code}" if code < 0 else local.last_line(self.folder / "stderr.txt")
 
     def end(self) -> None:
         """End the process."""
@@ -117,11 +114,10 @@ def train_by_workers(
     folder.mkdir(parents=True)
     _write(folder / _GIVEN, config, methods, run_folder)
     events: queue.Queue = queue.Queue()
-    num_threads = max(len(os.sched_getaffinity(0)) // max(count, 1), 1)
     waiting, losses = list(waiting), {}
 
     def start(number: int, fold: Fold) -> _Worker:
-        worker = _Worker(folder / str(number), folder / _GIVEN, num_threads, events)
+        worker = _Worker(folder / str(number), folder / _GIVEN, count, events)
         stack.callback(worker.end)
         worker.begin(fold)
         return worker
@@ -193,9 +189,6 @@ def main() -> None:
     def tell(**said) -> None:
         print(json.dumps(said), file=messages, flush=True)
 
-    from kt_transfer.shell.startup import import_tensorflow_quietly
-
-    import_tensorflow_quietly()
     try:
         measure = _measuring(*pickle.loads(given.read_bytes()), folder)
         for repeat, fold in _folds():

@@ -44,15 +44,17 @@ from kt_transfer.runs.checks import (
 )
 
 # Settings that do not affect the results: a resumed run may change them.
-SESSION_SETTINGS = frozenset({"out", "overwrite", "resume", "from_run", "quiet", "debug"})
+SESSION_SETTINGS = frozenset(
+    {"out", "overwrite", "resume", "from_run", "quiet", "debug", "workers"}
+)
 # What is said of a run that has not ended well.
 _UNFINISHED = {
     "interrupted": "was interrupted",
     "failed": "failed",
     "running": "did not end",
 }
-# Settings that a resumed run keeps but may change: a disk may be full, a machine have more cores.
-MAY_CHANGE = frozenset({"export_dir", "workers"})
+# A setting that a resumed run keeps but may change, since that disk may be full.
+MAY_CHANGE = frozenset({"export_dir"})
 # Prefix of sources that are models of keras.applications.
 APPLICATION = "keras_applications:"
 _PACKAGES = ("kt-transfer", "tensorflow", "keras", "numpy", "scikit-learn", "keras-tuner")

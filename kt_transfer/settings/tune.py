@@ -29,6 +29,11 @@ class Search:
     """JSON file of what to search instead of the command's own space: of each setting its values,
     [16, 32, 64], or a range, {"min": 1e-4, "max": 1e-2, "sampling": "log"}."""
 
+    workers: AtLeastOne = 1
+    """Processes of this machine that share the trials; for several machines start the same command
+    on each, with KERASTUNER_TUNER_ID (chief, or any other name), KERASTUNER_ORACLE_IP and
+    KERASTUNER_ORACLE_PORT set, and an --out that all share."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TunePretrainConfig(Search, PretrainConfig):

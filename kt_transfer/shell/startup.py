@@ -21,6 +21,8 @@ def import_tensorflow_quietly() -> None:
     on, and can be kept out only at the file descriptor. If the import fails, they are shown.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # Of each process that is started it would say that it does not handle the fork.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     with _native_stderr_held(), _no_garbage_collection(), _not_found(LOOKED_FOR_IN_VAIN):
         import keras  # noqa: F401
         import tensorflow as tf

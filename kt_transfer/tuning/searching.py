@@ -8,6 +8,7 @@ from pathlib import Path
 
 import keras_tuner
 
+from kt_transfer.tuning.chief import Spread
 from kt_transfer.tuning.oracles import Search, oracle_of
 from kt_transfer.tuning.trials import TrialTuner, row_of
 
@@ -25,6 +26,7 @@ def search_settings(
     max_trials: int,
     seed: int,
     say: Callable = print,
+    spread: Spread | None = None,
 ) -> list[dict]:
     """Search, or go on with the search that lies in the folder.
 
@@ -41,6 +43,7 @@ def search_settings(
         max_trials: Trials at most; hyperband plans its own number.
         seed: Of the trials.
         say: Where a line for each finished trial goes.
+        spread: How the trials are spread over processes, if they are.
 
     Returns:
         For each trial its number, what was chosen as ``settings`` and all of them as ``suggested``,
@@ -70,8 +73,11 @@ def search_settings(
             max_epochs=getattr(base, "epochs", 1),
         ),
         folder=folder,
+        spread=spread,
     )
     tuner.run_all()
+    if tuner._is_worker():
+        return []
     # By number: a search that was continued holds them in another order.
     return [
         {**row_of(trial), "suggested": settings_of(trial)}
