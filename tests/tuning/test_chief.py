@@ -135,7 +135,7 @@ def test_a_missing_chief_is_an_error(monkeypatch, tmp_path):
         tune.run("finetune", **SETTINGS, out=tmp_path / "search", quiet=True)
 
 
-def test_what_cannot_be_spread_is_refused(tmp_path):
+def test_what_cannot_be_spread_is_refused(tmp_path, monkeypatch):
     settings = {"source": "scratch", "out": tmp_path / "search", "quiet": True}
     with pytest.raises(UserError, match="a dict or a JSON file"):
         tune.run("finetune", lambda hp, base: base, workers=2, **settings)
@@ -143,7 +143,9 @@ def test_what_cannot_be_spread_is_refused(tmp_path):
         tune.run("finetune", workers=2, strategy="multi_worker", **settings)
     with pytest.raises(UserError, match="workers=0"):
         tune.run("finetune", workers=0, **settings)
-    with pytest.raises(UserError, match="tune compare"):
+    for name, value in zip(chief.VARIABLES, ("worker", "127.0.0.1", "9"), strict=True):
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match="to tune compare, expected none of KerasTuner's"):
         tune.run("compare", workers=2, out=tmp_path / "search", quiet=True)
 
 
