@@ -50,11 +50,10 @@ def test_predictions_of_a_run_and_of_its_export_agree(chain, invoke, tmp_path):
         assert (done.code, done.err) == (0, "")
     run, model = (pd.read_csv(tmp_path / f"{name}.csv") for name in ("run", "model"))
     probabilities = [f"probability_{digit}" for digit in range(10)]
-    assert list(run) == ["split", "row", "class_id", "label", *probabilities]
+    assert list(run) == ["split", "row", "class_id", "label", *probabilities, "unusual"]
     np.testing.assert_allclose(run[probabilities], model[probabilities], atol=1e-5)
-    assert run[["split", "row", "class_id", "label"]].equals(
-        model[["split", "row", "class_id", "label"]]
-    )
+    same = ["split", "row", "class_id", "label", "unusual"]
+    assert run[same].equals(model[same])
     np.testing.assert_allclose(run[probabilities].sum(axis=1), 1.0, atol=1e-4)
     assert (run["class_id"] == run[probabilities].to_numpy().argmax(axis=1)).all()
     assert (run["label"] == run["class_id"]).all()
