@@ -44,6 +44,10 @@ another one, its attribute ``student``, that model's input dtypes are respected.
 ``results.py``         logs and predictions in the form in which Keras returns them
 ``randomness.py``      the same random numbers with XLA as without
 ``strategy.py``        the ``tf.distribute`` strategy
+``replicas.py``        several replicas, and workers, equal one device
+``places.py``          which of several workers this process is
+``cluster.py``         how workers meet, and miss one that is lost
 ``launch.py``          starts several workers on this machine
+``local.py``           how processes of this machine are started and ended
 =====================  =============================================================
 """

@@ -9,6 +9,7 @@ a test in ``tests/engine/test_fused_model.py`` fails when a new version of Keras
 
 from __future__ import annotations
 
+import functools
 import itertools
 import logging
 from collections.abc import Callable
@@ -39,6 +40,22 @@ logger = logging.getLogger("kt_transfer")
 MIN_STEPS_FOR_XLA = 1500
 # A few batches are predicted in less time than tracing takes.
 MIN_BATCHES_TO_TRACE = 8
+
+
+def _as_on_one_device(fit: Callable) -> Callable:
+    """``fit`` with what makes several replicas equal one device, or refuses what does not."""
+
+    @functools.wraps(fit)
+    def wrapped(self, *args, **kwargs):
+        num_replicas = self.strategy.num_replicas_in_sync
+        require_same_update(self.model.optimizer, num_replicas)
+        layers = self.model._flatten_layers() if num_replicas > 1 else ()
+        with synchronized_batch_statistics(layers) as count:
+            if count:
+                self._say_once(f"the batch statistics of {count} layers are those of all replicas")
+            return fit(self, *args, **kwargs)
+
+    return wrapped
 
 
 class FusedModel(ModelProxy):
@@ -162,6 +179,7 @@ class FusedModel(ModelProxy):
         for variable, value in zip(variables, self._initial_optimizer, strict=False):
             variable.assign(value)
 
+    @_as_on_one_device
     def fit(
         self,
         x=None,
@@ -182,32 +200,6 @@ class FusedModel(ModelProxy):
         validation_freq=1,
     ) -> keras.callbacks.History:
         """Train; arguments and result are those of ``keras.Model.fit``."""
-        arguments = {name: value for name, value in locals().items() if name != "self"}
-        require_same_update(self.model.optimizer, self.strategy.num_replicas_in_sync)
-        with synchronized_batch_statistics(self.model, self.strategy.num_replicas_in_sync) as count:
-            if count:
-                self._say_once(f"the batch statistics of {count} layers are those of all replicas")
-            return self._fit(**arguments)
-
-    def _fit(
-        self,
-        x,
-        y,
-        batch_size,
-        epochs,
-        verbose,
-        callbacks,
-        validation_split,
-        validation_data,
-        shuffle,
-        class_weight,
-        sample_weight,
-        initial_epoch,
-        steps_per_epoch,
-        validation_steps,
-        validation_batch_size,
-        validation_freq,
-    ) -> keras.callbacks.History:
         arguments = {name: value for name, value in locals().items() if name != "self"}
         try:
             fallback.check_model(self.model, "fit", steps_per_epoch or validation_steps)

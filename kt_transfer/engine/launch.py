@@ -2,14 +2,13 @@
 
 ``python -m kt_transfer.engine.launch --workers 2 -- python train.py`` gives each worker the
 ``TF_CONFIG`` that ``tf.distribute.MultiWorkerMirroredStrategy`` reads, with free ports of the
-loopback interface. It imports nothing but the standard library, so that ``--help`` answers at once.
+loopback interface. It imports nothing that is large, so that ``--help`` answers at once.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import ctypes
 import json
 import os
 import signal
@@ -19,13 +18,12 @@ import sys
 import threading
 import time
 
-# How long workers may take to leave once they are asked to, before they are killed.
-GRACE_SECONDS = 10.0
+from kt_transfer.engine import local
+
 # A mistake of the user's, which a new start repeats.
 USER_ERROR = 2
 _POLL_SECONDS = 0.1
 _STOPPED_BY = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_PR_SET_PDEATHSIG = 1
 
 
 class _Stopped(BaseException):
@@ -44,14 +42,10 @@ def main(argv: list[str] | None = None) -> int:
         0
     """
     options = _parse(argv)
-    try:
-        libc = ctypes.CDLL(None, use_errno=True)
-    except OSError:
-        libc = None
     handlers = {number: signal.signal(number, _stop) for number in _STOPPED_BY}
     try:
         for again in range(options.restart + 1):
-            code = _run(options.command, options.workers, libc)
+            code = _run(options.command, options.workers)
             if code in (0, USER_ERROR) or again == options.restart:
                 return code
             _say(f"starting all workers again ({again + 1} of {options.restart})")
@@ -97,7 +91,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def _run(command: list[str], count: int, libc) -> int:
+def _run(command: list[str], count: int) -> int:
     """Run all workers to their end, or until one of them fails; the exit code."""
     addresses = [f"127.0.0.1:{port}" for port in _free_ports(count)]
     workers: list[subprocess.Popen] = []
@@ -107,7 +101,7 @@ def _run(command: list[str], count: int, libc) -> int:
         for index in range(count):
             task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
             try:
-                worker = _start(command, json.dumps(task), index, libc)
+                worker = _start(command, json.dumps(task), index)
             except OSError as error:
                 _say(f"error: {command[0]} was given, but it cannot be run ({error.strerror}).")
                 return USER_ERROR
@@ -136,16 +130,7 @@ def _run(command: list[str], count: int, libc) -> int:
             reader.join(timeout=1)
 
 
-def _start(command: list[str], task: str, index: int, libc) -> subprocess.Popen:
-    launcher = os.getpid()
-
-    def die_with_launcher():
-        # A launcher that is killed with SIGKILL ends nobody itself.
-        if libc is not None and hasattr(libc, "prctl"):
-            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-            if os.getppid() != launcher:
-                os._exit(128 + signal.SIGTERM)
-
+def _start(command: list[str], task: str, index: int) -> subprocess.Popen:
     return subprocess.Popen(
         command,
         env={**os.environ, "TF_CONFIG": task},
@@ -154,7 +139,7 @@ def _start(command: list[str], task: str, index: int, libc) -> subprocess.Popen:
         stderr=subprocess.STDOUT if index else None,
         # A group of its own, so that what a worker has started ends with it.
         start_new_session=True,
-        preexec_fn=die_with_launcher,
+        preexec_fn=local.ending_with_this(),
     )
 
 
@@ -173,16 +158,7 @@ def _end(workers: list[subprocess.Popen], number: int) -> None:
     for stopping in _STOPPED_BY:
         signal.signal(stopping, signal.SIG_IGN)
     try:
-        for worker in workers:
-            if worker.poll() is None:
-                worker.send_signal(number)
-        deadline = time.monotonic() + GRACE_SECONDS
-        for worker in workers:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                worker.wait(max(0.0, deadline - time.monotonic()))
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(worker.pid, signal.SIGKILL)
-            worker.wait()
+        local.end(workers, number)
     finally:
         for stopping in _STOPPED_BY:
             signal.signal(stopping, _stop)

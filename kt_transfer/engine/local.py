@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 # How long they may take to leave once they are asked to, before they are killed.
@@ -28,15 +28,6 @@ def start(
         log: File of what it prints.
         share: How many such processes share the machine.
     """
-    libc, parent = _libc(), os.getpid()
-
-    def die_with_parent():
-        # A parent that is killed with SIGKILL ends nobody itself.
-        if libc is not None:
-            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-            if os.getppid() != parent:
-                os._exit(128 + signal.SIGTERM)
-
     with open(log, "ab") as written:
         return subprocess.Popen(
             [sys.executable, *arguments],
@@ -46,8 +37,24 @@ def start(
             stderr=written,
             # Ctrl-C reaches the parent alone, which ends the others.
             start_new_session=True,
-            preexec_fn=die_with_parent,
+            preexec_fn=ending_with_this(),
         )
+
+
+def ending_with_this() -> Callable[[], None]:
+    """What a process does as it starts, so that it ends with this one.
+
+    One that is killed with SIGKILL ends nobody itself.
+    """
+    libc, parent = _libc(), os.getpid()
+
+    def end_with_parent():
+        if libc is not None:
+            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+            if os.getppid() != parent:
+                os._exit(128 + signal.SIGTERM)
+
+    return end_with_parent
 
 
 def environment_of_share(share: int) -> dict[str, str]:
@@ -64,12 +71,17 @@ def environment_of_share(share: int) -> dict[str, str]:
     return {name: value for name, value in (own | os.environ).items() if name != "TF_CONFIG"}
 
 
-def end(processes: Iterable[subprocess.Popen]) -> None:
-    """Ask whoever still runs to leave, and kill after a while, with all that they have started."""
+def end(processes: Iterable[subprocess.Popen], by: int = signal.SIGTERM) -> None:
+    """Ask whoever still runs to leave, and kill after a while, with all that they have started.
+
+    Args:
+        processes: Each the first of a group of its own.
+        by: The signal that asks them.
+    """
     processes = list(processes)
     for process in processes:
         if process.poll() is None:
-            process.terminate()
+            process.send_signal(by)
     deadline = time.monotonic() + GRACE_SECONDS
     try:
         for process in processes:

@@ -11,7 +11,7 @@ This module replaces two private functions of Keras, ``scale_loss_for_distributi
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import keras
@@ -255,19 +255,17 @@ def among_workers(strategy: tf.distribute.Strategy, answer: Callable) -> Callabl
 
 
 @contextlib.contextmanager
-def synchronized_batch_statistics(model: keras.Model, num_replicas: int) -> Iterator[int]:
+def synchronized_batch_statistics(layers: Iterable[keras.layers.Layer]) -> Iterator[int]:
     """Within this context, batch normalization goes by the whole batch, not by a replica's share.
 
     A model that is saved afterwards is what it was.
 
     Args:
-        model: Its layers, and those of models within it, are looked at.
-        num_replicas: With 1, nothing is done.
+        layers: Of the model, and of models within it.
 
     Yields:
-        The number of such layers.
+        The number of those that normalize batches.
     """
-    layers = model._flatten_layers() if num_replicas > 1 else ()
     changed = [
         layer
         for layer in layers
