@@ -62,9 +62,11 @@ class _Worker:
         self._listener.start()
 
     def _listen(self) -> None:
-        for line in self._process.stdout:
-            self._events.put((self, json.loads(line)))
-        self._events.put((self, None))
+        try:
+            for line in self._process.stdout:
+                self._events.put((self, json.loads(line)))
+        finally:  # even if its last line is half of one
+            self._events.put((self, None))
 
     def begin(self, fold: Fold | None) -> None:
         """Give it a fold; with none it has nothing more to do."""

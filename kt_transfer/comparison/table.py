@@ -86,8 +86,6 @@ class Table:
             self.curves[cell] = curve
         if choice:
             self.choices[cell] = choice
-            with replacing(self.folder / "choices.json") as temporary:
-                temporary.write_text(json.dumps([[*c, own] for c, own in self.choices.items()]))
         self.rows[cell] = {**cell._asdict(), **numbers}
         self._write()
 
@@ -102,8 +100,10 @@ class Table:
     def order(self, cells: Iterable[Cell]) -> None:
         """Put the cells in this order; others, if there are any, follow."""
         order = dict.fromkeys([*cells, *self.rows])
-        self.rows = {cell: self.rows[cell] for cell in order if cell in self.rows}
-        self.curves = {cell: self.curves[cell] for cell in order if cell in self.curves}
+        self.rows, self.curves, self.choices = (
+            {cell: own[cell] for cell in order if cell in own}
+            for own in (self.rows, self.curves, self.choices)
+        )
         self._write()
 
     def _write(self) -> None:
@@ -113,6 +113,9 @@ class Table:
             for epoch, value in curve.items()
         )
         write_rows(self.folder / "curves.csv", _CURVE_COLUMNS, points)
+        if self.choices:
+            with replacing(self.folder / "choices.json") as temporary:
+                temporary.write_text(json.dumps([[*c, own] for c, own in self.choices.items()]))
         # Last, since its row marks a cell as finished.
         write_rows(self.folder / "comparison.csv", COLUMNS, self.rows.values())
 

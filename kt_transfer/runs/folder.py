@@ -401,6 +401,7 @@ def start(command: str, settings: dict, *, out=None, overwrite=False, resume=Fal
     require_writable(path if path.is_dir() else path.parent, given=path)
     aside = aside_of(path)
     recover(path)
+    _forget_first_moment(path)
     run = Run(path)
     if resume:
         _check_resumable(run, command, settings, out)
@@ -553,6 +554,14 @@ def _back(path: Path) -> str:
     """The command line that puts back a run that was to be replaced."""
     words = ["rm", "-r", path], ["mv", aside_of(path), path]
     return " && ".join(shlex.join(map(str, one)) for one in words)
+
+
+def _forget_first_moment(path: Path) -> None:
+    """Remove what a start has left that was killed before there was a ``run.json``."""
+    # With the lock, since a config.json alone may be anyone's.
+    if path.is_dir() and {*os.listdir(path)} == {".lock", "config.json"}:
+        with _lock(path):
+            (path / "config.json").unlink()
 
 
 def _put_aside(path: Path, aside: Path, overwrite: bool) -> None:

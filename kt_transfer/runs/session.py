@@ -116,8 +116,6 @@ def _has_begun(command: str, settings: dict, config) -> bool:
     """Whether there is a run to go on with: the first start has the command line of any other."""
     run = runs.Run(config.out)
     if not (run.path / "run.json").is_file():
-        if run.path.is_dir() and os.listdir(run.path) == ["config.json"]:
-            (run.path / "config.json").unlink()  # of a start that was killed in its first moment
         return False
     if run.read_json("run.json").get("status") == "complete":
         runs.require_same_settings(run, command, settings)

@@ -90,6 +90,10 @@ class TuneCompareConfig(Search, CompareConfig):
     inner_folds: Annotated[int, Bound(lambda folds: folds >= 2, "at least 2")] = 5
     """Folds of what an outer fold learns from, by which its search judges a trial."""
 
+    workers: AtLeastOne = 1
+    """Processes of this machine that train different folds at the same time, each with its share of
+    the cores and a copy of the data; the table is the same."""
+
     name: FolderName = "tuned"
     """Name of the served model."""
 

@@ -121,3 +121,17 @@ def test_a_cell_that_is_added_anew_contributes_anew(tmp_path):
     assert table.points("accuracy")[cell].values.tolist() == [1, 1, 0]
     table.add(cell, {}, ANSWERS._replace(labels=np.array([1, 1, 1])), **NUMBERS)
     assert table.points("accuracy")[cell].values.tolist() == [0, 1, 0]
+
+
+def test_cells_of_another_table_are_taken_and_put_in_order(tmp_path):
+    cells = [Cell("scratch", "", 50, 0, fold) for fold in range(3)]
+    whole, table, other = (Table(tmp_path / name) for name in ("whole", "own", "other"))
+    for own, held in ((whole, cells), (table, [cells[1]]), (other, [cells[2], cells[0]])):
+        own.folder.mkdir()
+        for cell in held:
+            own.add(cell, {5: 0.1 * cell.fold}, ANSWERS, {"fold": cell.fold}, **NUMBERS)
+    table.take(Table(other.folder))
+    table.order(cells)
+    for name in ("comparison.csv", "curves.csv", "choices.json"):
+        assert (table.folder / name).read_bytes() == (whole.folder / name).read_bytes()
+    assert all(cell in Table(table.folder) for cell in cells)

@@ -55,6 +55,16 @@ def test_nothing_but_the_run_remains(tmp_path):
     }
 
 
+def test_a_start_that_was_killed_in_its_first_moment_is_in_nobodys_way(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    with pytest.raises(UserError, match="exists"):  # it may be anyone's
+        finish(folder)
+    (folder / ".lock").touch()
+    assert finish(folder).read_json("run.json")["status"] == "complete"
+
+
 def test_without_out_every_run_has_a_folder_of_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folders = {str(finish(None).path) for _ in range(3)}
