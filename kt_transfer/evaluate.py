@@ -30,7 +30,7 @@ from kt_transfer.reporting.explanations import describe_explanation, save_explan
 from kt_transfer.reporting.plots import plot_confusion_matrix, plot_reconstructions
 from kt_transfer.reporting.terminal import format_table
 from kt_transfer.runs import folder as runs
-from kt_transfer.runs import recording, session
+from kt_transfer.runs import recording, session, workers
 from kt_transfer.runs.folder import Run
 from kt_transfer.settings import EvaluateConfig
 from kt_transfer.settings.calling import takes
@@ -58,7 +58,7 @@ def execute(config: EvaluateConfig) -> dict:
     source = runs.open_run(config.run)
     config = session.reading_as(source, config)
     spec = config.data or source.data
-    out = session.output(config, Path(config.out or source.path))
+    out = workers.output(config, Path(config.out or source.path))
     if config.explain and source.is_autoencoder:
         raise UserError(
             setting="run",
@@ -70,7 +70,7 @@ def execute(config: EvaluateConfig) -> dict:
         )
     require_writable(out)
     _require_free(out / "evaluation.json", spec, config)
-    strategy = session.devices(config)
+    strategy = workers.devices(config)
     with strategy.scope():
         network, preprocessing = source.load_models()
     data = session.load_data(config, spec, like=like(preprocessing, schema=source.schema))
@@ -84,7 +84,7 @@ def execute(config: EvaluateConfig) -> dict:
         **measure(config, source, network, preprocessing, data, out),
     }
     Run(out).write_json("evaluation.json", results)
-    session.exit_together(config)
+    workers.exit_together(config)
     session.say(config)(f"  evaluation {out / 'evaluation.json'}   plots {out / 'plots'}")
     if not source.is_autoencoder:
         following = runs.command_line("export", "--run", source.path, "--name", "NAME")

@@ -37,7 +37,7 @@ from kt_transfer.files.printing import print_to_nobody
 from kt_transfer.files.table_writing import STANDARD_OUTPUT, require_format, writing_table
 from kt_transfer.files.writing import require_free_file
 from kt_transfer.runs import folder as runs
-from kt_transfer.runs import session
+from kt_transfer.runs import session, workers
 from kt_transfer.settings import PredictConfig
 from kt_transfer.settings.calling import takes
 from kt_transfer.sources.predictions import BESIDE, PREFIX
@@ -74,7 +74,7 @@ def execute(config: PredictConfig) -> Path:
     """Run the command."""
     path = Path(config.out or f"runs/predict-{time.strftime('%Y%m%d-%H%M%S')}.csv")
     _require_files_of_workers(config)
-    to = STANDARD_OUTPUT if str(path) == STANDARD_OUTPUT else session.output(config, path)
+    to = STANDARD_OUTPUT if str(path) == STANDARD_OUTPUT else workers.output(config, path)
     require_format(to)
     if to != STANDARD_OUTPUT:
         require_free_file(to, overwrite=config.overwrite)
@@ -94,7 +94,7 @@ def execute(config: PredictConfig) -> Path:
         # Whoever reads has seen enough, as after a pipe into head.
         print_to_nobody()
         return path
-    session.exit_together(config)
+    workers.exit_together(config)
     of_parts = f" ({' and '.join(counts)})" if counts and None not in counts else ""
     number = sum(counts.values())
     s = "s" if number != 1 else ""
@@ -107,7 +107,7 @@ def execute(config: PredictConfig) -> Path:
 
 
 def _require_files_of_workers(config: PredictConfig) -> None:
-    place = session.place_of(config)
+    place = workers.place_of(config)
     if place is None:
         return
     for name, use in (("data", "every worker reads"), ("out", "the chief writes")):
@@ -125,7 +125,7 @@ def _asked(config: PredictConfig) -> tuple[PredictConfig, str, Predictor]:
     """The config with what it does not say of how a table is read, the data, and what predicts."""
     if config.run is not None:
         source = runs.open_run(config.run)
-        with session.devices(config).scope():
+        with workers.devices(config).scope():
             predictor = predictor_of_run(source)
         config = session.reading_as(source, config)
         return config, config.data or source.data, predictor

@@ -26,7 +26,7 @@ from kt_transfer.models.preprocessing import (
 from kt_transfer.reporting.classification import classification_metrics
 from kt_transfer.reporting.plots import plot_history
 from kt_transfer.runs.folder import Run
-from kt_transfer.runs.session import agree_on_data
+from kt_transfer.runs.workers import agree_on_data
 from kt_transfer.training.callbacks import Checkpoint, EpochLog, read_history
 from kt_transfer.training.progress import Progress
 
